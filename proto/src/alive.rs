@@ -1,0 +1,226 @@
+//! Who is alive: a process as (pid, start time, boot id), and an flock as the sign of life of an owner.
+//!
+//! A pid alone is never used: the kernel gives it to somebody else (proc_pid_stat(5), field 22).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+    sync::OnceLock,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use serde::{Deserialize, Serialize};
+
+/// A process that existed when this was written.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Process {
+    /// Pid in the engine's PID namespace.
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks since boot.
+    pub start_time: u64,
+    /// The boot it belongs to.
+    pub boot_id: String,
+}
+
+impl Process {
+    /// The process that has `pid` now; `None` when there is none.
+    pub fn of(pid: u32) -> Option<Process> {
+        Some(Process { pid, start_time: start_time(pid)?, boot_id: boot_id().to_owned() })
+    }
+
+    /// This process.
+    pub fn this() -> Process {
+        Process::of(std::process::id()).unwrap_or_default()
+    }
+
+    /// Whether it is still there, as a process or as a zombie nobody has reaped.
+    pub fn exists(&self) -> bool {
+        self.pid != 0 && self.boot_id == boot_id() && start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// Whether it still runs: it exists and is no zombie.
+    pub fn is_alive(&self) -> bool {
+        self.exists() && !matches!(state_letter(self.pid), Some('Z' | 'X') | None)
+    }
+
+    /// A pidfd of it, when it is still the same process.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has gone.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        let fd = pidfd_open(self.pid)?;
+        // Checked after opening: from here on the fd stands for that process.
+        if self.exists() { Ok(fd) } else { Err(Errno::ESRCH.into()) }
+    }
+}
+
+/// The id of this boot, or a test's stand-in from `PODCTL_BOOT_ID`.
+pub fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        std::env::var("PODCTL_BOOT_ID").unwrap_or_else(|_| {
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+        })
+    })
+}
+
+/// Fields of `/proc/PID/stat` from the third on (the second may contain anything, parentheses too).
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = memchr::memrchr(b')', &stat)?;
+    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+    Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// Start time of `pid` in clock ticks since boot; `None` when there is no such process.
+pub fn start_time(pid: u32) -> Option<u64> {
+    stat_fields(pid)?.get(19)?.parse().ok()
+}
+
+/// The state letter of `pid` (R, S, D, Z …).
+pub fn state_letter(pid: u32) -> Option<char> {
+    stat_fields(pid)?.first()?.chars().next()
+}
+
+/// pidfd_open(2).
+///
+/// # Errors
+/// `ESRCH` when there is no such process.
+pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    sys::pidfd_open(pid)
+}
+
+/// pidfd_send_signal(2): a signal that can only reach the process the fd stands for.
+///
+/// # Errors
+/// `ESRCH` when it has gone.
+pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    sys::pidfd_send_signal(pidfd.as_fd(), signal)
+}
+
+/// A lock held for the life of its owner.
+#[derive(Debug)]
+pub struct Lock(Flock<File>);
+
+impl Lock {
+    /// Takes the lock at `path`, creating the file, or answers `None` when somebody holds it.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn try_take(path: &Path) -> io::Result<Option<Lock>> {
+        Lock::take_with(path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// Takes the lock at `path`, waiting for whoever holds it. Blocks: only for locks that are held for milliseconds.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn take(path: &Path) -> io::Result<Lock> {
+        loop {
+            if let Some(lock) = Lock::take_with(path, FlockArg::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn take_with(path: &Path, how: FlockArg) -> io::Result<Option<Lock>> {
+        loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let lock = match Flock::lock(file, how) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, Errno::EINTR)) => continue,
+                Err((_, error)) => return Err(error.into()),
+            };
+            // Whoever removed the file while we waited has left us a lock that nobody else can see: take the new one.
+            match fs::metadata(path) {
+                Ok(now) if now.ino() == lock.metadata()?.ino() => return Ok(Some(Lock(lock))),
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether somebody holds the lock at `path` now.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = OpenOptions::new().read(true).open(path) else { return false };
+        // A shared lock that is granted at once shows that nobody has the exclusive one; it ends with `file`.
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[allow(unsafe_code)]
+mod sys {
+    use std::{
+        io,
+        os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    };
+
+    pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    pub(super) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+        // SAFETY: a null siginfo is allowed (pidfd_send_signal(2)); the descriptor is borrowed for the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                pidfd.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_an_earlier_one_of_its_pid_is_not() {
+        let this = Process::this();
+        assert!(this.is_alive() && this.exists());
+        assert!(this.pidfd().is_ok());
+        let earlier = Process { start_time: this.start_time - 1, ..this.clone() };
+        assert!(!earlier.is_alive());
+        assert!(earlier.pidfd().is_err());
+        assert!(!Process { boot_id: "other".into(), ..this }.is_alive());
+    }
+
+    #[test]
+    fn a_lock_is_the_sign_of_life_of_its_owner() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("lock");
+        assert!(!Lock::is_held(&path));
+        let lock = Lock::try_take(&path).expect("open").expect("free");
+        assert!(Lock::is_held(&path));
+        assert!(Lock::try_take(&path).expect("open").is_none());
+        drop(lock);
+        assert!(!Lock::is_held(&path));
+    }
+}

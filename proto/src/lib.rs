@@ -1,0 +1,51 @@
+//! What the programs of podctl must agree on.
+//!
+//! | module | agreed between | what |
+//! |---|---|---|
+//! | [`wire`] | all | messages and services (`wire/*.proto`), one service per noun |
+//! | [`refusal`] | all | why something was not done: kind, subject, final words ⇄ ttrpc status |
+//! | [`layout`] | all | every path under `$STATE` and `$RUN` |
+//! | [`record`] | podshim, podmon | the JSON files at those paths; written whole, read without a lock |
+//! | [`state`] | podshim, podctl | container states, pod status as one pure function |
+//! | [`id`], [`name`] | all | 64-hex ids, names |
+//! | [`exit`] | all | exit codes of the command line |
+//! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
+//! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
+//! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
+//! | [`frame`] | podmon, podctl | the frames of an attach session |
+//! | [`log_line`] | podmon, podshim | the CRI log format: one encoder, one decoder |
+//!
+//! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
+
+pub mod alive;
+pub mod exit;
+pub mod frame;
+pub mod id;
+pub mod layout;
+pub mod log_line;
+pub mod name;
+pub mod raw;
+pub mod record;
+pub mod refusal;
+pub mod serve;
+pub mod socket;
+pub mod state;
+pub mod time;
+
+/// Messages and services generated from `wire/*.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_debug_implementations, unsafe_code, rustdoc::all, unused)]
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/podctl.v1.rs"));
+}
+
+pub use exit::{ENGINE_ERROR, NOT_EXECUTABLE, NOT_FOUND};
+pub use id::Id;
+pub use layout::Roots;
+pub use refusal::{Kind, Refusal};
+
+/// Version of the protocol between the programs. Raised when an older peer could misunderstand a newer one; fields are
+/// added without raising it.
+pub const PROTOCOL: u32 = 1;
+
+/// Version of the programs.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
