@@ -1,0 +1,1 @@
+//! Files of the host that the engine reads: nothing of ours.

@@ -1,0 +1,185 @@
+//! Walking the records of `$STATE` and `$RUN`: which pods and containers there are, and in which state they are.
+//!
+//! Reads only, takes no lock, asks no monitor. What vanishes meanwhile is skipped; what cannot be read is shown as
+//! `Unknown` and never hides the others.
+
+use std::{fs, io};
+
+use proto::{
+    Id, Roots,
+    alive::{self, Lock, Process},
+    record::{self, ContainerRecord, ExitRecord, MonitorState, Phase, PodRecord, PodState},
+    state::{ContainerState, PodStatus, pod_status},
+};
+
+/// A container, all that its records and the kernel tell of it.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// What it is; a record that cannot be read leaves only the ids.
+    pub record: Result<ContainerRecord, (Id, Id)>,
+    /// In which state it is.
+    pub state: ContainerState,
+    /// What its monitor wrote in this boot.
+    pub monitor: Option<MonitorState>,
+    /// How it ended last.
+    pub exit: Option<ExitRecord>,
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &Id {
+        match &self.record {
+            Ok(record) => &record.id,
+            Err((_, id)) => id,
+        }
+    }
+
+    /// Its pod.
+    pub fn pod(&self) -> &Id {
+        match &self.record {
+            Ok(record) => &record.pod,
+            Err((pod, _)) => pod,
+        }
+    }
+
+    /// Its first process, when it has one.
+    pub fn init(&self) -> Option<&Process> {
+        self.monitor.as_ref().and_then(|monitor| monitor.init.as_ref()).filter(|_| self.state.is_alive())
+    }
+}
+
+/// A pod with its containers.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// What it is.
+    pub record: Result<PodRecord, Id>,
+    /// What of it is up, in this boot.
+    pub state: Option<PodState>,
+    /// Its containers, oldest first.
+    pub containers: Vec<Container>,
+    /// State of the infra; absent where the pod has none.
+    pub infra: Option<ContainerState>,
+}
+
+impl Pod {
+    /// Its id.
+    pub fn id(&self) -> &Id {
+        match &self.record {
+            Ok(record) => &record.id,
+            Err(id) => id,
+        }
+    }
+
+    /// A hidden pod of one: a container without --pod.
+    pub fn hidden(&self) -> bool {
+        self.record.as_ref().is_ok_and(|record| record.config.hidden)
+    }
+
+    /// Its status, derived.
+    pub fn status(&self) -> PodStatus {
+        if self.record.is_err() {
+            return PodStatus::Error;
+        }
+        let members = self
+            .containers
+            .iter()
+            .filter(|container| container.record.as_ref().is_ok_and(|record| record.config.init_ctr.is_empty()))
+            .map(|container| container.state);
+        let states: Vec<ContainerState> = self.infra.into_iter().chain(members).collect();
+        pod_status(&states)
+    }
+}
+
+/// All pods, hidden ones too, oldest first.
+///
+/// # Errors
+/// When `$STATE/pods` exists and cannot be read.
+pub fn pods(roots: &Roots) -> io::Result<Vec<Pod>> {
+    let mut pods: Vec<Pod> = ids(&roots.pods())?.iter().filter_map(|id| pod(roots, id)).collect();
+    pods.sort_by_cached_key(|pod| (pod.record.as_ref().map_or(0, |record| record.created), pod.id().clone()));
+    Ok(pods)
+}
+
+/// The pod `id`; `None` when there is none (or it is being removed and its record has gone).
+pub fn pod(roots: &Roots, id: &Id) -> Option<Pod> {
+    let record = match record::read::<PodRecord>(&roots.pod_record(id)) {
+        Ok(record) => Ok(record),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => Err(id.clone()),
+    };
+    let state = record::read::<PodState>(&roots.pod_state(id)).ok().filter(|state| state.boot_id == alive::boot_id());
+    let mut containers: Vec<Container> = ids(&roots.containers(id))
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|container_id| container(roots, id, container_id))
+        .collect();
+    containers.sort_by_cached_key(|container| {
+        (container.record.as_ref().map_or(0, |record| record.created), container.id().clone())
+    });
+    let infra = record.as_ref().ok().filter(|record| record.infra.is_some()).map(|_| {
+        let lives =
+            || Lock::is_held(&roots.pod_lock(id)) || containers.iter().any(|container| container.state.is_alive());
+        match &state {
+            None => ContainerState::Created,
+            Some(state) if !state.started => ContainerState::Exited,
+            Some(state) if !lives() => {
+                let _ = state;
+                ContainerState::Exited
+            }
+            Some(state) if state.paused => ContainerState::Paused,
+            Some(_) => ContainerState::Running,
+        }
+    });
+    // A pod that was up in an earlier boot has no state now and yet is not new.
+    let infra = match infra {
+        Some(ContainerState::Created) if state.is_none() && roots.pod(id).join("ran").exists() => {
+            Some(ContainerState::Exited)
+        }
+        other => other,
+    };
+    Some(Pod { record, state, containers, infra })
+}
+
+/// The container `id` of `pod`; `None` when there is none.
+pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
+    let record = match record::read::<ContainerRecord>(&roots.container_record(pod, id)) {
+        Ok(record) => Ok(record),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => Err((pod.clone(), id.clone())),
+    };
+    let exit = record::read::<ExitRecord>(&roots.exit_record(pod, id)).ok();
+    let monitor = record::read::<MonitorState>(&roots.container_state(pod, id)).ok();
+    let state = if record.is_err() { ContainerState::Unknown } else { state_of(monitor.as_ref(), exit.as_ref()) };
+    Some(Container { record, state, monitor, exit })
+}
+
+/// A container's state, from what its monitor wrote and what the kernel says of its process.
+pub fn state_of(monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> ContainerState {
+    let ended = if exit.is_some() { ContainerState::Exited } else { ContainerState::Created };
+    let Some(monitor) = monitor else { return ended };
+    if monitor.phase == Phase::Backoff && monitor.monitor.is_alive() {
+        return ContainerState::Running;
+    }
+    let Some(init) = &monitor.init else { return ended };
+    if !init.is_alive() {
+        // It ran in this boot or an earlier one; whether the exit is on disk yet makes no difference to what it is.
+        return if monitor.started_at != 0 { ContainerState::Exited } else { ended };
+    }
+    match monitor.phase {
+        Phase::Created => ContainerState::Initialized,
+        Phase::Running | Phase::Backoff => ContainerState::Running,
+        Phase::Paused => ContainerState::Paused,
+        Phase::Stopping => ContainerState::Stopping,
+        Phase::Exited => ContainerState::Exited,
+    }
+}
+
+/// The entries of `dir` that are ids.
+fn ids(dir: &std::path::Path) -> io::Result<Vec<Id>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}

@@ -1,0 +1,1 @@
+//! Starts podmon and speaks to it: stub.

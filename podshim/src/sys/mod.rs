@@ -1,0 +1,1 @@
+//! Every unsafe block of podshim, each with the invariant it relies on.
