@@ -199,7 +199,7 @@ impl Drop for Engine {
         if std::thread::panicking() {
             let transcript = self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             eprintln!("--- what was typed on {:?}\n{transcript}--- and what is there", self.machine);
-            eprintln!("{}", oracle::look(&self.enclosure, &self.label));
+            eprintln!("{}", oracle::look(&self.enclosure, &self.label).beyond(&self.before));
         } else if !programs::is_stand_in() {
             self.remove_all();
             oracle::nothing_left(&self.enclosure, &self.label, &self.before);

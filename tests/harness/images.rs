@@ -188,9 +188,7 @@ nogroup:x:65534:
 
 fn nginx(packages: &Path) -> Result<Layer> {
     let needed = libraries(&["usr/sbin/nginx", "usr/bin/curl"], packages)?;
-    let layer = Layer::new().archive(packages, |name| {
-        needed.contains(name) || name == "etc/nginx/mime.types" || name.starts_with("usr/share/nginx/html/")
-    })?;
+    let layer = Layer::new().archive(packages, |name| needed.contains(name) || name == "etc/nginx/mime.types")?;
     Ok(layer
         .directory("var/lib/nginx")
         .directory("var/log/nginx")

@@ -31,7 +31,9 @@ impl Traces {
 
 impl fmt::Display for Traces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|trace| writeln!(f, "  {trace}"))
+        const SHOWN: usize = 60;
+        self.0.iter().take(SHOWN).try_for_each(|trace| writeln!(f, "  {trace}"))?;
+        if self.0.len() > SHOWN { writeln!(f, "  … and {} more", self.0.len() - SHOWN) } else { Ok(()) }
     }
 }
 

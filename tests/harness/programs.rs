@@ -5,7 +5,10 @@ use std::path::PathBuf;
 /// What is under test: the path of podctl, or of whatever `PODCTL_UNDER_TEST` names (`podman` speaks the same grammar,
 /// which is how the tests themselves are tried out).
 pub fn under_test() -> PathBuf {
-    std::env::var_os("PODCTL_UNDER_TEST").map_or_else(|| beside("podctl"), PathBuf::from)
+    let Some(name) = std::env::var_os("PODCTL_UNDER_TEST") else { return beside("podctl") };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|directory| directory.join(&name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("PODCTL_UNDER_TEST={}: no such program", name.display()))
 }
 
 /// Whether podman sits in podctl's chair. Texts in which the two differ on purpose are then not compared.

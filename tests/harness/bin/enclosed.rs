@@ -42,7 +42,9 @@ fn main() -> Result<()> {
     let outer_pid = std::fs::read_link("/proc/self").context("/proc/self")?;
     let none: Option<&str> = None;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context("mount /proc")?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("mount /run")?;
+    for (point, mode) in [("/run", "mode=755"), ("/dev/shm", "mode=1777")] {
+        mount(Some("tmpfs"), point, Some("tmpfs"), MsFlags::empty(), Some(mode)).context(point)?;
+    }
     if std::env::args().any(|argument| argument == "--shared") {
         mount(none, "/", none, MsFlags::MS_SHARED | MsFlags::MS_REC, none).context("share /")?;
     }
