@@ -63,6 +63,13 @@ impl Run {
         self
     }
 
+    /// It printed nothing.
+    #[track_caller]
+    pub fn prints_nothing(&self) -> &Run {
+        assert!(self.out.is_empty(), "this was to print nothing:\n{self}");
+        self
+    }
+
     /// Its standard error is exactly `text` and a newline.
     #[track_caller]
     pub fn complains(&self, text: &str) -> &Run {

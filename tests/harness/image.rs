@@ -89,8 +89,8 @@ impl Layer {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn archive(mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Layer> {
-        let mut archive = tar::Archive::new(io::BufReader::new(File::open(path)?));
+    pub fn archive(mut self, from: impl io::Read, wanted: impl Fn(&str) -> bool) -> io::Result<Layer> {
+        let mut archive = tar::Archive::new(io::BufReader::new(from));
         for entry in archive.entries()? {
             let mut entry = entry?;
             let name = entry.path()?.to_string_lossy().into_owned();

@@ -12,6 +12,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    io::Read,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -41,6 +42,23 @@ pub const BANNER_TEXT: &str = "___ podctl ___";
 /// The docker-archive of one of the images.
 pub fn archive(name: &str) -> PathBuf {
     ready().join(file_name(name))
+}
+
+/// The lowest layer of one of the images, as a tar archive.
+///
+/// # Panics
+/// When the archive is none.
+pub fn layer(name: &str) -> Vec<u8> {
+    let mut archive = tar::Archive::new(File::open(archive(name)).expect("archive"));
+    for entry in archive.entries().expect("entries") {
+        let mut entry = entry.expect("entry");
+        if entry.path().is_ok_and(|path| path.ends_with("layer.tar")) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).expect("layer");
+            return bytes;
+        }
+    }
+    panic!("{name} has no layer");
 }
 
 /// A directory that docker-registry can serve.
@@ -120,7 +138,7 @@ fn make(work: &Path) -> Result<()> {
     put(BANNER, &nginx.layer(page), Form::Oci)?;
 
     let everything_but_devices = |name: &str| !name.starts_with("dev/");
-    let base = Layer::new().archive(&work.join("base"), everything_but_devices)?;
+    let base = Layer::new().archive(File::open(work.join("base"))?, everything_but_devices)?;
     put(DEBIAN, &Image::new().layer(base).set("Cmd", json!(["bash"])), Form::Docker)?;
     for left in ["packages", "base"] {
         std::fs::remove_file(work.join(left))?;
@@ -188,7 +206,7 @@ nogroup:x:65534:
 
 fn nginx(packages: &Path) -> Result<Layer> {
     let needed = libraries(&["usr/sbin/nginx", "usr/bin/curl"], packages)?;
-    let layer = Layer::new().archive(packages, |name| needed.contains(name) || name == "etc/nginx/mime.types")?;
+    let layer = Layer::new().archive(File::open(packages)?, |name| needed.contains(name) || name == "etc/nginx/mime.types")?;
     Ok(layer
         .directory("var/lib/nginx")
         .directory("var/log/nginx")
