@@ -11,6 +11,24 @@ mod container {
     mod streams;
     mod terminal;
 }
+mod image {
+    mod load;
+    mod pull;
+}
+mod network {
+    mod bridge;
+    mod ports;
+}
+mod pod {
+    mod lifecycle;
+    mod output;
+    mod sharing;
+    mod status;
+}
 mod seed {
     mod walkthrough;
+}
+mod volume {
+    #[allow(clippy::module_inception, reason = "the noun has one file so far")]
+    mod volume;
 }

@@ -5,6 +5,7 @@
 //! | [`ALPINE`] | docker.io/library/alpine:latest, a list of two machines | busybox-static |
 //! | [`NGINX`] | docker.io/library/nginx:latest | the above, nginx and curl as Debian packs them |
 //! | [`BANNER`] | quay.io/libpod/banner:latest | the above and a page |
+//! | [`SOCAT`] | localhost/socat:latest, in no registry | the first and socat: servers that busybox has not |
 //! | [`DEBIAN`] | docker.io/library/debian:latest | mmdebstrap's `essential` |
 //!
 //! Each is there as a docker-archive ([`archive`]) and in a registry's storage ([`storage`]).
@@ -33,6 +34,8 @@ pub const ALPINE: &str = "docker.io/library/alpine:latest";
 pub const NGINX: &str = "docker.io/library/nginx:latest";
 /// A web server with something to say.
 pub const BANNER: &str = "quay.io/libpod/banner:latest";
+/// A shell and socat, which serves UDP too.
+pub const SOCAT: &str = "localhost/socat:latest";
 /// bash, coreutils, glibc.
 pub const DEBIAN: &str = "docker.io/library/debian:latest";
 
@@ -108,7 +111,7 @@ fn build() -> Result<PathBuf> {
 
 fn make(work: &Path) -> Result<()> {
     let (packages, base) = std::thread::scope(|scope| {
-        let packages = scope.spawn(|| debian("extract", &["--include=nginx,curl"], &work.join("packages")));
+        let packages = scope.spawn(|| debian("extract", &["--include=nginx,curl,socat"], &work.join("packages")));
         let base = scope.spawn(|| debian("essential", SLIM, &work.join("base")));
         (packages.join().expect("a thread"), base.join().expect("a thread"))
     });
@@ -127,6 +130,10 @@ fn make(work: &Path) -> Result<()> {
     let wrong = Image::new().layer(Layer::new().file("wrong-machine", 0o644, "")).for_architecture("s390x");
     let (repository, tag) = in_registry(ALPINE);
     Image::list(&[wrong, alpine.clone()], Form::Oci).store(&registry, repository, tag)?;
+
+    let socat = libraries(&["usr/bin/socat"], &work.join("packages"))?;
+    let socat = Layer::new().archive(File::open(work.join("packages"))?, |name| socat.contains(name))?;
+    alpine.clone().layer(socat).docker_archive(&work.join(file_name(SOCAT)), &[SOCAT])?;
 
     let nginx = alpine
         .layer(nginx(&work.join("packages"))?)
