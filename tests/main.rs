@@ -1,6 +1,7 @@
 //! All tests: one program, so that it is linked once. They need root and run beside each other.
 
 mod architecture;
+mod bad_input;
 mod container {
     mod exit_code;
     mod files;
@@ -11,6 +12,7 @@ mod container {
     mod streams;
     mod terminal;
 }
+mod crash;
 mod image {
     mod load;
     mod pull;

@@ -34,9 +34,10 @@ fn a_file_that_cannot_be_executed_is_126() {
 fn the_engines_own_failures_are_125() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run --no-such-option alpine true").code(125).mentions("Error: unknown flag: --no-such-option");
-    engine.sh("podctl exec nobody true").code(125).complains(
-        "Error: no container with name or ID \"nobody\" found: no such container",
-    );
+    engine
+        .sh("podctl exec nobody true")
+        .code(125)
+        .complains("Error: no container with name or ID \"nobody\" found: no such container");
     engine.sh("podctl run --pull never 127.0.0.1:1/no/such true").code(125);
 }
 
@@ -59,7 +60,9 @@ fn a_command_that_died_of_a_signal_is_128_and_its_number() {
 #[test]
 fn stop_asks_first_and_the_answer_counts() {
     let engine = Engine::with(&[ALPINE]);
-    engine.sh("podctl run -d --name polite alpine sh -c 'trap \"exit 9\" TERM; echo ready; while :; do sleep 0.1; done'").ok();
+    engine
+        .sh("podctl run -d --name polite alpine sh -c 'trap \"exit 9\" TERM; echo ready; while :; do sleep 0.1; done'")
+        .ok();
     until("it to be ready", || (engine.sh("podctl logs polite").ok() == "ready").then_some(()));
     engine.sh("podctl stop polite").prints("polite").code(0);
     engine.sh("podctl wait polite").prints("9");

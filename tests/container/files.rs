@@ -41,7 +41,9 @@ fn hosts_hostname_and_resolv_conf_are_those_of_the_pod() {
 fn tmpfs_and_shm_have_the_sizes_asked_for() {
     let engine = Engine::with(&[ALPINE]);
     let size = "awk '$2 == \"/cache\" || $2 == \"/dev/shm\" { print $2, $3, $4 }' /proc/mounts";
-    let mounts = engine.podctl(&["run", "--rm", "--tmpfs", "/cache:size=1m", "--shm-size", "2m", "alpine", "sh", "-c", size]).ok();
+    let mounts = engine
+        .podctl(&["run", "--rm", "--tmpfs", "/cache:size=1m", "--shm-size", "2m", "alpine", "sh", "-c", size])
+        .ok();
     let line = |path: &str| mounts.lines().find(|line| line.starts_with(path)).unwrap_or_default().to_owned();
     assert!(line("/cache tmpfs").contains("size=1024k"), "{mounts}");
     assert!(line("/dev/shm tmpfs").contains("size=2048k"), "{mounts}");

@@ -9,10 +9,9 @@ fn limit(id: &str, files: [&str; 2]) -> String {
     fn find(directory: PathBuf, id: &str, file: &str) -> Option<String> {
         let own = directory.to_string_lossy();
         // The group of `id` itself: the deepest component bears it.
-        if own.rsplit('/').next().is_some_and(|name| name.contains(id)) {
-            if let Ok(text) = std::fs::read_to_string(directory.join(file)) {
-                return Some(text.trim().to_owned());
-            }
+        let is_own = own.rsplit('/').next().is_some_and(|name| name.contains(id));
+        if let (true, Ok(text)) = (is_own, std::fs::read_to_string(directory.join(file))) {
+            return Some(text.trim().to_owned());
         }
         let entries = std::fs::read_dir(&directory).ok()?;
         entries.flatten().filter(|entry| entry.path().is_dir()).find_map(|entry| find(entry.path(), id, file))
@@ -46,5 +45,7 @@ fn a_pods_limits_hold_for_the_sum_of_its_members() {
 fn who_takes_more_memory_than_allowed_is_killed() {
     let engine = Engine::with(&[ALPINE]);
     let greedy = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null; exit $?";
-    engine.podctl(&["run", "--name", "greedy", "--memory", "32m", "--memory-swap", "32m", "alpine", "sh", "-c", greedy]).code(137);
+    engine
+        .podctl(&["run", "--name", "greedy", "--memory", "32m", "--memory-swap", "32m", "alpine", "sh", "-c", greedy])
+        .code(137);
 }

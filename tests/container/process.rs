@@ -1,6 +1,11 @@
 //! What the command is run as: image config, options, and what it may not do.
 
-use harness::{Engine, image::{Image, Layer}, images::{self, ALPINE}, programs::is_stand_in};
+use harness::{
+    Engine,
+    image::{Image, Layer},
+    images::{self, ALPINE},
+    programs::is_stand_in,
+};
 use serde_json::json;
 
 /// An image with everything in its config, made on alpine's files.
@@ -68,9 +73,11 @@ fn privileges_are_few_for_run_and_for_exec() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --name up alpine top").ok();
     for begin in ["podctl run --rm alpine", "podctl exec up"] {
-        let status = engine.sh(&format!("{begin} grep -E 'CapEff|CapBnd|CapInh|CapAmb|Seccomp:' /proc/self/status")).ok();
+        let status =
+            engine.sh(&format!("{begin} grep -E 'CapEff|CapBnd|CapInh|CapAmb|Seccomp:' /proc/self/status")).ok();
         let value = |key: &str| {
-            let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key}: {status}"));
+            let line =
+                status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key}: {status}"));
             line.split_whitespace().nth(1).unwrap_or_default().to_owned()
         };
         assert_eq!(value("CapEff"), "00000000800405fb", "{begin}");
@@ -79,7 +86,8 @@ fn privileges_are_few_for_run_and_for_exec() {
         assert_eq!(value("Seccomp"), "2", "{begin}");
         engine.sh(&format!("{begin} unshare -U true")).code(1).mentions("Operation not permitted");
     }
-    let added = engine.sh("podctl run --rm --cap-add NET_ADMIN --cap-drop chown alpine grep CapEff /proc/self/status").ok();
+    let added =
+        engine.sh("podctl run --rm --cap-add NET_ADMIN --cap-drop chown alpine grep CapEff /proc/self/status").ok();
     assert!(added.ends_with("00000000800415fa"), "{added}");
     let user = engine.sh("podctl run --rm -u user alpine grep -E 'CapEff|CapPrm' /proc/self/status").ok();
     assert!(user.lines().all(|line| line.ends_with("0000000000000000")), "{user}");

@@ -1,6 +1,6 @@
 //! stdin, stdout and stderr, to the last byte.
 
-use harness::{Engine, images::ALPINE, image::digest, until};
+use harness::{Engine, image::digest, images::ALPINE, until};
 
 #[test]
 fn stdin_reaches_the_command_and_its_end_is_seen() {

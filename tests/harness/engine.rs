@@ -153,7 +153,8 @@ impl Engine {
         }
         let list = [("pod ps -q", "pod rm -f"), ("ps -aq", "rm -f"), ("volume ls -q", "volume rm")];
         for (list, remove) in list {
-            self.sh(&format!("podctl {list} | xargs -r podctl {remove} -t 0").replace("volume rm -t 0", "volume rm")).ok();
+            self.sh(&format!("podctl {list} | xargs -r podctl {remove} -t 0").replace("volume rm -t 0", "volume rm"))
+                .ok();
         }
         self.sh("podctl network ls -q | grep -vx podman | xargs -r podctl network rm").code(0);
     }

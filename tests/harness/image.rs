@@ -170,7 +170,11 @@ pub enum Form {
 impl Image {
     /// An image with nothing in it, for this machine's architecture.
     pub fn new() -> Image {
-        Image { config: json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}), layers: vec![], architecture: architecture() }
+        Image {
+            config: json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}),
+            layers: vec![],
+            architecture: architecture(),
+        }
     }
 
     /// Adds a layer on top.

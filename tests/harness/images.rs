@@ -169,7 +169,11 @@ const SLIM: &[&str] = &[
 
 fn debian(variant: &str, options: &[&str], output: &Path) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
-    command.args(["--quiet", "--format=tar", &format!("--variant={variant}")]).args(options).arg("bookworm").arg(output);
+    command
+        .args(["--quiet", "--format=tar", &format!("--variant={variant}")])
+        .args(options)
+        .arg("bookworm")
+        .arg(output);
     let output = command.output().context("mmdebstrap (Debian package mmdebstrap)")?;
     ensure!(output.status.success(), "mmdebstrap: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
@@ -188,7 +192,11 @@ fn busybox() -> Result<Layer> {
         .file("bin/busybox", 0o755, std::fs::read(path)?)
         .file("etc/passwd", 0o644, PASSWD)
         .file("etc/group", 0o644, GROUP)
-        .file("etc/os-release", 0o644, "ID=alpine\nNAME=\"Alpine Linux\"\nPRETTY_NAME=\"Alpine Linux (in its role)\"\n");
+        .file(
+            "etc/os-release",
+            0o644,
+            "ID=alpine\nNAME=\"Alpine Linux\"\nPRETTY_NAME=\"Alpine Linux (in its role)\"\n",
+        );
     for name in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
         layer = layer.link(&format!("bin/{name}"), "busybox");
     }
@@ -213,7 +221,8 @@ nogroup:x:65534:
 
 fn nginx(packages: &Path) -> Result<Layer> {
     let needed = libraries(&["usr/sbin/nginx", "usr/bin/curl"], packages)?;
-    let layer = Layer::new().archive(File::open(packages)?, |name| needed.contains(name) || name == "etc/nginx/mime.types")?;
+    let layer =
+        Layer::new().archive(File::open(packages)?, |name| needed.contains(name) || name == "etc/nginx/mime.types")?;
     Ok(layer
         .directory("var/lib/nginx")
         .directory("var/log/nginx")
@@ -248,7 +257,8 @@ fn libraries(programs: &[&str], packages: &Path) -> Result<BTreeSet<String>> {
     let mut needed: BTreeSet<String> = programs.iter().map(|&name| name.to_owned()).collect();
     // glibc's loader lists what it would load; the unpacked one, so that the host's versions do not matter.
     let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
-    let (link, file) = LOADERS.iter().find(|(_, file)| unpacked.join(file).exists()).context("no loader among the packages")?;
+    let (link, file) =
+        LOADERS.iter().find(|(_, file)| unpacked.join(file).exists()).context("no loader among the packages")?;
     needed.extend([(*link).to_owned(), (*file).to_owned()]);
     let path = ["lib", "usr/lib"].map(|lib| unpacked.join(lib).join(&multiarch).display().to_string()).join(":");
     let root = unpacked.canonicalize()?;

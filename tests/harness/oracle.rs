@@ -113,7 +113,9 @@ fn descends(pid: &str, ancestor: &str) -> bool {
     let mut pid = pid.to_owned();
     while pid != ancestor {
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-        let Some(parent) = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) else { return false };
+        let Some(parent) = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) else {
+            return false;
+        };
         if parent == "0" || parent == "1" {
             return false;
         }
@@ -202,5 +204,5 @@ fn files(directory: &Path, name: &str, traces: &mut BTreeSet<String>) {
 /// What stays when pods are gone, whole.
 const STAYS: [&str; 3] = ["state/images", "state/events", "state/networks"];
 /// Directories that stay and must be empty.
-const FRAME: [&str; 6] = ["state/names", "state/pods", "state/volumes", "runroot/pods", "runroot/networks", "runroot/runtime"];
-
+const FRAME: [&str; 6] =
+    ["state/names", "state/pods", "state/volumes", "runroot/pods", "runroot/networks", "runroot/runtime"];

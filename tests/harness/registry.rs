@@ -1,7 +1,6 @@
 //! docker-registry in an enclosure, over a directory that is laid out as its storage.
 
 use std::{
-
     path::{Path, PathBuf},
     process::{Child, Stdio},
 };

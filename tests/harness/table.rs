@@ -24,7 +24,8 @@ impl Table {
         let cut = |line: &[char]| -> Vec<String> {
             let end = |column: usize| starts.get(column + 1).copied().unwrap_or(line.len()).min(line.len());
             let cell = |(column, start): (usize, &usize)| {
-                let text: String = line[(*start).min(line.len())..end(column).max((*start).min(line.len()))].iter().collect();
+                let text: String =
+                    line[(*start).min(line.len())..end(column).max((*start).min(line.len()))].iter().collect();
                 text.trim_end().to_owned()
             };
             starts.iter().enumerate().map(cell).collect()

@@ -16,7 +16,9 @@ fn a_docker_archive_is_loaded_under_all_its_names() {
     let engine = Engine::new();
     let image = base().set("Cmd", json!(["echo", "loaded"]));
     image.docker_archive(&engine.path("tmp/i.tar"), &["localhost/one:latest", "localhost/two:v2"]).expect("archive");
-    engine.sh("podctl load -i $TMPDIR/i.tar").prints("Loaded image: localhost/one:latest\nLoaded image: localhost/two:v2");
+    engine
+        .sh("podctl load -i $TMPDIR/i.tar")
+        .prints("Loaded image: localhost/one:latest\nLoaded image: localhost/two:v2");
     engine.sh("podctl run --rm localhost/one").prints("loaded");
     engine.sh("podctl run --rm localhost/two:v2").prints("loaded");
     engine.sh("podctl images -q --no-trunc").prints(&format!("sha256:{}", image.id()));
@@ -37,10 +39,20 @@ fn an_oci_archive_is_loaded_and_so_is_standard_input() {
 fn layers_are_stacked_and_what_they_remove_is_gone() {
     let engine = Engine::new();
     let image = base()
-        .layer(Layer::new().directory("d").file("d/kept", 0o600, "1").file("d/replaced", 0o644, "old").file("d/removed", 0o644, ""))
+        .layer(Layer::new().directory("d").file("d/kept", 0o600, "1").file("d/replaced", 0o644, "old").file(
+            "d/removed",
+            0o644,
+            "",
+        ))
         .layer(Layer::new().directory("o").file("o/hidden", 0o644, "").file("d/replaced", 0o755, "new"))
         .layer(Layer::new().without("d", "removed").file("o/.wh..wh..opq", 0o644, "").file("o/shown", 0o644, ""))
-        .layer(Layer::new().link("d/link", "kept").owned_by(1000, 50).file("d/owned", 0o4755, "").entry("d/hard", tar::EntryType::Link, 0o4755, Some("d/owned"), b""));
+        .layer(Layer::new().link("d/link", "kept").owned_by(1000, 50).file("d/owned", 0o4755, "").entry(
+            "d/hard",
+            tar::EntryType::Link,
+            0o4755,
+            Some("d/owned"),
+            b"",
+        ));
     image.docker_archive(&engine.path("tmp/i.tar"), &["localhost/stack:latest"]).expect("archive");
     engine.sh("podctl load -q -i $TMPDIR/i.tar && rm $TMPDIR/i.tar").ok();
     let inside = |command: &str| engine.sh(&format!("podctl run --rm localhost/stack {command}")).ok();
@@ -58,7 +70,10 @@ fn an_archive_that_reaches_outside_is_refused_or_kept_inside() {
         ("dots", Layer::new().file("../../../../../../../../run/engine/home/canary", 0o644, "x")),
         ("absolute", Layer::new().file(canary, 0o644, "x")),
         ("through-link", Layer::new().link("way", "/run/engine/home").file("way/canary", 0o644, "x")),
-        ("through-dots-link", Layer::new().link("way", "../../../../../../run/engine/home").file("way/canary", 0o644, "x")),
+        (
+            "through-dots-link",
+            Layer::new().link("way", "../../../../../../run/engine/home").file("way/canary", 0o644, "x"),
+        ),
         ("hard-link", Layer::new().hard_link("passwd", "/etc/shadow")),
         ("hard-link-dots", Layer::new().hard_link("passwd", "../../../../../../../../../etc/shadow")),
         ("chmod-through-link", Layer::new().link("target", "/run/engine/home/mode").directory("target")),

@@ -57,7 +57,10 @@ fn what_no_registry_has_is_refused_in_one_line() {
     for name in ["nosuch", "docker.io/library/alpine:nosuchtag", "quay.io/no/such"] {
         let run = engine.sh(&format!("podctl pull -q {name}"));
         let complaint = run.code(125).stderr();
-        assert!(complaint.starts_with("Error: ") && complaint.contains(name.rsplit(':').next().unwrap_or(name)), "{run}");
+        assert!(
+            complaint.starts_with("Error: ") && complaint.contains(name.rsplit(':').next().unwrap_or(name)),
+            "{run}"
+        );
     }
     engine.sh("podctl pull -q localhost:1/no/registry").code(125);
     engine.sh("podctl images -q").prints_nothing();

@@ -1,6 +1,11 @@
 //! Published ports: from this machine, from its neighbour, TCP and UDP, and what is in the way.
 
-use harness::{Engine, enclosure::{ADDRESS, NEIGHBOUR}, images::{ALPINE, SOCAT}, until};
+use harness::{
+    Engine,
+    enclosure::{ADDRESS, NEIGHBOUR},
+    images::{ALPINE, SOCAT},
+    until,
+};
 
 /// A server that answers every connection with `word`.
 fn answer(engine: &Engine, options: &str, port: u16, word: &str) {
@@ -11,9 +16,8 @@ fn answer(engine: &Engine, options: &str, port: u16, word: &str) {
 #[track_caller]
 fn answers(engine: &Engine, from: &str, address: &str, port: u16, word: &str) {
     let ask = format!("{from} busybox nc -w 2 {address} {port} < /dev/null");
-    let answered = harness::wait::within(harness::wait::PATIENCE, || {
-        (engine.sh(&ask).stdout().trim() == word).then_some(())
-    });
+    let answered =
+        harness::wait::within(harness::wait::PATIENCE, || (engine.sh(&ask).stdout().trim() == word).then_some(()));
     assert!(answered.is_some(), "{ask} was to answer {word}: {}", engine.sh(&ask));
 }
 

@@ -11,7 +11,9 @@ fn members_stop_in_the_reverse_of_their_start_and_the_infra_last() {
         engine.podctl(&["run", "-d", "--pod", "p", "--name", name, "alpine", "sh", "-c", script, name]).ok();
     }
     engine.sh("podctl pod stop p").code(0);
-    let order = engine.sh("cd ../state/volumes/shared/_data && sort -n <(for f in *; do echo $(cat $f) $f; done) | cut -d' ' -f2").lines();
+    let order = engine
+        .sh("cd ../state/volumes/shared/_data && sort -n <(for f in *; do echo $(cat $f) $f; done) | cut -d' ' -f2")
+        .lines();
     assert_eq!(order.len(), 3, "{order:?}");
     if !harness::programs::is_stand_in() {
         assert_eq!(order, ["third", "second", "first"]);
@@ -77,7 +79,10 @@ fn a_pod_that_could_not_get_its_first_member_is_not_left() {
     engine.sh("podctl run --pod new:q --name x --cap-add NONSENSE alpine true").code(125);
     engine.sh("podctl pod exists q").code(1);
     engine.sh("podctl run --pod new: alpine true").code(125).mentions("new pod name must be at least one character");
-    engine.sh("podctl run --pod nosuch alpine true").code(125).mentions("no pod with name or ID nosuch found: no such pod");
+    engine
+        .sh("podctl run --pod nosuch alpine true")
+        .code(125)
+        .mentions("no pod with name or ID nosuch found: no such pod");
 }
 
 #[test]

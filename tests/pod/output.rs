@@ -12,8 +12,12 @@ fn pod_ps_has_the_columns_and_the_formats_of_podman() {
     let first = engine.sh("podctl pod create --name first --label a=1 --label b=2").ok();
     let second = engine.sh("podctl pod create --name second").ok();
     assert_eq!(engine.sh("podctl pod ps -q --no-trunc").ok(), format!("{second}\n{first}"), "newest first");
-    assert_eq!(Table::read(&engine.sh("podctl pod ps --no-trunc").ok()).cells("POD ID"), [second.as_str(), first.as_str()]);
-    engine.sh("podctl pod ps --noheading --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'")
+    assert_eq!(
+        Table::read(&engine.sh("podctl pod ps --no-trunc").ok()).cells("POD ID"),
+        [second.as_str(), first.as_str()]
+    );
+    engine
+        .sh("podctl pod ps --noheading --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'")
         .prints("second Created 1\nfirst Created 1");
     engine.sh("podctl pod ps --filter name=fir -q --no-trunc").prints(&first);
     engine.sh("podctl pod ps --filter label=a=1 --filter label=b -q --no-trunc").prints(&first);
@@ -84,7 +88,8 @@ fn ps_shows_states_ports_and_exit_codes() {
     assert!(all.cell("NAMES", "up", "STATUS").starts_with("Up "));
     assert_eq!(engine.sh("podctl pod ps -q").ok(), "", "a container without a pod shows no pod");
     assert_eq!(Table::read(&engine.sh("podctl ps --pod").ok()).cells("PODNAME"), [""]);
-    engine.sh("podctl ps -a --format '{{.Names}}|{{.Image}}' --filter name=done")
+    engine
+        .sh("podctl ps -a --format '{{.Names}}|{{.Image}}' --filter name=done")
         .prints("done|docker.io/library/alpine:latest");
     engine.sh("podctl ps --noheading --filter status=exited --format '{{.Names}}'").prints("done");
 }

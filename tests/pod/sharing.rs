@@ -8,7 +8,8 @@ fn common(engine: &Engine, options: &str) -> Vec<&'static str> {
     for name in ["a", "b"] {
         engine.sh(&format!("podctl run -d --pod p --name {name} alpine top")).ok();
     }
-    let namespace = |name: &str, kind: &str| engine.sh(&format!("podctl exec {name} readlink /proc/self/ns/{kind}")).ok();
+    let namespace =
+        |name: &str, kind: &str| engine.sh(&format!("podctl exec {name} readlink /proc/self/ns/{kind}")).ok();
     let kinds = ["ipc", "net", "uts", "pid", "mnt"];
     let common = kinds.into_iter().filter(|kind| namespace("a", kind) == namespace("b", kind)).collect();
     engine.sh("podctl pod rm -f -t 0 p").code(0);
@@ -56,7 +57,9 @@ fn nothing_is_shared_without_an_infra() {
 fn members_reach_each_other_on_localhost() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --pod new:p --name server alpine nc -ll -p 9000 -e echo hello").ok();
-    let hello = || (engine.sh("podctl run --rm --pod p alpine nc 127.0.0.1 9000 < /dev/null").stdout() == "hello\n").then_some(());
+    let hello = || {
+        (engine.sh("podctl run --rm --pod p alpine nc 127.0.0.1 9000 < /dev/null").stdout() == "hello\n").then_some(())
+    };
     until("an answer", hello);
 }
 

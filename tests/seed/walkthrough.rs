@@ -1,12 +1,7 @@
 //! The tutorial that users follow, line by line, on images pulled from a registry.
 
 use harness::{
-    Engine, Machine, enclosure,
-    images::BANNER_TEXT,
-    programs::is_stand_in,
-    table::Table,
-    terminal::Terminal,
-    until,
+    Engine, Machine, enclosure, images::BANNER_TEXT, programs::is_stand_in, table::Table, terminal::Terminal, until,
 };
 
 #[test]
@@ -109,7 +104,8 @@ fn lifecycle(engine: &Engine) {
 
     engine.sh("podctl pod stop -t 0 pod1").code(0);
     engine.sh("podctl pod rm pod1").prints(&pod1).code(0);
-    let one = id(&engine.sh("podctl run -dt --pod new:pod1 alpine:latest top && podctl pod ps -q --no-trunc").lines()[1]);
+    let one =
+        id(&engine.sh("podctl run -dt --pod new:pod1 alpine:latest top && podctl pod ps -q --no-trunc").lines()[1]);
     engine.sh("podctl pod rm -f -t 0 pod1").prints(&one).code(0);
     engine.sh("podctl pod create --name a && podctl pod create --name b").ok();
     assert_eq!(engine.sh("podctl pod rm --all").lines().len(), 2);

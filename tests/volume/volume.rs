@@ -1,6 +1,10 @@
 //! Named volumes and directories of the machine.
 
-use harness::{Engine, image::{Image, Layer}, images::{self, ALPINE}};
+use harness::{
+    Engine,
+    image::{Image, Layer},
+    images::{self, ALPINE},
+};
 use serde_json::json;
 
 #[test]
@@ -26,7 +30,9 @@ fn an_empty_new_volume_is_filled_from_the_image_once() {
         .set("Volumes", json!({"/content": {}}));
     image.docker_archive(&engine.path("tmp/i.tar"), &["localhost/filled:latest"]).expect("archive");
     engine.sh("podctl load -q -i $TMPDIR/i.tar && rm $TMPDIR/i.tar").ok();
-    engine.sh("podctl run --rm -v vol:/content localhost/filled stat -c '%u %g %a' /content/page").prints("1000 50 640");
+    engine
+        .sh("podctl run --rm -v vol:/content localhost/filled stat -c '%u %g %a' /content/page")
+        .prints("1000 50 640");
     engine.sh("podctl run --rm -v vol:/content localhost/filled rm /content/page").code(0);
     engine.sh("podctl run --rm -v vol:/content localhost/filled ls /content").prints_nothing();
     // A volume the image asks for has no name and goes with its container.
@@ -47,7 +53,9 @@ fn binds_show_the_machines_files_and_obey_ro() {
     engine.sh("cat dir/file").prints("inside");
     engine.sh("podctl run --rm -v $PWD/dir:/d:ro alpine touch /d/x").code(1).mentions("Read-only file system");
     engine.sh("podctl run --rm -v $PWD/dir/file:/etc/motd:ro alpine cat /etc/motd").prints("inside");
-    engine.sh("podctl run --rm --mount type=bind,source=$PWD/dir,target=/d,readonly alpine cat /d/file").prints("inside");
+    engine
+        .sh("podctl run --rm --mount type=bind,source=$PWD/dir,target=/d,readonly alpine cat /d/file")
+        .prints("inside");
     engine.sh("podctl run --rm -v $PWD/nosuch:/d alpine true").code(125).mentions("nosuch");
     engine.sh("podctl run --rm -v dir:relative alpine true").code(125).mentions("relative");
 }
@@ -73,6 +81,9 @@ fn mounts_are_told_by_inspect() {
         let found = mounts.as_array().into_iter().flatten().find(|mount| mount["Destination"] == destination);
         found.unwrap_or_else(|| panic!("no {destination} in {mounts}")).clone()
     };
-    assert_eq!((&of("/vol")["Type"], &of("/vol")["Name"], &of("/vol")["RW"]), (&json!("volume"), &json!("vol"), &json!(true)));
+    assert_eq!(
+        (&of("/vol")["Type"], &of("/vol")["Name"], &of("/vol")["RW"]),
+        (&json!("volume"), &json!("vol"), &json!(true))
+    );
     assert_eq!((&of("/dir")["Type"], &of("/dir")["RW"]), (&json!("bind"), &json!(false)));
 }
