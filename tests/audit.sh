@@ -7,14 +7,15 @@ if ! version=$(cargo deny --version 2> /dev/null); then
   echo 'NOT CHECKED: advisories (cargo-deny is not installed: cargo install cargo-deny --locked). Licences, bans and sources are checked by the suite.'
   exit 0
 fi
+minor=${version#cargo-deny 0.}
+if [ "${minor%%.*}" -lt 16 ]; then
+  echo "NOT CHECKED: advisories ($version is too old for this cargo: cargo install cargo-deny --locked). Licences, bans and sources are checked by the suite."
+  exit 0
+fi
 config=$PWD/.deny.toml
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! cargo deny --log-level error check --config "$config" bans licenses sources > "$log" 2>&1; then
-  if grep -q "panicked at" "$log"; then
-    echo "NOT CHECKED: advisories ($version is too old for this cargo: cargo install cargo-deny --locked). Licences, bans and sources are checked by the suite."
-    exit 0
-  fi
   cat "$log" >&2
   exit 1
 fi

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Mutex,
@@ -32,6 +32,10 @@ pub struct Machine {
     pub registry: bool,
     /// The OCI runtime, where it is not the default one.
     pub runtime: Option<&'static str>,
+    /// The engine's directories are on a disk (below `/var/tmp`) and not in memory.
+    pub on_disk: bool,
+    /// Which engine.
+    pub engine: programs::Engine,
 }
 
 /// The engine. Dropping it proves that nothing of it is left, unless the test has failed already.
@@ -45,6 +49,7 @@ pub struct Engine {
     transcript: Mutex<String>,
     before: Traces,
     registry: Option<Registry>,
+    disk: Option<PathBuf>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -66,20 +71,27 @@ impl Engine {
     pub fn on(machine: Machine) -> Engine {
         let label = format!("podctl-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let enclosure = Enclosure::new(machine.shared_root);
+        let disk = machine.on_disk.then(|| Path::new("/var/tmp").join(&label));
+        if let Some(disk) = &disk {
+            std::fs::create_dir(disk).expect("a directory on disk");
+            let mut mount = enclosure.command("/", "sh");
+            mount.args(["-c", &format!("mkdir {HOME} && mount --bind {} {HOME}", disk.display())]);
+            assert!(mount.status().is_ok_and(|status| status.success()), "the directory on disk cannot be mounted");
+        }
         let home = enclosure.path(HOME);
         for directory in ["bin", "tmp", "home"] {
             std::fs::create_dir_all(home.join(directory)).expect("directories of the engine");
         }
         std::fs::write(home.join("registries.conf"), REGISTRIES).expect("registries.conf");
-        std::fs::write(home.join("containers.conf"), containers_conf()).expect("containers.conf");
+        std::fs::write(home.join("containers.conf"), containers_conf(machine.engine)).expect("containers.conf");
         for name in ["podctl", "podman"] {
             let path = home.join("bin").join(name);
-            std::fs::write(&path, wrapper(machine.runtime)).expect("wrapper");
+            std::fs::write(&path, wrapper(machine)).expect("wrapper");
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         }
         let registry = machine.registry.then(|| Registry::start(&enclosure));
         let before = oracle::look(&enclosure, &label);
-        Engine { enclosure, label, machine, transcript: Mutex::default(), before, registry }
+        Engine { enclosure, label, machine, transcript: Mutex::default(), before, registry, disk }
     }
 
     /// Loads images from their archives.
@@ -147,7 +159,7 @@ impl Engine {
     /// Removes every pod, container, volume and network.
     #[track_caller]
     pub fn remove_all(&self) {
-        if programs::is_stand_in() {
+        if self.machine.engine == programs::Engine::Podman {
             self.sh("podctl pod rm -fa -t 0; podctl rm -fa -t 0; podctl volume rm -fa; podctl network prune -f; podctl rmi -fa");
             return;
         }
@@ -157,6 +169,11 @@ impl Engine {
                 .ok();
         }
         self.sh("podctl network ls -q | grep -vx podman | xargs -r podctl network rm").code(0);
+    }
+
+    /// The command line that the engine's wrapper runs, for who wants to do without the wrapper.
+    pub fn words(&self) -> Vec<String> {
+        self.machine.words()
     }
 
     fn record(&self, run: Run) -> Run {
@@ -171,7 +188,8 @@ impl Engine {
         command
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program in the engine's home directory and environment.
+    pub fn command(&self, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         let program = if program == "podctl" { format!("{HOME}/bin/podctl") } else { program.to_owned() };
         let mut command = self.enclosure.command(&format!("{HOME}/home"), &program);
@@ -201,11 +219,15 @@ impl Drop for Engine {
             let transcript = self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             eprintln!("--- what was typed on {:?}\n{transcript}--- and what is there", self.machine);
             eprintln!("{}", oracle::look(&self.enclosure, &self.label).beyond(&self.before));
-        } else if !programs::is_stand_in() {
+        } else if self.machine.engine == programs::Engine::Podctl {
             self.remove_all();
             oracle::nothing_left(&self.enclosure, &self.label, &self.before);
         }
         oracle::remove_cgroups(&self.label);
+        if let Some(disk) = &self.disk {
+            // Nothing inside is mounted in this namespace; a test that has passed has emptied it already.
+            let _as_far_as_possible = std::fs::remove_dir_all(disk);
+        }
     }
 }
 
@@ -232,8 +254,8 @@ insecure = true
 "#;
 
 /// podman needs to be told not to ask for more than a machine without CAP_SYS_RESOURCE allows; podctl needs nothing.
-fn containers_conf() -> String {
-    if !programs::is_stand_in() {
+fn containers_conf(engine: programs::Engine) -> String {
+    if engine == programs::Engine::Podctl {
         return String::new();
     }
     let hard = |resource| nix::sys::resource::getrlimit(resource).map_or(1024, |(_, hard)| hard);
@@ -245,14 +267,20 @@ fn containers_conf() -> String {
     )
 }
 
-fn wrapper(runtime: Option<&str>) -> String {
-    let program = programs::under_test();
-    let mut flags = format!("--root {HOME}/state --runroot {HOME}/runroot");
-    if programs::is_stand_in() {
-        flags += &format!(" --tmpdir {HOME}/tmpdir --network-config-dir {HOME}/networks --log-level error");
+fn wrapper(machine: Machine) -> String {
+    format!("#!/bin/sh\nexec {} \"$@\"\n", machine.words().join(" "))
+}
+
+impl Machine {
+    /// The program and the flags that every command line of its engine begins with.
+    fn words(self) -> Vec<String> {
+        let mut words = vec![self.engine.program().display().to_string()];
+        words.extend(["--root", &format!("{HOME}/state"), "--runroot", &format!("{HOME}/runroot")].map(str::to_owned));
+        if self.engine == programs::Engine::Podman {
+            let flags = format!("--tmpdir {HOME}/tmpdir --network-config-dir {HOME}/networks --log-level error");
+            words.extend(flags.split(' ').map(str::to_owned));
+        }
+        words.extend(self.runtime.into_iter().flat_map(|runtime| ["--runtime".to_owned(), runtime.to_owned()]));
+        words
     }
-    if let Some(runtime) = runtime {
-        flags += &format!(" --runtime {runtime}");
-    }
-    format!("#!/bin/sh\nexec {} {flags} \"$@\"\n", program.display())
 }

@@ -2,18 +2,46 @@
 
 use std::path::PathBuf;
 
-/// What is under test: the path of podctl, or of whatever `PODCTL_UNDER_TEST` names (`podman` speaks the same grammar,
-/// which is how the tests themselves are tried out).
-pub fn under_test() -> PathBuf {
-    let Some(name) = std::env::var_os("PODCTL_UNDER_TEST") else { return beside("podctl") };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|directory| directory.join(&name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("PODCTL_UNDER_TEST={}: no such program", name.display()))
+/// Who sits in podctl's chair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// podctl.
+    Podctl,
+    /// podman, which speaks the same grammar: so the tests themselves are tried out, and speed is compared.
+    Podman,
 }
 
-/// Whether podman sits in podctl's chair. Texts in which the two differ on purpose are then not compared.
+impl Engine {
+    /// Its program.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn program(self) -> PathBuf {
+        match self {
+            Engine::Podctl => beside("podctl"),
+            Engine::Podman => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let found = std::env::split_paths(&path).map(|one| one.join("podman")).find(|file| file.is_file());
+                found.expect("podman (Debian package podman)")
+            }
+        }
+    }
+}
+
+impl Default for Engine {
+    /// podctl, unless `PODCTL_UNDER_TEST` is `podman`.
+    fn default() -> Engine {
+        if std::env::var_os("PODCTL_UNDER_TEST").is_some_and(|name| name == "podman") {
+            Engine::Podman
+        } else {
+            Engine::Podctl
+        }
+    }
+}
+
+/// Whether podman is under test. Texts in which the two differ on purpose are then not compared.
 pub fn is_stand_in() -> bool {
-    under_test().file_name().is_some_and(|name| name == "podman")
+    Engine::default() == Engine::Podman
 }
 
 /// A program of the profile this one was built with: `target/PROFILE/NAME`.
