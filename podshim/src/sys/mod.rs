@@ -1,1 +1,6 @@
 //! Every unsafe block of podshim, each with the invariant it relies on.
+
+pub mod fd;
+pub mod mount;
+pub mod signal;
+pub mod spawn;
