@@ -1,6 +1,6 @@
 //! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
 
-use std::{fs, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::{
     Id, Kind, Refusal,
@@ -35,13 +35,13 @@ const PROMPT: Duration = Duration::from_secs(15);
 const STOP_SECONDS: u32 = 10;
 
 impl Pod {
-    /// Starts a member; `sources` are its opened bind sources, in order.
+    /// Starts a member. Its bind sources are looked up in the view this shim was started with.
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub async fn start(&self, id: &Id, sources: Vec<OwnedFd>) -> Result<ContainerResult> {
+    pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, sources::assign(record.config.mounts.iter(), sources)).await?;
+        self.start_with(id, Opened::new()).await?;
         Ok(result(&record))
     }
 
@@ -49,9 +49,9 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id, sources: Vec<OwnedFd>) -> Result<ContainerResult> {
+    pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, sources::assign(record.config.mounts.iter(), sources)).await?;
+        self.init_with(id, Opened::new()).await?;
         Ok(result(&record))
     }
 

@@ -1,6 +1,6 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use proto::{
@@ -11,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, record, sources::assign};
+use super::{Pod, record, sources::Opened};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -31,7 +31,7 @@ impl Pod {
     ///
     /// # Errors
     /// When the infra cannot be started; what happened to members is in the result.
-    pub async fn start_pod(self: &Arc<Self>, sources: Vec<OwnedFd>) -> Result<PodResult> {
+    pub async fn start_pod(self: &Arc<Self>) -> Result<PodResult> {
         let _gate = self.gate.write().await;
         let pod = self.ensure_up().await?;
         let members = self.members();
@@ -41,13 +41,9 @@ impl Pod {
                 format!("no containers in pod {} have no dependencies, cannot start pod: no such container", pod.id),
             ));
         }
-        let mut opened = assign(
-            members.iter().flat_map(|member| member.record.iter().flat_map(|record| &record.config.mounts)),
-            sources,
-        );
         let mut answer = answer(&pod);
         for member in &members {
-            if let Err(refusal) = self.start_inside(member.id(), std::mem::take(&mut opened)).await {
+            if let Err(refusal) = self.start_inside(member.id(), Opened::new()).await {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
@@ -117,7 +113,7 @@ impl Pod {
         if !stopped.errors.is_empty() {
             return Ok(stopped);
         }
-        self.start_pod(Vec::new()).await
+        self.start_pod().await
     }
 
     /// Sends a signal to every running member, and ends the infra where it would die of it.

@@ -35,14 +35,12 @@ impl Containers for ContainerService {
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let sources = raw::take(&pod.deposits, &act.source_token);
-        Ok(self.0.act(async move { pod.init(&id, sources).await }).await?)
+        Ok(self.0.act(async move { pod.init(&id).await }).await?)
     }
 
     async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let sources = raw::take(&pod.deposits, &act.source_token);
-        Ok(self.0.act(async move { pod.start(&id, sources).await }).await?)
+        Ok(self.0.act(async move { pod.start(&id).await }).await?)
     }
 
     async fn stop(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
@@ -52,10 +50,9 @@ impl Containers for ContainerService {
 
     async fn restart(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let sources = raw::take(&pod.deposits, &act.source_token);
         let restart = async move {
             pod.stop(&id, timeout(&act)).await?;
-            pod.start(&id, sources).await
+            pod.start(&id).await
         };
         Ok(self.0.act(restart).await?)
     }

@@ -19,7 +19,6 @@ use crate::{
     config::Engine,
     network::Networks,
     pod::{Pod, create::check_host, record},
-    serve::raw,
     spec, view,
     volume::Volumes,
 };
@@ -46,8 +45,7 @@ impl Pods for PodService {
     async fn start(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
         self.check(&act)?;
         let pod = self.0.clone();
-        let sources = raw::take(&pod.deposits, &act.source_token);
-        Ok(self.0.act(async move { pod.start_pod(sources).await }).await?)
+        Ok(self.0.act(async move { pod.start_pod().await }).await?)
     }
 
     async fn stop(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
