@@ -1,1 +1,2 @@
 //! pod: stub.
+pub mod names;
