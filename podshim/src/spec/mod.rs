@@ -43,3 +43,4 @@ pub use merge::merge;
 pub use modes::{Place, Sharing, hostname};
 pub use mounts::is_anonymous;
 pub use pod::check_pod;
+pub use text::{check_labels, shown as quotable};

@@ -25,8 +25,8 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// `text` as it is when all of it is printable, else as [`quoted`] shows it.
-pub(super) fn shown(text: &str) -> String {
+/// `text` as it is when all of it is printable and it is not long, else escaped and cut: fit for a line of words.
+pub fn shown(text: &str) -> String {
     if text.chars().any(char::is_control) || text.len() > SHOWN {
         quoted(text).trim_matches('"').to_owned()
     } else {
@@ -114,6 +114,14 @@ pub(super) fn labels(flag: &str, labels: &BTreeMap<String, String>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// `--label` of anything: keys fit for a line that are not the engine's.
+///
+/// # Errors
+/// A [`Refusal`] that names the label.
+pub fn check_labels(map: &BTreeMap<String, String>) -> Result<()> {
+    labels("--label", map)
 }
 
 /// Whether an image may not set the label `key`.
