@@ -70,6 +70,13 @@ impl Pod {
         }
     }
 
+    /// What of it is up; `None` when nothing is.
+    pub fn up(&self) -> Option<&PodState> {
+        let infra = matches!(self.infra, Some(ContainerState::Running | ContainerState::Paused));
+        let lives = || infra || self.containers.iter().any(|container| container.state.is_alive());
+        self.state.as_ref().filter(|state| state.started && lives())
+    }
+
     /// A hidden pod of one: a container without --pod.
     pub fn hidden(&self) -> bool {
         self.record.as_ref().is_ok_and(|record| record.config.hidden)
@@ -121,11 +128,7 @@ pub fn pod(roots: &Roots, id: &Id) -> Option<Pod> {
             || Lock::is_held(&roots.pod_lock(id)) || containers.iter().any(|container| container.state.is_alive());
         match &state {
             None => ContainerState::Created,
-            Some(state) if !state.started => ContainerState::Exited,
-            Some(state) if !lives() => {
-                let _ = state;
-                ContainerState::Exited
-            }
+            Some(state) if !state.started || !lives() => ContainerState::Exited,
             Some(state) if state.paused => ContainerState::Paused,
             Some(_) => ContainerState::Running,
         }
@@ -160,10 +163,11 @@ pub fn state_of(monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> Co
     if monitor.phase == Phase::Backoff && monitor.monitor.is_alive() {
         return ContainerState::Running;
     }
-    let Some(init) = &monitor.init else { return ended };
+    // Once started it has ended when its process has, whether the exit is on disk yet or not.
+    let without_process = if monitor.started_at != 0 { ContainerState::Exited } else { ended };
+    let Some(init) = &monitor.init else { return without_process };
     if !init.is_alive() {
-        // It ran in this boot or an earlier one; whether the exit is on disk yet makes no difference to what it is.
-        return if monitor.started_at != 0 { ContainerState::Exited } else { ended };
+        return without_process;
     }
     match monitor.phase {
         Phase::Created => ContainerState::Initialized,
@@ -182,4 +186,53 @@ fn ids(dir: &std::path::Path) -> io::Result<Vec<Id>> {
         Err(error) => return Err(error),
     };
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn monitor(phase: Phase, init: Option<Process>, started_at: i64) -> MonitorState {
+        MonitorState {
+            schema: record::SCHEMA,
+            monitor: Process::this(),
+            phase,
+            init,
+            started_at,
+            restart_count: 0,
+            execs: Vec::new(),
+            log_dropped: 0,
+            oom_kills: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_of_container_states() {
+        let exit = ExitRecord {
+            schema: record::SCHEMA,
+            status: proto::exit::from_wait_status(0, 9),
+            started_at: 1,
+            restart_count: 0,
+            error: String::new(),
+        };
+        let this = Some(Process::this());
+        let gone = Some(Process { start_time: 1, ..Process::this() });
+        let cases = [
+            (None, None, ContainerState::Created),
+            (None, Some(&exit), ContainerState::Exited),
+            (Some(monitor(Phase::Created, None, 0)), None, ContainerState::Created),
+            (Some(monitor(Phase::Created, None, 0)), Some(&exit), ContainerState::Exited),
+            (Some(monitor(Phase::Created, this.clone(), 0)), Some(&exit), ContainerState::Initialized),
+            (Some(monitor(Phase::Running, this.clone(), 5)), None, ContainerState::Running),
+            (Some(monitor(Phase::Paused, this.clone(), 5)), None, ContainerState::Paused),
+            (Some(monitor(Phase::Stopping, this.clone(), 5)), None, ContainerState::Stopping),
+            (Some(monitor(Phase::Running, gone.clone(), 5)), None, ContainerState::Exited),
+            (Some(monitor(Phase::Created, gone, 0)), None, ContainerState::Created),
+            (Some(monitor(Phase::Exited, None, 5)), None, ContainerState::Exited),
+            (Some(monitor(Phase::Backoff, None, 5)), Some(&exit), ContainerState::Running),
+        ];
+        for (monitor, exit, state) in cases {
+            assert_eq!(state_of(monitor.as_ref(), exit), state, "{monitor:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod pods;
 pub mod raw;
+pub mod system;
 pub mod volumes;
 
 use std::future::Future;
