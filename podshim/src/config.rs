@@ -7,6 +7,10 @@ use std::{
 
 use proto::Roots;
 
+/// Extended attribute on the root of an unpacked layer that says nothing of it: whoever stacks layers looks further down
+/// for owner and mode. Set by `image`, read by `rootfs`, which do not know each other.
+pub const IMPLIED_ROOT: &str = "trusted.podctl.implied-root";
+
 /// Configuration of this engine.
 #[derive(Clone, Debug)]
 pub struct Engine {
