@@ -92,7 +92,7 @@ fn claim_or_choose(roots: &Roots, wanted: &str, target: &Target) -> Result<Strin
         return Ok(wanted.to_owned());
     }
     loop {
-        let name = names::random()?;
+        let name = names::random().map_err(|error| Refusal::internal("a new name", error))?;
         match claim(roots, &name, target) {
             Ok(()) => return Ok(name),
             Err(refusal) if refusal.kind == Kind::NameInUse => {}

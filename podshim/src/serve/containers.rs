@@ -12,8 +12,12 @@ use proto::{
 };
 use ttrpc::r#async::TtrpcContext;
 
-use super::{id, raw, to_the_end};
-use crate::{config::Engine, pod::Pod, view};
+use super::{id, json, raw, to_the_end};
+use crate::{
+    config::Engine,
+    pod::Pod,
+    view::{self, EngineStores, View},
+};
 
 /// The acts on members of one pod.
 pub struct ContainerService(pub Arc<Pod>);
@@ -94,11 +98,15 @@ pub struct HostContainerService {
 #[async_trait]
 impl Containers for HostContainerService {
     async fn list(&self, _: &TtrpcContext, request: ListContainers) -> ttrpc::Result<Document> {
-        Ok(Document { json: view::containers::list(&self.engine.roots, &request)? })
+        let stores = EngineStores::open(&self.engine.roots);
+        let view = View { engine: &self.engine, stores: &stores };
+        Ok(json(&view::containers::list(&view, &request)?))
     }
 
     async fn inspect(&self, _: &TtrpcContext, request: InspectObjects) -> ttrpc::Result<Document> {
-        Ok(Document { json: view::inspect(&self.engine, &request)? })
+        let stores = EngineStores::open(&self.engine.roots);
+        let view = View { engine: &self.engine, stores: &stores };
+        Ok(view::inspect::containers(&view, &request)?.document())
     }
 
     async fn logs(&self, _: &TtrpcContext, request: LogsRequest) -> ttrpc::Result<Empty> {
@@ -107,11 +115,11 @@ impl Containers for HostContainerService {
             return Err(Refusal::new(Kind::Invalid, "logs needs two descriptors under its token").into());
         };
         let roots = self.engine.roots.clone();
-        to_the_end(async move { view::logs::write(&roots, &request, stdout, stderr).await }).await?;
+        to_the_end(async move { view::logs::write(&roots, request, stdout, stderr).await }).await?;
         Ok(Empty {})
     }
 
     async fn top(&self, _: &TtrpcContext, request: TopRequest) -> ttrpc::Result<TopReply> {
-        Ok(view::top::top(&self.engine.roots, &request)?)
+        Ok(view::top::table(&self.engine.roots, &request)?)
     }
 }

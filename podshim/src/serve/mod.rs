@@ -11,7 +11,7 @@ use std::future::Future;
 use proto::{
     Id, Refusal, VERSION,
     refusal::Result,
-    wire::{HelloReply, HelloRequest},
+    wire::{Document, HelloReply, HelloRequest},
 };
 
 /// Answer to a client's or a newer program's greeting.
@@ -30,4 +30,9 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
 /// The id in a request; podctl sends full ids.
 pub(crate) fn id(text: &str) -> Result<Id> {
     text.parse().map_err(|_| Refusal::invalid(format!("{text:?} is not a full id")))
+}
+
+/// A document of `value`.
+pub(crate) fn json(value: &serde_json::Value) -> Document {
+    Document { json: value.to_string().into_bytes() }
 }

@@ -14,12 +14,13 @@ use proto::{
 };
 use ttrpc::r#async::TtrpcContext;
 
-use super::{hello, to_the_end};
+use super::{hello, json, to_the_end};
 use crate::{
     config::Engine,
     network::Networks,
     pod::{Pod, create::check_host, record},
-    spec, view,
+    spec,
+    view::{self, EngineStores, View},
     volume::Volumes,
 };
 
@@ -100,11 +101,13 @@ impl Pods for HostPodService {
     }
 
     async fn list(&self, _: &TtrpcContext, request: ListPods) -> ttrpc::Result<Document> {
-        Ok(Document { json: view::pods::list(&self.0.roots, &request)? })
+        let stores = EngineStores::open(&self.0.roots);
+        Ok(json(&view::pods::list(&View { engine: &self.0, stores: &stores }, &request)?))
     }
 
     async fn inspect(&self, _: &TtrpcContext, request: InspectObjects) -> ttrpc::Result<Document> {
-        Ok(Document { json: view::pods::inspect(&self.0, &request)? })
+        let stores = EngineStores::open(&self.0.roots);
+        Ok(view::inspect::pods(&View { engine: &self.0, stores: &stores }, &request)?.document())
     }
 }
 

@@ -95,10 +95,7 @@ pub(super) fn status(container: Shown<'_>, finished: i64, now: i64) -> String {
 }
 
 fn pod_name(container: Shown<'_>) -> String {
-    container
-        .pod_id()
-        .and(container.pod().record.as_ref().ok())
-        .map_or_else(String::new, |record| record.name.clone())
+    container.pod_id().and(container.pod().record.as_ref().ok()).map_or_else(String::new, |record| record.name.clone())
 }
 
 fn destinations(container: Shown<'_>) -> Vec<String> {
@@ -194,9 +191,33 @@ mod tests {
         assert_eq!(
             keys,
             [
-                "AutoRemove", "Command", "CreatedAt", "CIDFile", "Exited", "ExitedAt", "ExitCode", "ExposedPorts",
-                "Id", "Image", "ImageID", "IsInfra", "Labels", "Mounts", "Names", "Namespaces", "Networks", "Pid",
-                "Pod", "PodName", "Ports", "Restarts", "Size", "StartedAt", "State", "Status", "Created"
+                "AutoRemove",
+                "Command",
+                "CreatedAt",
+                "CIDFile",
+                "Exited",
+                "ExitedAt",
+                "ExitCode",
+                "ExposedPorts",
+                "Id",
+                "Image",
+                "ImageID",
+                "IsInfra",
+                "Labels",
+                "Mounts",
+                "Names",
+                "Namespaces",
+                "Networks",
+                "Pid",
+                "Pod",
+                "PodName",
+                "Ports",
+                "Restarts",
+                "Size",
+                "StartedAt",
+                "State",
+                "Status",
+                "Created"
             ]
         );
     }
@@ -209,7 +230,10 @@ mod tests {
         let rows = rows.as_array().expect("array");
         assert_eq!(rows.len(), 3, "{rows:?}");
         assert_eq!(rows[0]["Names"][0], format!("{}-infra", web.pod.short()));
-        assert_eq!((&rows[0]["IsInfra"], &rows[0]["Image"], &rows[0]["Command"]), (&true.into(), &"".into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&rows[0]["IsInfra"], &rows[0]["Image"], &rows[0]["Command"]),
+            (&true.into(), &"".into(), &serde_json::Value::Null)
+        );
         for row in rows {
             assert_eq!(row["Ports"][0]["host_port"], 8080, "{row}");
             assert_eq!(row["PodName"], "web");
@@ -227,7 +251,11 @@ mod tests {
         fixture.plain("solo");
         let names = |request: ListContainers| -> Vec<String> {
             let rows = super::list(&fixture.view(), &request).expect("rows");
-            rows.as_array().expect("array").iter().map(|row| row["Names"][0].as_str().expect("name").to_owned()).collect()
+            rows.as_array()
+                .expect("array")
+                .iter()
+                .map(|row| row["Names"][0].as_str().expect("name").to_owned())
+                .collect()
         };
         let running = names(ListContainers::default());
         assert!(running.contains(&"front".to_owned()) && !running.contains(&"back".to_owned()), "{running:?}");
@@ -253,7 +281,8 @@ mod tests {
         let broken = fixture.engine.roots.container_record(&web.pod, &web.front);
         std::fs::write(broken, "{").expect("write");
         let rows = super::list(&fixture.view(), &all()).expect("rows");
-        let states: Vec<&str> = rows.as_array().expect("array").iter().filter_map(|row| row["State"].as_str()).collect();
+        let states: Vec<&str> =
+            rows.as_array().expect("array").iter().filter_map(|row| row["State"].as_str()).collect();
         assert!(states.contains(&"unknown") && states.contains(&"exited"), "{states:?}");
     }
 }

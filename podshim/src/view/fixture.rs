@@ -171,7 +171,8 @@ impl Fixture {
             front: Id::random().expect("id"),
             back: Id::random().expect("id"),
         };
-        let port = PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), range: 1, ..Default::default() };
+        let port =
+            PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), range: 1, ..Default::default() };
         let volume = Mount {
             kind: mount::Kind::Volume.into(),
             source: "vol1".into(),

@@ -156,7 +156,10 @@ fn plugins() -> Value {
 
 fn security() -> Value {
     object([
-        ("apparmorEnabled", fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n").into()),
+        (
+            "apparmorEnabled",
+            fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n").into(),
+        ),
         ("capabilities", DEFAULT_CAPABILITIES.join(",").into()),
         ("rootless", (!nix::unistd::geteuid().is_root()).into()),
         ("seccompEnabled", Path::new("/proc/sys/kernel/seccomp").exists().into()),
@@ -203,11 +206,14 @@ fn ask_version(program: &Path) -> Option<String> {
     let finished = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
-        let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)).is_ok_and(|ready| ready > 0);
+        let ready =
+            poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)).is_ok_and(|ready| ready > 0);
         let mut block = [0; 1024];
         match ready.then(|| output.read(&mut block)) {
             Some(Ok(0)) => break true,
-            Some(Ok(length)) if (text.len() + length) as u64 <= VERSION_TEXT => text.extend_from_slice(&block[..length]),
+            Some(Ok(length)) if (text.len() + length) as u64 <= VERSION_TEXT => {
+                text.extend_from_slice(&block[..length])
+            }
             _ => break false,
         }
     };

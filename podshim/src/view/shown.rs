@@ -167,8 +167,7 @@ impl<'a> Shown<'a> {
     pub fn restart_policy(self) -> RestartPolicy {
         let of_pod = self.pod().record.as_ref().ok().and_then(|pod| pod.config.restart.clone());
         let own = self.record().and_then(|record| record.config.restart.clone());
-        let mut policy =
-            own.filter(|policy| !policy.name.is_empty()).or(of_pod).unwrap_or_default();
+        let mut policy = own.filter(|policy| !policy.name.is_empty()).or(of_pod).unwrap_or_default();
         if policy.name.is_empty() {
             policy.name = "no".to_owned();
         }
@@ -179,15 +178,17 @@ impl<'a> Shown<'a> {
     pub fn in_pod_network(self) -> bool {
         let Shown::Member(pod, _) = self else { return true };
         self.joins("net", self.record().and_then(|r| r.config.network.as_ref()).map_or("", |network| &network.mode))
-            || (pod.hidden() && self.record().is_some_and(|r| r.config.network.as_ref().is_none_or(|n| n.mode.is_empty())))
+            || (pod.hidden()
+                && self.record().is_some_and(|r| r.config.network.as_ref().is_none_or(|n| n.mode.is_empty())))
     }
 
     /// Whether `mode` of the namespace `name` means the pod's.
     pub fn joins(self, name: &str, mode: &str) -> bool {
         let shares = || {
-            self.pod().record.as_ref().is_ok_and(|pod| {
-                pod.infra.is_some() && pod.config.share.iter().any(|shared| shared == name)
-            })
+            self.pod()
+                .record
+                .as_ref()
+                .is_ok_and(|pod| pod.infra.is_some() && pod.config.share.iter().any(|shared| shared == name))
         };
         mode == "pod" || (mode.is_empty() && shares())
     }
@@ -202,7 +203,11 @@ impl<'a> Shown<'a> {
         match self {
             Shown::Infra(pod, ..) => pod_networks(pod),
             Shown::Member(pod, _) if self.in_pod_network() => {
-                if pod.hidden() { pod_networks(pod) } else { Vec::new() }
+                if pod.hidden() {
+                    pod_networks(pod)
+                } else {
+                    Vec::new()
+                }
             }
             Shown::Member(..) => self
                 .record()

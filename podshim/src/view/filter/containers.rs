@@ -211,7 +211,9 @@ impl Test {
             Test::Ancestor { ids, names } => ancestor(container, ids, names),
             Test::CreatedBefore(time) => container.created() < *time,
             Test::CreatedAfter(time) => container.created() > *time,
-            Test::Volume(wanted) => mounts(container).iter().any(|mount| wanted.iter().any(|volume| is_at(mount, volume))),
+            Test::Volume(wanted) => {
+                mounts(container).iter().any(|mount| wanted.iter().any(|volume| is_at(mount, volume)))
+            }
             // Of a container without a health check the status is "".
             Test::Health(states) => states.iter().any(String::is_empty),
             Test::Pod(pods) => container.pod_id().is_some_and(|pod| pods.contains(pod)),

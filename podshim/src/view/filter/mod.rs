@@ -15,10 +15,7 @@ use proto::{Refusal, refusal::Result};
 use regex::Regex;
 
 /// The filters by key, in the order in which the keys come first.
-fn by_key<'a>(
-    filters: &'a [String],
-    without_value: impl Fn(&str) -> String,
-) -> Result<Vec<(&'a str, Vec<&'a str>)>> {
+fn by_key<'a>(filters: &'a [String], without_value: impl Fn(&str) -> String) -> Result<Vec<(&'a str, Vec<&'a str>)>> {
     let mut keys: Vec<(&str, Vec<&str>)> = Vec::new();
     for filter in filters {
         // `label!=x` is the key `label!`.
@@ -60,10 +57,7 @@ impl Ids {
     fn new(values: &[&str]) -> Ids {
         let (digits, others): (Vec<&str>, Vec<&str>) =
             values.iter().partition(|value| value.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        Ids {
-            beginnings: digits.into_iter().map(str::to_ascii_lowercase).collect(),
-            patterns: Patterns::new(others),
-        }
+        Ids { beginnings: digits.into_iter().map(str::to_ascii_lowercase).collect(), patterns: Patterns::new(others) }
     }
 
     fn matches(&self, id: &str) -> bool {
@@ -124,7 +118,9 @@ mod tests {
     #[test]
     fn ids_match_by_beginning_or_pattern() {
         let id = "abc123";
-        for (value, there) in [("abc", true), ("ABC", true), ("bc1", false), ("^abc.*3$", true), ("x(", false), ("", true)] {
+        for (value, there) in
+            [("abc", true), ("ABC", true), ("bc1", false), ("^abc.*3$", true), ("x(", false), ("", true)]
+        {
             assert_eq!(Ids::new(&[value]).matches(id), there, "{value}");
         }
     }

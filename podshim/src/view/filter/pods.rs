@@ -55,7 +55,9 @@ fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
         "ctr-names" => Test::ContainerNames(Patterns::new(values)),
         // What is no number is no number of containers either.
         "ctr-number" => Test::ContainerNumber(values.iter().filter_map(|value| value.parse().ok()).collect()),
-        "ctr-status" => Test::ContainerStatus(values.iter().map(|value| container_status(value)).collect::<Result<_>>()?),
+        "ctr-status" => {
+            Test::ContainerStatus(values.iter().map(|value| container_status(value)).collect::<Result<_>>()?)
+        }
         "id" => Test::Id(Ids::new(values)),
         "name" => Test::Name(Patterns::new(values)),
         "status" => Test::Status(values.iter().map(|value| pod_status(value)).collect::<Result<_>>()?),

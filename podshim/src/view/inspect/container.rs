@@ -32,7 +32,8 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     /// The bounding set: as the runtime was told, else as it would be.
     pub(super) fn bounding(&self) -> Vec<String> {
-        let told = self.spec.as_ref().and_then(|spec| spec.process().as_ref()?.capabilities().as_ref()?.bounding().clone());
+        let told =
+            self.spec.as_ref().and_then(|spec| spec.process().as_ref()?.capabilities().as_ref()?.bounding().clone());
         match (told, self.record) {
             (Some(set), _) => words(&set),
             (None, Some(record)) => capabilities::bounding(record.config.security.as_ref()),
@@ -203,7 +204,8 @@ impl Subject<'_> {
     }
 
     fn effective(&self) -> Vec<String> {
-        let told = self.spec.as_ref().and_then(|spec| spec.process().as_ref()?.capabilities().as_ref()?.effective().clone());
+        let told =
+            self.spec.as_ref().and_then(|spec| spec.process().as_ref()?.capabilities().as_ref()?.effective().clone());
         told.map_or_else(Vec::new, |set| words(&set))
     }
 
@@ -262,8 +264,10 @@ impl Subject<'_> {
 
 /// The names of `set`, sorted.
 fn words(set: &Capabilities) -> Vec<String> {
-    let mut words: Vec<String> =
-        set.iter().filter_map(|capability| serde_json::to_value(capability).ok()?.as_str().map(str::to_owned)).collect();
+    let mut words: Vec<String> = set
+        .iter()
+        .filter_map(|capability| serde_json::to_value(capability).ok()?.as_str().map(str::to_owned))
+        .collect();
     words.sort();
     words
 }
@@ -304,41 +308,187 @@ mod tests {
         assert_eq!(
             keys(&document),
             [
-                "Id", "Created", "Path", "Args", "State", "Image", "ImageDigest", "ImageName", "Rootfs", "Pod",
-                "ResolvConfPath", "HostnamePath", "HostsPath", "StaticDir", "OCIRuntime", "ConmonPidFile", "PidFile",
-                "Name", "RestartCount", "Driver", "MountLabel", "ProcessLabel", "AppArmorProfile", "EffectiveCaps",
-                "BoundingCaps", "ExecIDs", "GraphDriver", "Mounts", "Dependencies", "NetworkSettings", "Namespace",
-                "IsInfra", "IsService", "KubeExitCodePropagation", "lockNumber", "Config", "HostConfig",
-                "UseImageHosts", "UseImageHostname"
+                "Id",
+                "Created",
+                "Path",
+                "Args",
+                "State",
+                "Image",
+                "ImageDigest",
+                "ImageName",
+                "Rootfs",
+                "Pod",
+                "ResolvConfPath",
+                "HostnamePath",
+                "HostsPath",
+                "StaticDir",
+                "OCIRuntime",
+                "ConmonPidFile",
+                "PidFile",
+                "Name",
+                "RestartCount",
+                "Driver",
+                "MountLabel",
+                "ProcessLabel",
+                "AppArmorProfile",
+                "EffectiveCaps",
+                "BoundingCaps",
+                "ExecIDs",
+                "GraphDriver",
+                "Mounts",
+                "Dependencies",
+                "NetworkSettings",
+                "Namespace",
+                "IsInfra",
+                "IsService",
+                "KubeExitCodePropagation",
+                "lockNumber",
+                "Config",
+                "HostConfig",
+                "UseImageHosts",
+                "UseImageHostname"
             ]
         );
         assert_eq!(
             keys(&document["State"]),
             [
-                "OciVersion", "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ConmonPid",
-                "ExitCode", "Error", "StartedAt", "FinishedAt", "CheckpointedAt", "RestoredAt"
+                "OciVersion",
+                "Status",
+                "Running",
+                "Paused",
+                "Restarting",
+                "OOMKilled",
+                "Dead",
+                "Pid",
+                "ConmonPid",
+                "ExitCode",
+                "Error",
+                "StartedAt",
+                "FinishedAt",
+                "CheckpointedAt",
+                "RestoredAt"
             ]
         );
         assert_eq!(
             keys(&document["NetworkSettings"]),
             [
-                "EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address",
-                "GlobalIPv6PrefixLen", "MacAddress", "Bridge", "SandboxID", "HairpinMode", "LinkLocalIPv6Address",
-                "LinkLocalIPv6PrefixLen", "Ports", "SandboxKey", "Networks"
+                "EndpointID",
+                "Gateway",
+                "IPAddress",
+                "IPPrefixLen",
+                "IPv6Gateway",
+                "GlobalIPv6Address",
+                "GlobalIPv6PrefixLen",
+                "MacAddress",
+                "Bridge",
+                "SandboxID",
+                "HairpinMode",
+                "LinkLocalIPv6Address",
+                "LinkLocalIPv6PrefixLen",
+                "Ports",
+                "SandboxKey",
+                "Networks"
             ]
         );
         assert_eq!(
             keys(&document["HostConfig"]),
             [
-                "Binds", "CgroupMode", "ContainerIDFile", "LogConfig", "NetworkMode", "PortBindings", "RestartPolicy", "AutoRemove", "AutoRemoveImage", "Annotations", "VolumeDriver", "VolumesFrom", "CapAdd", "CapDrop", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "HostsFile", "GroupAdd", "IpcMode", "Cgroup", "Cgroups", "Links", "OomScoreAdj", "PidMode", "Privileged", "PublishAllPorts", "ReadonlyRootfs", "SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Runtime", "ConsoleSize", "Isolation", "CpuShares", "Memory", "NanoCpus", "CgroupParent", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpusetCpus", "CpusetMems", "Devices", "DiskQuota", "KernelMemory", "MemoryReservation", "MemorySwap", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Ulimits", "CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth", "CgroupConf"
+                "Binds",
+                "CgroupMode",
+                "ContainerIDFile",
+                "LogConfig",
+                "NetworkMode",
+                "PortBindings",
+                "RestartPolicy",
+                "AutoRemove",
+                "AutoRemoveImage",
+                "Annotations",
+                "VolumeDriver",
+                "VolumesFrom",
+                "CapAdd",
+                "CapDrop",
+                "Dns",
+                "DnsOptions",
+                "DnsSearch",
+                "ExtraHosts",
+                "HostsFile",
+                "GroupAdd",
+                "IpcMode",
+                "Cgroup",
+                "Cgroups",
+                "Links",
+                "OomScoreAdj",
+                "PidMode",
+                "Privileged",
+                "PublishAllPorts",
+                "ReadonlyRootfs",
+                "SecurityOpt",
+                "Tmpfs",
+                "UTSMode",
+                "UsernsMode",
+                "ShmSize",
+                "Runtime",
+                "ConsoleSize",
+                "Isolation",
+                "CpuShares",
+                "Memory",
+                "NanoCpus",
+                "CgroupParent",
+                "BlkioWeight",
+                "BlkioWeightDevice",
+                "BlkioDeviceReadBps",
+                "BlkioDeviceWriteBps",
+                "BlkioDeviceReadIOps",
+                "BlkioDeviceWriteIOps",
+                "CpuPeriod",
+                "CpuQuota",
+                "CpuRealtimePeriod",
+                "CpuRealtimeRuntime",
+                "CpusetCpus",
+                "CpusetMems",
+                "Devices",
+                "DiskQuota",
+                "KernelMemory",
+                "MemoryReservation",
+                "MemorySwap",
+                "MemorySwappiness",
+                "OomKillDisable",
+                "PidsLimit",
+                "Ulimits",
+                "CpuCount",
+                "CpuPercent",
+                "IOMaximumIOps",
+                "IOMaximumBandwidth",
+                "CgroupConf"
             ]
         );
         assert_eq!(
             keys(&document["Config"]),
             [
-                "Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin",
-                "StdinOnce", "Env", "Cmd", "Image", "Volumes", "WorkingDir", "Entrypoint", "OnBuild", "Labels",
-                "Annotations", "StopSignal", "HealthcheckOnFailureAction", "Umask", "Timeout", "StopTimeout", "Passwd",
+                "Hostname",
+                "Domainname",
+                "User",
+                "AttachStdin",
+                "AttachStdout",
+                "AttachStderr",
+                "Tty",
+                "OpenStdin",
+                "StdinOnce",
+                "Env",
+                "Cmd",
+                "Image",
+                "Volumes",
+                "WorkingDir",
+                "Entrypoint",
+                "OnBuild",
+                "Labels",
+                "Annotations",
+                "StopSignal",
+                "HealthcheckOnFailureAction",
+                "Umask",
+                "Timeout",
+                "StopTimeout",
+                "Passwd",
                 "sdNotifyMode"
             ]
         );
@@ -373,7 +523,10 @@ mod tests {
         let fixture = Fixture::new();
         let web = fixture.web();
         let front = inspect(&fixture, "front");
-        assert_eq!((&front["State"]["Status"], &front["State"]["Pid"]), (&"running".into(), &std::process::id().into()));
+        assert_eq!(
+            (&front["State"]["Status"], &front["State"]["Pid"]),
+            (&"running".into(), &std::process::id().into())
+        );
         assert_eq!(front["State"]["ExitCode"], 0);
         assert_eq!(front["RestartCount"], 2);
         assert_eq!(front["Dependencies"][0], web.infra.as_str());

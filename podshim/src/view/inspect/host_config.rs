@@ -46,10 +46,7 @@ fn first(subject: &Subject<'_>, config: &ContainerConfig, volumes: &[Mount], doc
             ("LogConfig", log_config(subject, config)),
             ("NetworkMode", network_mode(subject).into()),
             ("PortBindings", settings::port_bindings(&ports)),
-            (
-                "RestartPolicy",
-                object([("Name", policy.name.into()), ("MaximumRetryCount", policy.max_retries.into())]),
-            ),
+            ("RestartPolicy", object([("Name", policy.name.into()), ("MaximumRetryCount", policy.max_retries.into())])),
             ("AutoRemove", config.auto_remove.into()),
             ("AutoRemoveImage", config.rmi.into()),
             ("Annotations", map_or_null(&config.annotations)),

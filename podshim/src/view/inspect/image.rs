@@ -16,7 +16,8 @@ pub(super) fn document(_view: &View<'_>, image: &Image) -> Value {
     let of = |key: &str| config.get(key).cloned().unwrap_or(Value::Null);
     let text = |value: Value| if value.is_null() { "".into() } else { value };
     let digests = image.names.iter().filter_map(|name| {
-        let repository = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name.as_str(), |(name, _)| name);
+        let repository =
+            name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name.as_str(), |(name, _)| name);
         (!image.digest.is_empty()).then(|| format!("{repository}@{}", image.digest))
     });
     let mut digests: Vec<String> = digests.collect();

@@ -38,7 +38,11 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    fn collect(names: &[String], find: impl Fn(&str) -> Result<Option<Value>>, missing: impl Fn(&str) -> String) -> Result<Inspection> {
+    fn collect(
+        names: &[String],
+        find: impl Fn(&str) -> Result<Option<Value>>,
+        missing: impl Fn(&str) -> String,
+    ) -> Result<Inspection> {
         let mut inspection = Inspection::default();
         for name in names {
             match find(name)? {
@@ -64,9 +68,8 @@ pub fn containers(view: &View<'_>, request: &InspectObjects) -> Result<Inspectio
     if request.latest {
         let pods = view.pods()?;
         let newest = pods.iter().flat_map(Shown::of).max_by_key(|shown| (shown.created(), !shown.is_infra()));
-        let newest = newest.ok_or_else(|| {
-            Refusal::new(proto::Kind::NoSuchContainer, "no containers to inspect: no such container")
-        })?;
+        let newest = newest
+            .ok_or_else(|| Refusal::new(proto::Kind::NoSuchContainer, "no containers to inspect: no such container"))?;
         return Ok(Inspection { found: vec![container::document(view, newest, request.size)], errors: Vec::new() });
     }
     Inspection::collect(
@@ -111,7 +114,8 @@ pub fn volumes(view: &View<'_>, names: &[String]) -> Result<Inspection> {
 /// # Errors
 /// None; what is missing is an error of the [`Inspection`].
 pub fn networks(view: &View<'_>, names: &[String]) -> Result<Inspection> {
-    let missing = |name: &str| format!("network {name}: unable to find network with name or ID {name}: network not found");
+    let missing =
+        |name: &str| format!("network {name}: unable to find network with name or ID {name}: network not found");
     Inspection::collect(names, |name| network(view, name), missing)
 }
 

@@ -6,11 +6,7 @@ use proto::{
 };
 use serde_json::Value;
 
-use super::{
-    container::extend,
-    mounts,
-    settings::port_bindings,
-};
+use super::{container::extend, mounts, settings::port_bindings};
 use crate::{
     index::Pod,
     view::{
@@ -33,8 +29,11 @@ pub(super) fn document(view: &View<'_>, pod: &Pod) -> Value {
         ]);
     };
     let config = &record.config;
-    let mut document =
-        object([("Id", record.id.as_str().into()), ("Name", record.name.as_str().into()), ("Created", time(record.created))]);
+    let mut document = object([
+        ("Id", record.id.as_str().into()),
+        ("Name", record.name.as_str().into()),
+        ("Created", time(record.created)),
+    ]);
     add(&mut document, "CreateCommand", strings(&config.create_command));
     add(&mut document, "ExitPolicy", config.exit_policy.as_str());
     extend(&mut document, [("State", pod.status().as_str().into()), ("Hostname", config.hostname.as_str().into())]);
@@ -155,9 +154,24 @@ mod tests {
         assert_eq!(
             keys,
             [
-                "Id", "Name", "Created", "ExitPolicy", "State", "Hostname", "Labels", "CreateCgroup", "CgroupParent",
-                "CgroupPath", "CreateInfra", "InfraContainerID", "InfraConfig", "SharedNamespaces", "NumContainers",
-                "Containers", "mounts", "LockNumber"
+                "Id",
+                "Name",
+                "Created",
+                "ExitPolicy",
+                "State",
+                "Hostname",
+                "Labels",
+                "CreateCgroup",
+                "CgroupParent",
+                "CgroupPath",
+                "CreateInfra",
+                "InfraContainerID",
+                "InfraConfig",
+                "SharedNamespaces",
+                "NumContainers",
+                "Containers",
+                "mounts",
+                "LockNumber"
             ]
         );
         assert_eq!(document["SharedNamespaces"].to_string(), r#"["ipc","net","uts"]"#);

@@ -39,7 +39,8 @@ pub(super) fn document(view: &View<'_>, container: Shown<'_>) -> Value {
     let names = if in_pod { pod_networks(container.pod()) } else { container.networks() };
     let status = |name: &str| up.and_then(|state| state.networks.iter().find(|status| status.network == name));
     // Where the default network is the only one its addresses stand at the top too.
-    let alone = Some(names.as_slice()).filter(|names| *names == [network::DEFAULT]).and_then(|_| status(network::DEFAULT));
+    let alone =
+        Some(names.as_slice()).filter(|names| *names == [network::DEFAULT]).and_then(|_| status(network::DEFAULT));
 
     let mut settings = basics(alone);
     let mut set = |key: &str, value: Value| {
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn ranges_are_single_ports() {
-        let port = PortMapping { host_port: 8000, container_port: 80, protocol: "tcp".into(), range: 2, ..Default::default() };
+        let port =
+            PortMapping { host_port: 8000, container_port: 80, protocol: "tcp".into(), range: 2, ..Default::default() };
         assert_eq!(
             port_bindings(&[port]).to_string(),
             r#"{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8000"}],"81/tcp":[{"HostIp":"0.0.0.0","HostPort":"8001"}]}"#

@@ -47,12 +47,7 @@ const SUCCESSOR: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Those of the files and descriptors: `BrokenPipe` when nobody reads.
-pub(super) fn run(
-    roots: &Roots,
-    request: &LogsRequest,
-    sources: Vec<Source>,
-    printer: &mut Printer,
-) -> io::Result<()> {
+pub(super) fn run(roots: &Roots, request: &LogsRequest, sources: Vec<Source>, printer: &mut Printer) -> io::Result<()> {
     let pod: Option<Id> = request.pod.parse().ok().filter(|_| request.containers.is_empty());
     let mut watches = Watches::new()?;
     let mut known: BTreeSet<Id> = BTreeSet::new();
@@ -160,9 +155,10 @@ impl Follower {
 
 /// Whether a monitor died before it recorded the exit: its successor drains what is left and does.
 fn is_lost(monitor: &MonitorState, container: &index::Container) -> bool {
-    let recorded = container.exit.as_ref().is_some_and(|exit| {
-        exit.started_at == monitor.started_at || exit.status.finished_at >= monitor.started_at
-    });
+    let recorded = container
+        .exit
+        .as_ref()
+        .is_some_and(|exit| exit.started_at == monitor.started_at || exit.status.finished_at >= monitor.started_at);
     monitor.phase != Phase::Exited && monitor.started_at != 0 && !recorded
 }
 
@@ -211,7 +207,9 @@ impl Watches {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let gone = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP));
+        let gone = |fd: &PollFd<'_>| {
+            fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+        };
         if fds[1..].iter().any(gone) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

@@ -122,7 +122,10 @@ impl Journal {
             if self.segments.iter().any(|segment| segment.is(&metadata)) {
                 break;
             }
-            if !newer.iter().any(|(_, known): &(File, Metadata)| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino())) {
+            if !newer
+                .iter()
+                .any(|(_, known): &(File, Metadata)| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino()))
+            {
                 newer.push((file, metadata));
             }
         }

@@ -126,7 +126,8 @@ fn sources(roots: &Roots, request: &LogsRequest) -> Result<Vec<Source>> {
 
 /// The members of `pod` whose record can be read; one that keeps no log does not hide the others, unless it is alone.
 fn members(roots: &Roots, pod: &index::Pod) -> Result<Vec<Source>> {
-    let records: Vec<&ContainerRecord> = pod.containers.iter().filter_map(|member| member.record.as_ref().ok()).collect();
+    let records: Vec<&ContainerRecord> =
+        pod.containers.iter().filter_map(|member| member.record.as_ref().ok()).collect();
     match records.as_slice() {
         [alone] => Ok(vec![Source::of(roots, alone)?]),
         several => Ok(several.iter().filter_map(|record| Source::of(roots, record).ok()).collect()),

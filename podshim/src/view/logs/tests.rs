@@ -8,8 +8,11 @@ use std::{
 
 use proto::{
     alive::Process,
-    log_line::{self, Stream::{Stderr, Stdout}},
-    record::{self, ContainerRecord, Durability, PodState, Phase},
+    log_line::{
+        self,
+        Stream::{Stderr, Stdout},
+    },
+    record::{self, ContainerRecord, Durability, Phase, PodState},
     wire::LogConfig,
 };
 
@@ -82,10 +85,7 @@ fn prefixes_times_and_colours() {
     let time = |second: i64| proto::time::rfc3339(second * SECOND);
     assert_eq!(read(roots, named).0, format!("back {} ab\nfront {} c\n", time(1), time(3)));
     let coloured = LogsRequest { color: true, names: true, ..both() };
-    assert_eq!(
-        read(roots, coloured).0,
-        "\x1b[37mback a\x1b[0m\x1b[37mb\x1b[0m\n\x1b[31mfront c\x1b[0m\n"
-    );
+    assert_eq!(read(roots, coloured).0, "\x1b[37mback a\x1b[0m\x1b[37mb\x1b[0m\n\x1b[31mfront c\x1b[0m\n");
 }
 
 #[test]
@@ -122,7 +122,13 @@ fn long(log: &Path, lines: i64) {
     let mut files = vec![log.with_extension("log.2"), log.with_extension("log.1"), log.to_path_buf()].into_iter();
     for line in 0..lines {
         let stream = if line % 3 == 0 { Stderr } else { Stdout };
-        log_line::encode(&mut text, &log_line::stamp((line + 1) * SECOND), stream, true, format!("line {line}").as_bytes());
+        log_line::encode(
+            &mut text,
+            &log_line::stamp((line + 1) * SECOND),
+            stream,
+            true,
+            format!("line {line}").as_bytes(),
+        );
         if (line + 1) % (lines / 3 + 1) == 0 || line + 1 == lines {
             fs::write(files.next().expect("three files"), &text).expect("write");
             text.clear();
@@ -131,8 +137,7 @@ fn long(log: &Path, lines: i64) {
 }
 
 fn numbers((out, err): (String, String)) -> Vec<i64> {
-    let mut numbers: Vec<i64> =
-        out.lines().chain(err.lines()).map(|line| line[5..].parse().expect("line N")).collect();
+    let mut numbers: Vec<i64> = out.lines().chain(err.lines()).map(|line| line[5..].parse().expect("line N")).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -148,7 +153,9 @@ fn rotated_files_are_one_log_and_times_and_tails_are_found_in_it() {
         let tail = LogsRequest { tail: lines, has_tail: true, ..of(&["back"]) };
         assert_eq!(numbers(read(roots, tail)), (LINES - lines..LINES).collect::<Vec<_>>(), "tail {lines}");
     }
-    for (since, until) in [(0, 5), (5, 9), (9_999, 10_002), (12_345, 25_000), (29_990, 40_000), (40_000, 50_000), (9, 5)] {
+    for (since, until) in
+        [(0, 5), (5, 9), (9_999, 10_002), (12_345, 25_000), (29_990, 40_000), (40_000, 50_000), (9, 5)]
+    {
         let request = LogsRequest { since: since * SECOND, until: until * SECOND, ..of(&["back"]) };
         // Line N is of second N + 1: after `since`, before `until`.
         let expected: Vec<i64> = (since..(until - 1).min(LINES)).collect();
@@ -266,7 +273,8 @@ fn a_followed_pod_takes_in_new_members_and_ends_with_the_pod() {
     let (fixture, web, log) = fixture();
     let roots = &fixture.engine.roots;
     put(&log, 1, Stdout, true, "old");
-    let request = LogsRequest { pod: web.pod.to_string(), follow: true, prefix: true, names: true, ..Default::default() };
+    let request =
+        LogsRequest { pod: web.pod.to_string(), follow: true, prefix: true, names: true, ..Default::default() };
     let (mut reader, thread) = start(&fixture, request);
     expect(&mut reader, "back old\n");
     let new = Id::random().expect("id");

@@ -135,9 +135,8 @@ impl Descriptor {
 impl Context<'_> {
     /// The cell of `process` in a column.
     pub(super) fn cell(&self, descriptor: Descriptor, process: &Process) -> String {
-        let groups = |users: &dyn Fn(u32) -> String| {
-            process.groups.iter().map(|gid| users(*gid)).collect::<Vec<_>>().join(",")
-        };
+        let groups =
+            |users: &dyn Fn(u32) -> String| process.groups.iter().map(|gid| users(*gid)).collect::<Vec<_>>().join(",");
         match descriptor.name {
             "args" => process.command.clone(),
             "comm" => process.name.clone(),
@@ -247,17 +246,16 @@ mod tests {
 
     #[test]
     fn columns_by_name_code_and_comma() {
-        assert_eq!(
-            titles(&[]).expect("default"),
-            ["USER", "PID", "PPID", "%CPU", "ELAPSED", "TTY", "TIME", "COMMAND"]
-        );
+        assert_eq!(titles(&[]).expect("default"), ["USER", "PID", "PPID", "%CPU", "ELAPSED", "TTY", "TIME", "COMMAND"]);
         assert_eq!(titles(&["pid,%C", "hpid"]).expect("columns"), ["PID", "%CPU", "HPID"]);
         assert_eq!(titles(&["-eo"]).expect_err("no column").message, "'-eo': unknown descriptor");
     }
 
     #[test]
     fn terminals_by_number() {
-        for (number, name) in [(0, "?"), (136 << 8, "pts/0"), (136 << 8 | 5, "pts/5"), (4 << 8 | 1, "tty1"), (4 << 8 | 64, "ttyS0")] {
+        for (number, name) in
+            [(0, "?"), (136 << 8, "pts/0"), (136 << 8 | 5, "pts/5"), (4 << 8 | 1, "tty1"), (4 << 8 | 64, "ttyS0")]
+        {
             assert_eq!(tty(number), name);
         }
         // pts/300: the minor number does not fit into eight bits.

@@ -1,10 +1,6 @@
 //! One process, from `/proc/PID/{stat,status,cmdline}` (proc(5)).
 
-use std::{
-    fs,
-    io::Read,
-    time::Duration,
-};
+use std::{fs, io::Read, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 

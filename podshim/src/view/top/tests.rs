@@ -31,8 +31,8 @@ fn every_column_has_a_cell() {
     fixture.web();
     let all = [
         "args", "capamb", "capbnd", "capeff", "capinh", "capprm", "comm", "etime", "group", "groups", "hgroup",
-        "hgroups", "hpid", "huser", "label", "nice", "pcpu", "pgid", "pid", "ppid", "rgroup", "ruser", "rss", "seccomp",
-        "state", "stime", "time", "tty", "user", "vsz",
+        "hgroups", "hpid", "huser", "label", "nice", "pcpu", "pgid", "pid", "ppid", "rgroup", "ruser", "rss",
+        "seccomp", "state", "stime", "time", "tty", "user", "vsz",
     ];
     let reply = table(&fixture.engine.roots, &request("front", &all)).expect("table");
     let this = std::process::id().to_string();

@@ -3,12 +3,7 @@
 //! A container's files are hostile: they are opened inside its root without following a link at the end, without waiting
 //! for the writer of a FIFO, must be regular, and only their beginning is read. No name service is asked.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
@@ -97,7 +92,8 @@ mod tests {
     fn names_of_a_root() {
         let dir = tempfile::tempdir().expect("tempdir");
         fs::create_dir(dir.path().join("etc")).expect("etc");
-        fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nbad\n:x:5:\ntoor:x:0:0:\nx:y:z:\n").expect("passwd");
+        fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nbad\n:x:5:\ntoor:x:0:0:\nx:y:z:\n")
+            .expect("passwd");
         let users = Users::below(dir.path());
         assert_eq!((users.user(0), users.user(5), users.group(0)), ("root".into(), "5".into(), "0".into()));
     }
