@@ -378,4 +378,23 @@ mod tests {
         let all = f.service.inspect_volumes(&VolumeNames { names: vec![], all: true }).expect("all");
         assert_eq!(serde_json::from_slice::<Vec<Value>>(&all.json).expect("json").len(), 2);
     }
+
+    #[tokio::test]
+    async fn answers_and_refusals_travel() {
+        let f = fixture();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let connections = proto::serve::Connections::default();
+        let listener = proto::serve::listener(None, Some(theirs), &connections).expect("a listener");
+        let service = proto::wire::create_volumes(Arc::new(f.service.clone()));
+        let mut server = ttrpc::r#async::Server::new().add_listener(listener).register_service(service);
+        server.start().await.expect("a server");
+        let client = proto::wire::VolumesClient::new(proto::serve::client(ours).expect("a client"));
+        let deadline = || proto::serve::deadline(std::time::Duration::from_secs(10));
+        let request = CreateVolume { name: "v".into(), ..Default::default() };
+        assert_eq!(client.create(deadline(), &request).await.expect("created").name, "v");
+        let refusal = Refusal::from(client.create(deadline(), &request).await.expect_err("twice"));
+        assert_eq!((refusal.kind, refusal.subject.as_str()), (Kind::NameInUse, "v"));
+        let listed = client.list(deadline(), &ListVolumes::default()).await.expect("a list");
+        assert_eq!(serde_json::from_slice::<Vec<Value>>(&listed.json).expect("json").len(), 1);
+    }
 }

@@ -1,7 +1,7 @@
 //! What a pod and a container are, and what they may not be.
 //!
 //! Everything here is pure: it reads no file and asks nobody, so a request is refused before anything of it exists, and
-//! every refusal can be tried in a table ([`refusals`](self)'s tests). What only the machine can tell (whether a limit can
+//! every refusal has a row in one table (`refusals`, a test). What only the machine can tell (whether a limit can
 //! be set, a port is free, a host path is there) is checked by the module that uses it.
 //!
 //! | file | what it decides |
@@ -40,7 +40,7 @@ mod refusals;
 pub use container::{check_container, warnings};
 pub use image::publish_all;
 pub use merge::merge;
-pub use modes::{Place, Sharing, hostname};
+pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
 pub use pod::check_pod;
 pub use text::{check_labels, shown as quotable};

@@ -43,7 +43,9 @@ impl Sharing {
     /// Of a container in a pod, both checked. A pod on the host's network gives its members the host's.
     pub fn of(config: &ContainerConfig, pod: &PodConfig) -> Sharing {
         let shares = |namespace: &str| pod.share.iter().any(|shared| shared == namespace);
-        let net = place(config.network.as_ref().map_or("", |network| &network.mode), shares("net"));
+        // The network of a container of its own is its hidden pod's, whatever `inspect` is to show of its options.
+        let asked = config.network.as_ref().filter(|_| !pod.hidden);
+        let net = place(asked.map_or("", |network| &network.mode), shares("net"));
         let pod_on_host = pod.network.as_ref().is_some_and(|network| network.mode == "host");
         Sharing {
             net: if net == Place::Pod && pod_on_host { Place::Host } else { net },
@@ -105,7 +107,20 @@ pub(super) fn check(config: &ContainerConfig, pod: &PodConfig) -> Result<()> {
             joins_pod(pod)?;
         }
     }
+    let joins = !pod.hidden && !pod.no_infra;
+    if joins && !matches!(config.userns.as_str(), "" | "host") && !config.userns.starts_with("container:") {
+        return Err(Refusal::invalid(
+            "cannot set user namespace mode when joining pod with infra container: invalid argument",
+        ));
+    }
     userns(&config.userns)
+}
+
+/// podman's words for a container that a member shares a namespace with, or requires, and that is not in its pod.
+pub fn not_a_member(pod: &Id, dependency: &Id) -> Refusal {
+    Refusal::invalid(format!(
+        "container has joined pod {pod} and dependency container {dependency} is not a member of the pod: invalid argument"
+    ))
 }
 
 /// `ns:PATH` and `container:NAME`; anything else is unknown.
@@ -180,6 +195,8 @@ mod tests {
         assert_eq!(sharing.uts, Place::Host);
         assert_eq!(sharing.cgroup, Place::Path("/proc/1/ns/cgroup".into()));
         assert_eq!(sharing.net, Place::Container("db".into()));
+        let alone = PodConfig { hidden: true, ..pod(&["net"]) };
+        assert_eq!(Sharing::of(&config, &alone).net, Place::Pod);
         let host = NetworkConfig { mode: "host".into(), ..Default::default() };
         let on_host = PodConfig { network: Some(host), ..pod(&["net"]) };
         assert_eq!(Sharing::of(&ContainerConfig::default(), &on_host).net, Place::Host);

@@ -428,7 +428,7 @@ const MEMBERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| c.userns = "keep-id".into(),
-        "--userns keep-id: user namespaces are not supported by this version: leave --userns away",
+        "cannot set user namespace mode when joining pod with infra container: invalid argument",
     ),
     (|c| c.init_ctr = "bad".into(), "init-ctr value must be 'always' or 'once'"),
     (|c| net_of(c).mode = "bogus".into(), "unrecognized namespace mode bogus passed"),
@@ -450,6 +450,10 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (
         |c| (c.auto_remove, c.restart) = (true, restart("always", 0)),
         "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
+    ),
+    (
+        |c| c.userns = "auto".into(),
+        "--userns auto: user namespaces are not supported by this version: leave --userns away",
     ),
     (|c| c.pid_mode = "bogus".into(), "unrecognized namespace mode bogus passed"),
     (|c| c.uts_mode = "container:".into(), "--uts container: the name or ID of a container is missing"),
