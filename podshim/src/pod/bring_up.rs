@@ -24,7 +24,7 @@ use super::{Pod, files, record::make_dir, undo::Undo};
 use crate::{
     cgroup, index,
     namespace::{infra, pin, pin::Kind},
-    network,
+    network, spec,
 };
 
 /// What only the driver of the pod changes.
@@ -79,8 +79,8 @@ fn has_own_network(network: &NetworkConfig) -> bool {
 }
 
 /// The host name members of the pod see where they share it.
-pub(super) fn hostname(pod: &PodRecord) -> &str {
-    if pod.config.hostname.is_empty() { &pod.name } else { &pod.config.hostname }
+fn hostname(pod: &PodRecord) -> String {
+    spec::hostname(None, &pod.name, &pod.config)
 }
 
 impl Pod {
@@ -116,7 +116,7 @@ impl Pod {
 
         let kinds = kinds(pod);
         let namespaces = roots.namespaces(&pod.id);
-        pin::make(&namespaces, &kinds, hostname(pod)).map_err(broken("its namespaces"))?;
+        pin::make(&namespaces, &kinds, &hostname(pod)).map_err(broken("its namespaces"))?;
         undo.push({
             let namespaces = namespaces.clone();
             move || pin::unpin(&namespaces)
@@ -200,11 +200,12 @@ impl Pod {
         let run = roots.run_pod(&pod.id);
         let resolv_conf = network::resolv_conf(&self.networks, network, &state.networks)?;
         let infra = pod.infra_name();
-        let own: Vec<&str> = if pod.config.hidden { Vec::new() } else { vec![hostname(pod), &infra] };
+        let hostname = hostname(pod);
+        let own: Vec<&str> = if pod.config.hidden { Vec::new() } else { vec![&hostname, &infra] };
         (|| {
             files::write(&run.join("hosts"), &files::hosts(network, &state.networks, &own))?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
-            files::write(&run.join("hostname"), &format!("{}\n", hostname(pod)))?;
+            files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
             fs::File::create(roots.pod(&pod.id).join("ran"))?;
             record::write(&roots.pod_state(&pod.id), state, Durability::Volatile)

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use proto::{
-    Id, Kind, Refusal,
+    Id, Kind, Refusal, Roots,
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
     wire::{ContainerConfig, ContainerCreated, CreateContainer, PodConfig, mount},
@@ -11,10 +11,10 @@ use proto::{
 
 use super::{
     Pod,
-    record::{claim_container, create_container, create_pod},
+    record::{claim_container, create_container, create_pod, remove_pod},
     sources::{Opened, assign},
 };
-use crate::{cgroup, image::Image, network, spec};
+use crate::{cgroup, image::Image, network, spec, volume::Volumes};
 
 impl Pod {
     /// Creates a container, and the pod with it where the request brings one; inits or starts it where asked.
@@ -35,8 +35,12 @@ impl Pod {
             (None, Some(record)) => &record.config,
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
+        let warnings = spec::warnings(&config, pod_config);
         let config = self.check(config, pod_config)?;
         let image = self.images.resolve(&config.image)?;
+        let new_pod = new_pod
+            .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
+            .transpose()?;
 
         let gate = self.gate.read().await;
         if request.replace {
@@ -66,12 +70,7 @@ impl Pod {
             self.clear_up(&record, &pod, made).await;
             return Err(refusal);
         }
-        Ok(ContainerCreated {
-            id: record.id.to_string(),
-            name: record.name,
-            pod: self.id.to_string(),
-            warnings: Vec::new(),
-        })
+        Ok(ContainerCreated { id: record.id.to_string(), name: record.name, pod: self.id.to_string(), warnings })
     }
 
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
@@ -96,17 +95,9 @@ impl Pod {
             return Ok(record.clone());
         }
         let config = new_pod.ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
-        self.ensure_volumes(&config)?;
-        let record = std::sync::Arc::new(create_pod(&self.engine.roots, &self.id, config)?);
+        let record = std::sync::Arc::new(make_pod(&self.engine.roots, &self.volumes, &self.id, config)?);
         core.record = Some(record.clone());
         Ok(record)
-    }
-
-    fn ensure_volumes(&self, config: &PodConfig) -> Result<()> {
-        for volume in config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume) {
-            self.volumes.ensure(&volume.source, false)?;
-        }
-        Ok(())
     }
 
     fn record_container(&self, config: ContainerConfig, pod: &PodRecord, image: &Image) -> Result<ContainerRecord> {
@@ -128,6 +119,13 @@ impl Pod {
             super::record::release(roots, id.as_str(), &target);
         }
         recorded
+    }
+
+    fn ensure_volumes(&self, record: &ContainerRecord) -> Result<()> {
+        for volume in record.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume) {
+            self.volumes.ensure(&volume.source, record.anonymous_volumes.contains(&volume.source))?;
+        }
+        Ok(())
     }
 
     /// Which opened source belongs to which mount: those of a new pod come first.
@@ -170,6 +168,22 @@ impl Pod {
             tracing::warn!("pod {}: {refusal}", self.id);
         }
     }
+}
+
+/// Records a pod that has passed every check, and makes its volumes. Nothing runs.
+///
+/// # Errors
+/// When a name is taken or the disk refuses; nothing is left then but volumes, which may be somebody else's by now.
+pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, config: PodConfig) -> Result<PodRecord> {
+    let record = create_pod(roots, id, config)?;
+    let named = record.config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume);
+    for volume in named {
+        if let Err(refusal) = volumes.ensure(&volume.source, spec::is_anonymous(&volume.source)) {
+            remove_pod(roots, &record)?;
+            return Err(refusal);
+        }
+    }
+    Ok(record)
 }
 
 /// What can only be checked against this machine, before a pod is made.

@@ -12,7 +12,7 @@ use proto::{
 };
 
 use super::{
-    Pod, bring_up, files,
+    Pod, files,
     record::make_dir,
     sources::{self, Opened},
     undo::Undo,
@@ -23,6 +23,7 @@ use crate::{
     monitor::Monitor,
     namespace::pin,
     rootfs,
+    spec::{self, Place, Sharing},
 };
 
 /// Deadline of runtime create and what is around it.
@@ -267,39 +268,24 @@ impl Pod {
 
     /// Which namespaces a member joins.
     fn namespaces(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<Namespaces> {
-        let config = &record.config;
-        let network = pod.config.network.clone().unwrap_or_default();
-        let own_network = config.network.as_ref().map_or("", |network| network.mode.as_str());
-        let shares = |kind: &str| pod.config.share.iter().any(|share| share == kind);
-        let net = match own_network {
-            "" | "pod" if network.mode == "host" => Namespace::Host,
-            "" | "pod" | "bridge" | "private" if pod.config.hidden || shares("net") => self.pinned(pin::Kind::Net),
-            mode => self.namespace(mode, pin::Kind::Net, false)?,
-        };
+        let sharing = Sharing::of(&record.config, &pod.config);
         Ok(Namespaces {
-            net,
-            ipc: self.namespace(&config.ipc_mode, pin::Kind::Ipc, shares("ipc"))?,
-            uts: self.namespace(&config.uts_mode, pin::Kind::Uts, shares("uts"))?,
-            pid: self.namespace(&config.pid_mode, pin::Kind::Pid, shares("pid"))?,
-            cgroup: self.namespace(&config.cgroupns_mode, pin::Kind::Cgroup, false)?,
+            net: self.namespace(&sharing.net, pin::Kind::Net)?,
+            ipc: self.namespace(&sharing.ipc, pin::Kind::Ipc)?,
+            uts: self.namespace(&sharing.uts, pin::Kind::Uts)?,
+            pid: self.namespace(&sharing.pid, pin::Kind::Pid)?,
+            cgroup: self.namespace(&sharing.cgroup, pin::Kind::Cgroup)?,
         })
     }
 
-    fn pinned(&self, kind: pin::Kind) -> Namespace {
-        Namespace::Path(pin::path(&self.engine.roots.namespaces(&self.id), kind))
-    }
-
-    fn namespace(&self, mode: &str, kind: pin::Kind, shared: bool) -> Result<Namespace> {
-        match mode {
-            "" if shared => Ok(self.pinned(kind)),
-            "pod" => Ok(self.pinned(kind)),
-            "host" => Ok(Namespace::Host),
-            _ => match mode.split_once(':') {
-                Some(("ns", path)) => Ok(Namespace::Path(PathBuf::from(path))),
-                Some(("container", name)) => self.namespace_of(name, kind).map(Namespace::Path),
-                _ => Ok(Namespace::Private),
-            },
-        }
+    fn namespace(&self, place: &Place, kind: pin::Kind) -> Result<Namespace> {
+        Ok(match place {
+            Place::Own => Namespace::Private,
+            Place::Pod => Namespace::Path(pin::path(&self.engine.roots.namespaces(&self.id), kind)),
+            Place::Host => Namespace::Host,
+            Place::Path(path) => Namespace::Path(PathBuf::from(path)),
+            Place::Container(name) => Namespace::Path(self.namespace_of(name, kind)?),
+        })
     }
 
     /// The namespace of another container, which must run.
@@ -480,13 +466,10 @@ struct OwnFiles {
 
 /// The host name a member sees.
 fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Namespaces) -> String {
-    match &namespaces.uts {
-        Namespace::Path(_) => bring_up::hostname(pod).to_owned(),
-        Namespace::Host => nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default(),
-        Namespace::Private if !record.config.hostname.is_empty() => record.config.hostname.clone(),
-        Namespace::Private if pod.config.hidden && !pod.config.hostname.is_empty() => pod.config.hostname.clone(),
-        Namespace::Private => record.id.short().to_owned(),
+    if namespaces.uts == Namespace::Host {
+        return nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     }
+    spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
 }
 
 fn complete_log(log: &mut LogConfig, default: PathBuf) {

@@ -9,7 +9,6 @@ use proto::{
     refusal::Result,
     wire::{
         CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, PodAct, PodCreated, PodResult, Pods,
-        mount,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -18,7 +17,11 @@ use super::{hello, json, to_the_end};
 use crate::{
     config::Engine,
     network::Networks,
-    pod::{Pod, create::check_host, record},
+    pod::{
+        Pod,
+        create::{check_host, make_pod},
+        record,
+    },
     spec,
     view::{self, EngineStores, View},
     volume::Volumes,
@@ -122,13 +125,7 @@ fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
     record::make_dir(&run).map_err(broken)?;
     // While the lock is held nobody takes the claimed names for those of a creator that died.
     let lock = Lock::take(&roots.pod_lock(&id)).map_err(broken)?;
-    let volumes = Volumes::open(roots);
-    let made = config
-        .mounts
-        .iter()
-        .filter(|mount| mount.kind() == mount::Kind::Volume)
-        .try_for_each(|volume| volumes.ensure(&volume.source, false).map(|_| ()))
-        .and_then(|()| record::create_pod(roots, &id, config));
+    let made = make_pod(roots, &Volumes::open(roots), &id, config);
     // Gone already, or a tombstone of the next boot.
     let _ = std::fs::remove_dir_all(&run);
     drop(lock);
