@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `user` | who the process is, by the image's own files |
 //! | `process` | arguments, environment, working directory |
-//! | `capabilities`, `seccomp`, `hidden` | what it may do and see |
+//! | `capabilities`, `seccomp`, `bpf`, `hidden` | what it may do and see |
 //! | `rlimits`, `linux`, `sysctl` | limits, namespaces, kernel parameters |
 //! | `mounts`, `mount_options`, `own_files`, `devices` | its file system |
 //! | `inside`, `chown` | touching files that others write to |
@@ -12,6 +12,7 @@
 //! Everything is checked before the first file is written. The runtime trusts `config.json`, so nothing of an image
 //! gets into it unread. Works with crun and runc, with or without CAP_SYS_RESOURCE, on cgroup v1, hybrid and v2.
 
+mod bpf;
 mod capabilities;
 mod chown;
 mod devices;
@@ -33,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use oci_spec::{
     image::ImageConfiguration,
     runtime::{Linux, LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder},
@@ -52,6 +54,8 @@ use user::User;
 const OCI_VERSION: &str = "1.0.2";
 /// Largest `config.json` in bytes.
 const LARGEST: usize = 8 << 20;
+/// A ready seccomp program for crun; see [`bpf`].
+const SECCOMP_PROGRAM: &str = "run.oci.seccomp_bpf_data";
 /// Annotations that runtimes, systemd or we would act on.
 const RESERVED: [&str; 5] = ["run.oci.", "org.systemd.property.", "io.podctl.", "module.", "org.criu."];
 
@@ -166,7 +170,12 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     let cwd = process::cwd(input)?;
     let process = process(input, &security, &user, &sets, &ours, &cwd)?;
     let mut linux = linux(input, &security, &sets)?;
-    let annotations = annotations(input)?;
+    let mut annotations = annotations(input)?;
+    if security.seccomp.is_empty()
+        && let Some(program) = linux.seccomp().as_ref().and_then(|filter| bpf::compile(filter, seccomp::machine()))
+    {
+        annotations.insert(SECCOMP_PROGRAM.to_owned(), BASE64_STANDARD.encode(program));
+    }
 
     let files = mounts::OurFiles {
         init: process::init(input)?,
