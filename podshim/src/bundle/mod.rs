@@ -194,15 +194,17 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
 
     let root =
         RootBuilder::default().path(input.rootfs).readonly(input.record.config.read_only).build().map_err(wrong)?;
-    let mut spec =
-        SpecBuilder::default().version(OCI_VERSION).root(root).process(process).mounts(mounts.all).linux(linux);
-    if input.namespaces.uts == Namespace::Private && !input.hostname.is_empty() {
-        spec = spec.hostname(hostname(input)?);
-    }
-    if !annotations.is_empty() {
-        spec = spec.annotations(annotations);
-    }
-    store(input.bundle, &spec.build().map_err(wrong)?)?;
+    let mut spec = SpecBuilder::default()
+        .version(OCI_VERSION)
+        .root(root)
+        .process(process)
+        .mounts(mounts.all)
+        .linux(linux)
+        .build()
+        .map_err(wrong)?;
+    // The library's own defaults would name the namespace that the pod shares.
+    spec.set_hostname(hostname(input)?).set_annotations(Some(annotations).filter(|all| !all.is_empty()));
+    store(input.bundle, &spec)?;
     Ok(Bundle {
         uid: user.uid,
         gid: user.gid,
@@ -378,7 +380,11 @@ fn annotations(input: &Input<'_>) -> Result<std::collections::HashMap<String, St
     Ok(all.clone().into_iter().collect())
 }
 
-fn hostname<'a>(input: &Input<'a>) -> Result<&'a str> {
+/// The name of a UTS namespace of its own; a shared one has its name already.
+fn hostname(input: &Input<'_>) -> Result<Option<String>> {
+    if input.namespaces.uts != Namespace::Private || input.hostname.is_empty() {
+        return Ok(None);
+    }
     // sethostname(2) takes 64 bytes; the rest is what a line of /etc/hosts can hold.
     if input.hostname.len() > 64 || input.hostname.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Refusal::invalid(format!(
@@ -386,5 +392,5 @@ fn hostname<'a>(input: &Input<'a>) -> Result<&'a str> {
             input.hostname.escape_debug()
         )));
     }
-    Ok(input.hostname)
+    Ok(Some(input.hostname.to_owned()))
 }
