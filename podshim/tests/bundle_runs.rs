@@ -362,6 +362,94 @@ fn limits_reach_the_cgroup() {
 }
 
 #[test]
+fn joined_namespaces_keep_what_they_are() {
+    if runtimes().is_empty() {
+        return;
+    }
+    let mut holder = Command::new("unshare")
+        .args(["--uts", "--net", "--ipc", "sh", "-c"])
+        .arg("hostname shared && echo 5 > /proc/sys/kernel/shmmni && echo up && exec sleep 60")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut up = [0; 3];
+    std::io::Read::read_exact(holder.stdout.as_mut().expect("stdout"), &mut up).expect("up");
+    let path = |name: &str| Namespace::Path(format!("/proc/{}/ns/{name}", holder.id()).into());
+    let mut bench = Bench::new(
+        "echo name=$(hostname):$HOSTNAME; echo shm=$(cat /proc/sys/kernel/shmmni); echo pids=$(ls -d /proc/[0-9]* | wc -l); \
+         echo file=$(cat /dev/shm/f); for ns in uts net ipc; do echo $ns=$(readlink /proc/self/ns/$ns); done",
+    );
+    for applet in ["readlink", "wc"] {
+        std::os::unix::fs::symlink("busybox", bench.rootfs().join("bin").join(applet)).expect("applet");
+    }
+    let shm = bench.dir.path().join("shm");
+    fs::create_dir(&shm).expect("shm");
+    fs::write(shm.join("f"), "shared").expect("f");
+    bench.shm = Some(shm);
+    bench.namespaces = Namespaces {
+        uts: path("uts"),
+        net: path("net"),
+        ipc: path("ipc"),
+        pid: Namespace::Host,
+        cgroup: Namespace::Private,
+    };
+    bench.record.config.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
+    let link =
+        |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", holder.id())).expect("ns").display().to_string();
+    let expected = ["uts", "net", "ipc"].map(|name| (name, link(name)));
+    let facts = bench.facts();
+    holder.kill().expect("killed");
+    holder.wait().expect("reaped");
+    for facts in facts {
+        assert_eq!((facts["name"].as_str(), facts["shm"].as_str()), ("shared:boxhost", "5"));
+        assert_eq!(facts["file"], "shared");
+        assert!(facts["pids"].parse::<u32>().expect("a number") > 3);
+        for (name, link) in &expected {
+            assert_eq!(&facts[*name], link);
+        }
+    }
+}
+
+#[test]
+fn the_hosts_namespaces_are_joined_by_not_being_listed() {
+    let mut bench = Bench::new("echo name=$(hostname); test -d /sys/class/net/lo && echo net=yes");
+    bench.namespaces = Namespaces {
+        uts: Namespace::Host,
+        net: Namespace::Host,
+        ipc: Namespace::Host,
+        pid: Namespace::Host,
+        cgroup: Namespace::Host,
+    };
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");
+    for facts in bench.facts() {
+        assert_eq!((facts["name"].as_str(), facts["net"].as_str()), (name.trim(), "yes"));
+    }
+}
+
+#[test]
+fn an_exec_is_filtered_like_the_container() {
+    let mut bench = Bench::new("");
+    bench.record.args = vec!["sleep".into(), "60".into()];
+    for runtime in runtimes() {
+        bench.write(runtime).expect("a bundle");
+        let call = |args: &[&str], output: fn() -> Stdio| {
+            let mut command = Command::new(runtime);
+            command.arg("--root").arg(bench.dir.path().join(format!("state-{runtime}"))).args(args);
+            // What the container inherits must not be a pipe that we wait for.
+            let output = command.stdin(Stdio::null()).stdout(output()).stderr(Stdio::null()).output().expect("runs");
+            assert!(output.status.success(), "{runtime} {args:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let (bundle, id) = (bench.dir.path().join(runtime), format!("e{}", &bench.record.id.as_str()[..16]));
+        call(&["create", "--bundle", &bundle.display().to_string(), &id], Stdio::null);
+        call(&["start", &id], Stdio::null);
+        let status = call(&["exec", &id, "cat", "/proc/self/status"], Stdio::piped);
+        call(&["delete", "--force", &id], Stdio::null);
+        assert!(status.contains("Seccomp:\t2"), "{runtime}: {status}");
+    }
+}
+
+#[test]
 fn what_cannot_be_leaves_nothing() {
     type Change = fn(&mut Bench);
     let cases: [(Change, &str); 12] = [

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `user` | who the process is, by the image's own files |
 //! | `process` | arguments, environment, working directory |
-//! | `capabilities`, `seccomp`, `hidden` | what it may do and see |
+//! | `capabilities`, `seccomp`, `bpf`, `hidden` | what it may do and see |
 //! | `rlimits`, `linux`, `sysctl` | limits, namespaces, kernel parameters |
 //! | `mounts`, `mount_options`, `own_files`, `devices` | its file system |
 //! | `inside`, `chown` | touching files that others write to |
@@ -12,6 +12,7 @@
 //! Everything is checked before the first file is written. The runtime trusts `config.json`, so nothing of an image
 //! gets into it unread. Works with crun and runc, with or without CAP_SYS_RESOURCE, on cgroup v1, hybrid and v2.
 
+mod bpf;
 mod capabilities;
 mod chown;
 mod devices;
@@ -33,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use oci_spec::{
     image::ImageConfiguration,
     runtime::{Linux, LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder},
@@ -52,6 +54,8 @@ use user::User;
 const OCI_VERSION: &str = "1.0.2";
 /// Largest `config.json` in bytes.
 const LARGEST: usize = 8 << 20;
+/// A ready seccomp program for crun; see [`bpf`].
+const SECCOMP_PROGRAM: &str = "run.oci.seccomp_bpf_data";
 /// Annotations that runtimes, systemd or we would act on.
 const RESERVED: [&str; 5] = ["run.oci.", "org.systemd.property.", "io.podctl.", "module.", "org.criu."];
 
@@ -166,7 +170,12 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     let cwd = process::cwd(input)?;
     let process = process(input, &security, &user, &sets, &ours, &cwd)?;
     let mut linux = linux(input, &security, &sets)?;
-    let annotations = annotations(input)?;
+    let mut annotations = annotations(input)?;
+    if security.seccomp.is_empty()
+        && let Some(program) = linux.seccomp().as_ref().and_then(|filter| bpf::compile(filter, seccomp::machine()))
+    {
+        annotations.insert(SECCOMP_PROGRAM.to_owned(), BASE64_STANDARD.encode(program));
+    }
 
     let files = mounts::OurFiles {
         init: process::init(input)?,
@@ -185,15 +194,17 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
 
     let root =
         RootBuilder::default().path(input.rootfs).readonly(input.record.config.read_only).build().map_err(wrong)?;
-    let mut spec =
-        SpecBuilder::default().version(OCI_VERSION).root(root).process(process).mounts(mounts.all).linux(linux);
-    if input.namespaces.uts == Namespace::Private && !input.hostname.is_empty() {
-        spec = spec.hostname(hostname(input)?);
-    }
-    if !annotations.is_empty() {
-        spec = spec.annotations(annotations);
-    }
-    store(input.bundle, &spec.build().map_err(wrong)?)?;
+    let mut spec = SpecBuilder::default()
+        .version(OCI_VERSION)
+        .root(root)
+        .process(process)
+        .mounts(mounts.all)
+        .linux(linux)
+        .build()
+        .map_err(wrong)?;
+    // The library's own defaults would name the namespace that the pod shares.
+    spec.set_hostname(hostname(input)?).set_annotations(Some(annotations).filter(|all| !all.is_empty()));
+    store(input.bundle, &spec)?;
     Ok(Bundle {
         uid: user.uid,
         gid: user.gid,
@@ -369,7 +380,11 @@ fn annotations(input: &Input<'_>) -> Result<std::collections::HashMap<String, St
     Ok(all.clone().into_iter().collect())
 }
 
-fn hostname<'a>(input: &Input<'a>) -> Result<&'a str> {
+/// The name of a UTS namespace of its own; a shared one has its name already.
+fn hostname(input: &Input<'_>) -> Result<Option<String>> {
+    if input.namespaces.uts != Namespace::Private || input.hostname.is_empty() {
+        return Ok(None);
+    }
     // sethostname(2) takes 64 bytes; the rest is what a line of /etc/hosts can hold.
     if input.hostname.len() > 64 || input.hostname.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Refusal::invalid(format!(
@@ -377,5 +392,5 @@ fn hostname<'a>(input: &Input<'a>) -> Result<&'a str> {
             input.hostname.escape_debug()
         )));
     }
-    Ok(input.hostname)
+    Ok(Some(input.hostname.to_owned()))
 }

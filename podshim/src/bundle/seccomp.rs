@@ -264,10 +264,7 @@ mod tests {
         use LinuxSeccompAction::{ScmpActAllow, ScmpActErrno};
         let plain = resolved("", &["CAP_SYS_CHROOT"]);
         assert_eq!((plain.default_action(), plain.default_errno_ret()), (ScmpActErrno, Some(38)));
-        assert_eq!(
-            plain.architectures().as_deref(),
-            Some(&[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32][..])
-        );
+        assert_eq!(plain.architectures().as_deref(), Some(&[Arch::ScmpArchX86_64, Arch::ScmpArchX86][..]));
         assert_eq!(action(&plain, "openat2"), [(ScmpActAllow, None)]);
         assert_eq!(action(&plain, "chroot"), [(ScmpActAllow, None)]);
         assert_eq!(action(&plain, "arch_prctl"), [(ScmpActAllow, None)]);

@@ -28,14 +28,11 @@ fn v1_freezer(hierarchies: &Hierarchies) -> Option<&Hierarchy> {
     hierarchies.with("freezer").filter(|hierarchy| hierarchy.version == Version::V1)
 }
 
-/// `Ok(false)` when the file is not there: the cgroup is gone.
+/// `Ok(false)` when the cgroup is gone.
 fn write_state(file: &Path, state: &str) -> io::Result<bool> {
-    match fs::write(file, state) {
+    match tree::put(file, state) {
         Ok(()) => Ok(true),
-        // ENODEV: the cgroup was removed between open and write.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV) => {
-            Ok(false)
-        }
+        Err(error) if tree::is_gone(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -75,14 +72,14 @@ fn is_frozen(dir: &Path) -> bool {
 fn stand(file: &Path, state: &str, patience: Duration, done: impl Fn(&Path) -> bool) -> io::Result<bool> {
     let dir = file.parent().unwrap_or(file);
     let deadline = Instant::now() + patience;
-    fs::write(file, state)?;
+    tree::put(file, state)?;
     while !done(dir) {
         if Instant::now() >= deadline {
             return Ok(false);
         }
         thread::sleep(POLL);
         // A v1 freezer may have given up on a task in mid-fork; asking again makes it look again.
-        fs::write(file, state)?;
+        tree::put(file, state)?;
     }
     Ok(true)
 }
@@ -109,10 +106,8 @@ fn thaw_v1(dir: &Path) -> io::Result<()> {
 }
 
 pub(super) fn kill(hierarchies: &Hierarchies, path: &str) -> Result<()> {
-    // Linux >= 5.14; writes to a cgroup without the file fail, and the slower way follows.
-    let by_kernel = hierarchies
-        .v2()
-        .is_some_and(|v2| fs::OpenOptions::new().write(true).open(v2.dir(path).join("cgroup.kill")).is_ok_and(put_one));
+    // Linux >= 5.14, and not at the root; without the file the slower way follows.
+    let by_kernel = hierarchies.v2().is_some_and(|v2| tree::put(&v2.dir(path).join("cgroup.kill"), "1").is_ok());
     let Some(tracking) = hierarchies.tracking() else { return Ok(()) };
     let dir = tracking.dir(path);
     if by_kernel {
@@ -121,10 +116,6 @@ pub(super) fn kill(hierarchies: &Hierarchies, path: &str) -> Result<()> {
         return thaw(hierarchies, path);
     }
     kill_frozen(hierarchies, path, &dir)
-}
-
-fn put_one(mut file: fs::File) -> bool {
-    io::Write::write_all(&mut file, b"1").is_ok()
 }
 
 /// Freeze, so that nobody forks and no pid changes hands; kill; thaw, so that the signals arrive. Again until the list

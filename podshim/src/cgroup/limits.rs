@@ -1,10 +1,13 @@
 //! Limits of a pod's cgroup: which file takes which value, and which flag is at fault when it cannot.
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
-use super::hierarchy::{Hierarchies, Hierarchy, Version};
+use super::{
+    hierarchy::{Hierarchies, Hierarchy, Version},
+    tree,
+};
 
 /// Period of the CPU quota where none is given, in µs: the kernel's default.
 pub(super) const CPU_PERIOD: u64 = 100_000;
@@ -264,7 +267,7 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -
         };
         let Some((file, value)) = setting.of(hierarchy.version) else { continue };
         let dir = hierarchy.dir(path);
-        write(&dir, file, value).map_err(|error| match error.kind() {
+        tree::put(&dir.join(file), value).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unavailable(hierarchies, flag, controller),
             _ => Refusal::invalid(format!("{flag}: the kernel refuses {value} for {file}: {error}")),
         })?;
@@ -278,14 +281,9 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -
             Version::V1 => ("memory.memsw.limit_in_bytes", memory_swap(limits).unwrap_or(-1)),
             Version::V2 => ("memory.swap.max", limits.memory),
         };
-        let _ = write(&hierarchy.dir(path), file, &value.to_string());
+        let _ = tree::put(&hierarchy.dir(path).join(file), &value.to_string());
     }
     Ok(())
-}
-
-fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
-    // No create: a file that is not there is a controller that is not there (cgroupfs would answer EACCES).
-    io::Write::write_all(&mut fs::OpenOptions::new().write(true).open(dir.join(file))?, value.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Directories of cgroups: made together, removed leaf first, counted.
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -29,21 +29,34 @@ pub(super) fn create(hierarchies: &Hierarchies, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// mkdir -p, from the leaf: parents are usually there. A parent may vanish between the two steps, when the last other pod
-/// is removed just then.
+/// mkdir -p, from the leaf: parents are usually there. One that is may vanish at any moment, when the last other pod is
+/// removed just then; that shows as ENOENT or ENODEV in whatever comes next, and we begin again.
 fn make(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
     let mut attempts = 0;
     loop {
-        match fs::create_dir(dir) {
-            Ok(()) => return prepare(hierarchy, dir),
+        let made = match fs::create_dir(dir) {
+            Ok(()) => prepare(hierarchy, dir),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound && attempts < 20 && dir != hierarchy.mount => {
-                attempts += 1;
-                make(hierarchy, dir.parent().unwrap_or(&hierarchy.mount))?;
+            Err(error) if error.kind() == ErrorKind::NotFound && dir != hierarchy.mount => {
+                make(hierarchy, dir.parent().unwrap_or(&hierarchy.mount)).and(Err(error))
             }
             Err(error) => return Err(error),
+        };
+        match made {
+            Err(error) if is_gone(&error) && attempts < 100 => attempts += 1,
+            other => return other,
         }
     }
+}
+
+/// The cgroup was not there, or was removed between open and read or write.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
+}
+
+/// Writes to a file of the kernel's; never makes one (cgroup file systems would answer EACCES, not that it is missing).
+pub(super) fn put(file: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
 }
 
 /// What a new cgroup needs before a process or a limit can be put into it.
@@ -52,7 +65,7 @@ fn prepare(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
         Version::V1 if hierarchy.has("cpuset") => {
             if dir.file_name().is_some_and(|name| name == DEFAULT_PARENT) {
                 // The pods' cgroups, and those the runtime makes below them, then begin as copies of their parent.
-                let _ = fs::write(dir.join("cgroup.clone_children"), "1");
+                let _ = put(&dir.join("cgroup.clone_children"), "1");
             }
             inherit_cpuset(hierarchy, dir)
         }
@@ -71,10 +84,12 @@ pub(super) fn inherit_cpuset(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()
         if !fs::read_to_string(dir.join(file))?.trim().is_empty() {
             continue;
         }
-        if fs::read_to_string(parent.join(file))?.trim().is_empty() {
+        let mut parents = fs::read_to_string(parent.join(file))?;
+        if parents.trim().is_empty() {
             inherit_cpuset(hierarchy, parent)?;
+            parents = fs::read_to_string(parent.join(file))?;
         }
-        fs::write(dir.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+        put(&dir.join(file), parents.trim())?;
     }
     Ok(())
 }
@@ -88,7 +103,7 @@ fn delegate(hierarchy: &Hierarchy, dir: &Path) {
     let enabled: Vec<&str> = enabled.split_ascii_whitespace().collect();
     for controller in offered.split_ascii_whitespace().filter(|name| !enabled.contains(name)) {
         // One by one: one that cannot be had must not take the others with it.
-        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+        let _ = put(&parent.join("cgroup.subtree_control"), &format!("+{controller}"));
     }
 }
 
