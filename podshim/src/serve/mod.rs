@@ -1,1 +1,3 @@
 //! serve: stub.
+
+pub mod images;
