@@ -128,7 +128,7 @@ impl Archive {
 fn index(section: Section, base: u64) -> io::Result<HashMap<String, Place>> {
     let mut tape = Tape::new(section);
     let mut places = HashMap::new();
-    while let Some(entry) = tape.next()? {
+    while let Some(entry) = tape.next_entry()? {
         let Ok(path) = String::from_utf8(entry.path) else { continue };
         let Some(name) = normal(&path) else { continue };
         let place = match entry.kind {

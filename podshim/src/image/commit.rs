@@ -155,13 +155,10 @@ impl Adding {
         };
         // Before anything names them, the layers are on disk: one sync for all files of all of them.
         rustix::fs::syncfs(File::open(self.store.root())?)?;
-        record::write(&self.store.record_path(id.hex()), &image, Durability::Durable)?;
         self.store.change_names(|names| {
-            let mut changed = false;
-            for name in new.names {
-                changed |= names.names.insert(name.clone(), id.hex().to_owned()).as_deref() != Some(id.hex());
-            }
-            (changed, ())
+            record::write(&self.store.record_path(id.hex()), &image, Durability::Durable)?;
+            names.names.extend(new.names.iter().map(|name| (name.clone(), id.hex().to_owned())));
+            Ok(())
         })?;
         Ok(id)
     }

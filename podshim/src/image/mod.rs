@@ -9,7 +9,8 @@
 //! | [`archive`] | files in an archive, found without unpacking it |
 //! | [`plain`], [`tape`], [`unpack`] | a layer: decompressed, read as tar, written where no link leads out |
 //! | [`commit`], [`store`], [`remove_tree`] | the directory of the store, and its rubbish |
-//! | [`resolve`], [`list`], [`remove`] | finding, showing, naming and removing |
+//! | [`resolve`], [`list`], [`filter`], [`document`] | finding and showing |
+//! | [`remove`] | naming and removing |
 //!
 //! Whoever adds (pull, load) holds a shared lock while nothing of it is named yet; who removes collects only when nobody
 //! adds. Readers take no lock.
@@ -23,7 +24,9 @@ pub mod archive;
 pub mod auth;
 pub mod commit;
 pub mod digest;
+pub mod document;
 pub mod download;
+pub mod filter;
 pub mod list;
 pub mod load;
 pub mod manifest;
@@ -44,6 +47,7 @@ pub mod unpack;
 /// The store of images.
 #[derive(Clone, Debug)]
 pub struct Store {
+    roots: Roots,
     root: PathBuf,
 }
 
@@ -71,7 +75,7 @@ pub struct Image {
 impl Store {
     /// Opens it; makes nothing.
     pub fn open(roots: &Roots) -> Store {
-        Store { root: roots.images() }
+        Store { roots: roots.clone(), root: roots.images() }
     }
 
     /// A refusal for a failure of the store itself.

@@ -161,23 +161,26 @@ impl Store {
         for source in &mut sources {
             source.insecure = wish.insecure.unwrap_or(source.insecure);
         }
-        let mut mirrors = Vec::new();
-        let mut last = Failure::last(format!("initializing source docker://{name}: it has no location"));
+        let initializing = format!("initializing source docker://{name}: ");
+        let mut failures = Vec::new();
         for source in &sources {
             match self.pull_source(source, wish, name, progress).await {
                 Ok(pulled) => return Ok(pulled),
                 Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure),
-                Err(failure) => {
-                    mirrors.push(format!("[{}: {}]", source.name, failure.words));
-                    last = failure;
-                }
+                Err(failure) => failures.push((source.name.to_string(), failure.words)),
             }
         }
-        mirrors.pop();
-        if !mirrors.is_empty() {
-            last = last.after(format_args!("(Mirrors also failed: {})", mirrors.join(" ")));
+        let Some((_, mut words)) = failures.pop() else {
+            return Err(Failure::last(format!("{initializing}it has no location")));
+        };
+        if !failures.is_empty() {
+            let mirrors: Vec<String> = failures
+                .iter()
+                .map(|(mirror, words)| format!("{mirror}: {}", words.strip_prefix(&initializing).unwrap_or(words)))
+                .collect();
+            words = format!("{words} (mirrors also failed: [{}])", mirrors.join("], ["));
         }
-        Err(last)
+        Err(Failure::last(words))
     }
 
     async fn pull_source(
@@ -261,8 +264,11 @@ impl Work<'_> {
         self.progress.line("Getting image source signatures").await?;
         let adding = Arc::new(Adding::begin(self.store).map_err(|error| self.store_failed(&error))?);
         let work = async {
-            let documents = self.documents(top).await?;
-            self.layers(&adding, &documents).await?;
+            let documents = self.documents(top).await;
+            let documents = documents
+                .map_err(|failure| failure.after(format_args!("initializing source docker://{}", self.name)))?;
+            let layers = self.layers(&adding, &documents).await;
+            layers.map_err(|failure| failure.after(format_args!("copying image docker://{}", self.name)))?;
             self.commit(&adding, documents).await
         };
         let result = tokio::select! {
@@ -314,7 +320,7 @@ impl Work<'_> {
         };
         let config_text = self.registry.small_blob(&manifest.config.digest, manifest.config.size).await?;
         let config = Config::parse(&config_text, manifest.layers.len())
-            .map_err(|words| Failure::last(format!("image {}: {}", self.name, super::printable(&words))))?;
+            .map_err(|words| Failure::last(super::printable(&words)))?;
         let architecture = config.image.architecture().to_string();
         if index.is_none() && !self.wish.any_platform && !self.wish.platform.is_of(&architecture) {
             self.progress
@@ -333,8 +339,8 @@ impl Work<'_> {
         let wish = &self.wish.platform;
         wish.choose(offers).ok_or_else(|| {
             Failure::last(format!(
-                "choosing an image from manifest list docker://{}: no image found in manifest list for architecture {}, variant \"{}\", OS {}",
-                self.name, wish.architecture, wish.variant, wish.os
+                "choosing an image from manifest list: no image found in manifest list for architecture {}, variant \"{}\", OS {}",
+                wish.architecture, wish.variant, wish.os
             ))
         })
     }
@@ -370,8 +376,7 @@ impl Work<'_> {
         if need > free {
             let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
             return Err(Failure::last(format!(
-                "pull {}: need {} MB, {} MB free in {}",
-                self.name,
+                "need {} MB, {} MB free in {}",
                 megabytes(need),
                 megabytes(free),
                 root.display()

@@ -26,6 +26,15 @@ impl Store {
     /// # Errors
     /// `ImageMissing` when it is not in the store, `Invalid` when it can be no image or an id is not unique.
     pub fn resolve(&self, name: &str) -> Result<Image> {
+        self.find(name, true)
+    }
+
+    /// The same, even when it is damaged: for whoever wants to remove it.
+    pub(super) fn damaged_or_not(&self, name: &str) -> Result<Image> {
+        self.find(name, false)
+    }
+
+    fn find(&self, name: &str, whole: bool) -> Result<Image> {
         let names = self.names().map_err(|error| self.broken(&error))?;
         let id_text = name.strip_prefix("sha256:").unwrap_or(name);
         let may_be_id = !id_text.is_empty()
@@ -35,16 +44,16 @@ impl Store {
         if let Ok(reference) = &reference
             && let Some((full, hex)) = self.find_name(&names, reference)?
         {
-            return self.load_image(&names, &hex, &full, name);
+            return self.load_image(&names, &hex, &full, name, whole);
         }
         if may_be_id {
             if id_text.len() == 64 {
-                return self.load_image(&names, id_text, "", name);
+                return self.load_image(&names, id_text, "", name, whole);
             }
             let ids = self.ids(id_text).map_err(|error| self.broken(&error))?;
             match ids.as_slice() {
                 [] => {}
-                [hex] => return self.load_image(&names, hex, "", name),
+                [hex] => return self.load_image(&names, hex, "", name, whole),
                 _ => {
                     return Err(Refusal::invalid(format!(
                         "{name}: several images have an id that begins so: use more of it"
@@ -65,7 +74,7 @@ impl Store {
     /// As of [`Store::resolve`].
     pub(super) fn image(&self, hex: &str, name: &str) -> Result<Image> {
         let names = self.names().map_err(|error| self.broken(&error))?;
-        self.load_image(&names, hex, name, if name.is_empty() { hex } else { name })
+        self.load_image(&names, hex, name, if name.is_empty() { hex } else { name }, true)
     }
 
     /// The full name and the id that `reference` means.
@@ -115,7 +124,8 @@ impl Store {
         Ok(None)
     }
 
-    fn load_image(&self, names: &Names, hex: &str, name: &str, typed: &str) -> Result<Image> {
+    /// Reads an image; `whole` = config and layers must be sound.
+    pub(super) fn load_image(&self, names: &Names, hex: &str, name: &str, typed: &str, whole: bool) -> Result<Image> {
         let record = match self.record(hex) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_known(Kind::ImageMissing, typed)),
             other => other.map_err(|error| self.broken(&error))?,
@@ -124,20 +134,14 @@ impl Store {
             Refusal::new(Kind::Internal, format!("image {}: {what}: pull it again", super::printable(typed)))
                 .about(typed)
         };
-        let text = std::fs::read(self.blob(&record.id))
-            .map_err(|error| damaged(format!("config: {}", super::cause(&error))))?;
-        if Digest::of(&text) != record.id {
-            return Err(damaged("config is damaged".to_owned()));
-        }
-        let config: ImageConfiguration =
-            serde_json::from_slice(&text).map_err(|error| damaged(format!("config: {error}")))?;
-        let mut layers = Vec::with_capacity(record.layers.len());
-        for layer in &record.layers {
-            let path = self.layer(layer).join("diff");
-            if !path.is_dir() {
-                return Err(damaged(format!("layer {layer} is missing")));
-            }
-            layers.push(path);
+        let config = match self.read_config(&record.id) {
+            Ok(config) => config,
+            Err(_) if !whole => ImageConfiguration::default(),
+            Err(words) => return Err(damaged(format!("config: {words}"))),
+        };
+        let layers: Vec<_> = record.layers.iter().map(|layer| self.layer(layer).join("diff")).collect();
+        if whole && let Some(missing) = layers.iter().position(|layer| !layer.is_dir()) {
+            return Err(damaged(format!("layer {} is missing", record.layers[missing])));
         }
         Ok(Image {
             id: hex.to_owned(),
@@ -149,6 +153,16 @@ impl Store {
             size: record.size,
             created: record.created,
         })
+    }
+}
+
+impl Store {
+    fn read_config(&self, id: &Digest) -> std::result::Result<ImageConfiguration, String> {
+        let text = std::fs::read(self.blob(id)).map_err(|error| super::cause(&error))?;
+        if Digest::of(&text) != *id {
+            return Err("it is not what was pulled".to_owned());
+        }
+        serde_json::from_slice(&text).map_err(|error| error.to_string())
     }
 }
 

@@ -121,17 +121,20 @@ impl Store {
         }
     }
 
-    /// Changes the names, as their only writer; `change` answers whether there is anything to write.
-    pub(super) fn change_names<T>(&self, change: impl FnOnce(&mut Names) -> (bool, T)) -> io::Result<T> {
+    /// Changes names, and the records they stand for, as their only writer.
+    pub(super) fn change_names<T>(&self, change: impl FnOnce(&mut Names) -> io::Result<T>) -> io::Result<T> {
         self.make()?;
         let _lock = Lock::take(&self.root.join("lock"))?;
-        let mut names = self.names()?;
-        let (changed, answer) = change(&mut names);
-        if changed {
+        let before = self.names()?;
+        let mut names = before.clone();
+        let answer = change(&mut names);
+        // Whoever was cut off between a record and its names left names of nothing.
+        names.names.retain(|_, hex| self.record_path(hex).exists());
+        if names != before {
             names.schema = record::SCHEMA;
             record::write(&self.names_path(), &names, Durability::Durable)?;
         }
-        Ok(answer)
+        answer
     }
 
     /// The record of the image whose id has the hex digits `hex`.

@@ -125,7 +125,7 @@ impl<S: Source> Tape<S> {
     ///
     /// # Errors
     /// When the stream ends early or is no tar that can be read in one way only.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         let (mut name, mut link, mut pax) = (None, None, None);
         loop {
             let Some(header) = self.header()? else {
@@ -426,7 +426,7 @@ fn time(text: &str) -> Option<(i64, u32)> {
         return None;
     }
     let seconds: i64 = seconds.parse().ok()?;
-    let nanoseconds = format!("{:0<9.9}", fraction).parse().ok()?;
+    let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
     Some(possible(seconds, nanoseconds))
 }
 
@@ -492,7 +492,7 @@ pub(crate) mod tests {
     fn read(bytes: &[u8]) -> io::Result<Vec<(Entry, Vec<u8>)>> {
         let mut tape = Tape::new(bytes);
         let mut all = Vec::new();
-        while let Some(entry) = tape.next()? {
+        while let Some(entry) = tape.next_entry()? {
             let mut content = Vec::new();
             tape.read_to_end(&mut content)?;
             all.push((entry, content));

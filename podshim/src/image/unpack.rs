@@ -53,7 +53,7 @@ pub fn unpack<S: Source>(tape: &mut Tape<S>, root: BorrowedFd<'_>, trash: Borrow
         buffer: vec![0; BUFFER],
     };
     let mut entries = 0;
-    while let Some(entry) = tape.next()? {
+    while let Some(entry) = tape.next_entry()? {
         entries += 1;
         if entries > MAX_ENTRIES {
             return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} entries")));
@@ -103,7 +103,7 @@ impl Extractor<'_> {
                 let fd = self.directory(&parent, name)?;
                 self.directory_metadata(&fd, path, entry)
             }
-            Kind::HardLink => self.hard_link(&parent, name, &entry.link),
+            Kind::HardLink => self.hard_link(&parent, name, entry),
             Kind::SymbolicLink => {
                 self.make(&parent, name, || fs::symlinkat(entry.link.as_slice(), &parent, name))?;
                 self.parent = None;
@@ -234,7 +234,8 @@ impl Extractor<'_> {
         Ok(())
     }
 
-    fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], target: &[u8]) -> io::Result<()> {
+    fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
+        let target = &entry.link;
         let shown = || super::printable(&String::from_utf8_lossy(target));
         let bad = |error: io::Error| io::Error::new(error.kind(), format!("hard link to {}: {error}", shown()));
         let path = clean(target).map_err(bad)?;
@@ -257,10 +258,18 @@ impl Extractor<'_> {
                     self.remove(parent, name)?;
                     link().map_err(|error| bad(error.into()))?;
                 }
-                Ok(())
             }
-            other => other.map_err(|error| bad(error.into())),
+            other => other.map_err(|error| bad(error.into()))?,
         }
+        // What is said of the link is said of the file: docker and podman do so.
+        let stat = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if is(&stat, FileType::RegularFile) {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let fd = fs::openat(parent, name, flags, Mode::empty())?;
+            metadata(fd.as_fd(), entry)?;
+            fs::futimens(&fd, &times(entry.mtime))?;
+        }
+        Ok(())
     }
 
     fn node(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
@@ -501,6 +510,11 @@ mod tests {
         sticky.set_mtime(77);
         let mut root = Raw::header(b'5', b"./", 0);
         root.set_mode(0o700);
+        let mut ping = Raw::header(b'1', b"bin/ping", 0);
+        ping.set_mode(0o4755);
+        ping.set_uid(7);
+        ping.set_gid(8);
+        ping.as_old_mut().linkname[..6].copy_from_slice(b"bin/su");
         let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let layer = Layer::good(
             raw()
@@ -508,7 +522,7 @@ mod tests {
                 .put(sticky, b"")
                 .put(setuid, b"su")
                 .add(b'0', b"tmp/later", b"")
-                .link(b'1', b"bin/ping", b"bin/su")
+                .put(ping, b"")
                 .link(b'2', b"lib", b"/usr/lib")
                 .put(device, b"")
                 .add(b'6', b"fifo", b"")

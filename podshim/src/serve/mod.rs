@@ -1,6 +1,7 @@
 //! The edge: ttrpc services and the raw socket. A handler parses, calls, translates; it decides nothing.
 
 pub mod containers;
+pub mod images;
 pub mod pods;
 pub mod raw;
 pub mod system;
