@@ -35,6 +35,7 @@ impl Attachment {
         Bridge {
             interface: self.record.interface.clone(),
             network: self.record.name.clone(),
+            subnet: self.layout.subnet,
             internal: self.record.internal,
             isolated: matches!(isolate, "true" | "1"),
             strict: isolate == "strict",

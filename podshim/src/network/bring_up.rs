@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
@@ -29,13 +29,17 @@ use super::{
     lease::{self, Leases},
     link::{self, Pair},
     netlink::Socket,
-    ports, subnet, sysctl,
+    ports,
+    store::Layout,
+    subnet, sysctl,
 };
 
 /// How long bringing a network up or down may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a bridge and the rules outlive the last pod.
 const LINGER: Duration = Duration::from_millis(300);
+/// How long the devices of pods that have gone may still be on the bridge of a network that is removed.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Threads here call into the kernel and little else.
 const STACK: usize = 256 << 10;
 
@@ -56,14 +60,17 @@ pub(super) async fn on_thread<T: Send + 'static>(
     match tokio::time::timeout(DEADLINE, receiver).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Refusal::internal(what, "its thread has ended without an answer")),
-        Err(_) => Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", DEADLINE.as_secs()))),
+        Err(_) => {
+            Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", DEADLINE.as_secs())))
+        }
     }
 }
 
 /// Runs `work` in the network namespace `netns`, on a thread that never comes back from there.
 pub(super) fn inside<T: Send>(netns: impl AsFd + Send, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let run = move || {
-        setns(netns, CloneFlags::CLONE_NEWNET).map_err(|error| failed("entering the pod's network namespace", error))?;
+        setns(netns, CloneFlags::CLONE_NEWNET)
+            .map_err(|error| failed("entering the pod's network namespace", error))?;
         work()
     };
     thread::scope(|scope| {
@@ -124,7 +131,7 @@ pub(super) fn up(networks: &Networks, order: &Order) -> Result<Up> {
         Ok(status) => Ok(Up { networks: status, ports, holds }),
         Err(refusal) => {
             // The refusal is what the user reads; what cannot be undone is found by the pod's id at its next start.
-            let _ = take_down(networks, &order.pod, &mut host);
+            let _ = take_down(networks, &order.pod, host);
             Err(refusal)
         }
     }
@@ -170,6 +177,7 @@ fn attach(networks: &Networks, order: &Order, host: &mut Host, attachment: &Atta
         mac,
         mtu: layout.mtu,
         netns: order.netns.as_fd(),
+        hairpin: sysctl::bridges_are_filtered(),
     };
     link::add_pair(&mut host.route, &pair).map_err(|error| failed("making a veth pair", error))?;
     Ok(NetworkStatus {
@@ -227,7 +235,8 @@ fn bridge(route: &mut Socket, attachment: &Attachment) -> Result<u32> {
     // Also when it was there: whoever made it may have been killed before it came so far.
     sysctl::without_ipv6(name).map_err(failed)?;
     sysctl::require(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
-    let address = Ipv4Net::new(layout.gateway, layout.subnet.prefix_len()).map_err(|error| Refusal::internal("bridge", error))?;
+    let address =
+        Ipv4Net::new(layout.gateway, layout.subnet.prefix_len()).map_err(|error| Refusal::internal("bridge", error))?;
     link::address_and_up(route, found.index, address).map_err(failed)?;
     Ok(found.index)
 }
@@ -236,7 +245,8 @@ fn bridge(route: &mut Socket, attachment: &Attachment) -> Result<u32> {
 fn refuse_overlap(attachment: &Attachment) -> Result<()> {
     let wanted = attachment.layout.subnet;
     let routes = subnet::host_routes().map_err(|error| failed("reading the host's routes", error))?;
-    let other = routes.into_iter().find(|(net, _)| net.contains(&wanted.network()) && net.prefix_len() >= wanted.prefix_len());
+    let other =
+        routes.into_iter().find(|(net, _)| net.contains(&wanted.network()) && net.prefix_len() >= wanted.prefix_len());
     match other {
         Some((net, device)) => Err(Refusal::new(
             Kind::InUse,
@@ -310,10 +320,10 @@ fn configure(attachments: &[Attachment], status: &[NetworkStatus]) -> Result<()>
 
 /// Takes the pod's network down.
 pub(super) fn down(networks: &Networks, pod: &Id) -> Result<()> {
-    take_down(networks, pod, &mut Host::open()?)
+    take_down(networks, pod, Host::open()?)
 }
 
-fn take_down(networks: &Networks, pod: &Id, host: &mut Host) -> Result<()> {
+fn take_down(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> {
     let roots = &networks.roots;
     let table = firewall::table_name(&roots.run);
     let published = {
@@ -331,17 +341,18 @@ fn take_down(networks: &Networks, pod: &Id, host: &mut Host) -> Result<()> {
             devices.push(device);
         }
     }
-    if !devices.is_empty() {
-        remove_later(networks.clone(), devices);
+    if !devices.is_empty() || !published.is_empty() {
+        remove_later(networks.clone(), devices, host);
     }
     Ok(())
 }
 
-/// Removes devices that outlived their namespace, and what nobody needs any more, after a while.
-fn remove_later(networks: Networks, devices: Vec<String>) {
+/// Removes devices that outlived their namespace, and what nobody needs any more, after a while. The sockets go along:
+/// closing one that has removed rules waits until no processor can be reading them (10 ms).
+fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
     let run = move || {
         thread::sleep(LINGER);
-        if let Err(error) = sweep(&networks, &devices) {
+        if let Err(error) = sweep(&networks, &devices, &mut host) {
             // The next pod that goes down removes it.
             tracing::warn!(%error, "bridges or rules that nobody needs are left");
         }
@@ -355,13 +366,12 @@ fn remove_later(networks: Networks, devices: Vec<String>) {
 }
 
 /// Removes `devices`, the bridges of networks nobody is on, and the rules when nobody is on any.
-fn sweep(networks: &Networks, devices: &[String]) -> Result<()> {
-    let mut host = Host::open()?;
+fn sweep(networks: &Networks, devices: &[String], host: &mut Host) -> Result<()> {
     for device in devices {
         link::remove(&mut host.route, device).map_err(|error| failed("removing a device", error))?;
     }
     for network in lease::networks(&networks.roots) {
-        remove_bridge(networks, &network, &mut host)?;
+        remove_bridge(networks, &network, host, Duration::ZERO)?;
     }
     let _lock = lock_rules(&networks.roots)?;
     if !lease::anybody(&networks.roots) {
@@ -372,8 +382,8 @@ fn sweep(networks: &Networks, devices: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Removes a network's bridge and elements if nobody is on it.
-fn remove_bridge(networks: &Networks, network: &str, host: &mut Host) -> Result<()> {
+/// Removes a network's bridge and elements if nobody is on it; `patience` is for devices that are about to go.
+fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: Duration) -> Result<()> {
     let leases = Leases::of(&networks.roots, network);
     if !leases.is_empty() {
         return Ok(());
@@ -383,16 +393,20 @@ fn remove_bridge(networks: &Networks, network: &str, host: &mut Host) -> Result<
     if !leases.is_empty() {
         return Ok(());
     }
+    let layout = Layout::of(&record)?;
     let failed = |error| failed(&format!("removing bridge {}", record.interface), error);
     {
         let _rules = lock_rules(&networks.roots)?;
         let table = firewall::table_name(&networks.roots.run);
-        firewall::remove_bridge(&mut host.filter, &table, &record.interface).map_err(failed)?;
+        firewall::remove_bridge(&mut host.filter, &table, &record.interface, layout.subnet).map_err(failed)?;
     }
     let Some(found) = link::find(&mut host.route, &record.interface).map_err(failed)? else { return Ok(()) };
-    let layout = super::store::Layout::of(&record)?;
     let ours = found.kind == "bridge" && found.mac == mac_of(layout.gateway);
-    // Another run root may use the default network's bridge, too.
+    let end = Instant::now() + patience;
+    // Another run root may use a bridge of that name, too.
+    while ours && link::has_ports(&mut host.route, found.index).map_err(failed)? && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
     if !ours || link::has_ports(&mut host.route, found.index).map_err(failed)? {
         return Ok(());
     }
@@ -409,7 +423,7 @@ pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
     if !leases.is_empty() {
         return Err(in_use(name));
     }
-    remove_bridge(networks, &record.name, &mut Host::open()?)?;
+    remove_bridge(networks, &record.name, &mut Host::open()?, PATIENCE)?;
     let _lock = leases.lock()?;
     if !leases.is_empty() {
         return Err(in_use(name));

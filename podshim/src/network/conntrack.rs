@@ -48,8 +48,7 @@ pub(super) enum Which {
 /// # Errors
 /// The kernel's; `EINVAL` or `EOPNOTSUPP` where it has no conntrack netlink.
 pub(super) fn forget(socket: &mut Socket, published: &[Published], which: Which) -> io::Result<()> {
-    let udp: Vec<&Published> =
-        published.iter().filter(|port| i32::from(port.protocol) == libc::IPPROTO_UDP).collect();
+    let udp: Vec<&Published> = published.iter().filter(|port| i32::from(port.protocol) == libc::IPPROTO_UDP).collect();
     if udp.is_empty() {
         return Ok(());
     }

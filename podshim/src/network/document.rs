@@ -97,8 +97,7 @@ pub struct AddressDocument {
 /// A network in a list.
 pub fn document(record: &NetworkRecord) -> NetworkDocument {
     let range = record.ip_range.parse().ok().and_then(super::subnet::host_addresses);
-    let lease_range =
-        range.map(|(start, end)| RangeDocument { start_ip: start.to_string(), end_ip: end.to_string() });
+    let lease_range = range.map(|(start, end)| RangeDocument { start_ip: start.to_string(), end_ip: end.to_string() });
     NetworkDocument {
         name: record.name.clone(),
         id: record.id.to_string(),
@@ -123,10 +122,8 @@ pub fn inspect_document<'a>(
     members: impl IntoIterator<Item = (String, String, &'a NetworkStatus)>,
 ) -> NetworkDocument {
     let member = |(id, name, status): (String, String, &NetworkStatus)| {
-        let address = AddressDocument {
-            ipnet: format!("{}/{}", status.ip, status.prefix),
-            gateway: status.gateway.clone(),
-        };
+        let address =
+            AddressDocument { ipnet: format!("{}/{}", status.ip, status.prefix), gateway: status.gateway.clone() };
         let device = InterfaceDocument { subnets: vec![address], mac_address: status.mac.clone() };
         (id, MemberDocument { name, interfaces: [(status.interface.clone(), device)].into() })
     };

@@ -6,6 +6,7 @@
 //!   map host_ports  address . protocol . port → address . port    published on one of them
 //!   set bridges     ours      set outgoing  may leave the host      set same      bridge . bridge: stays on its network
 //!   set internal    no way in or out        set isolated, strict    option isolate=true, isolate=strict
+//!   set subnets     the networks' addresses
 //!   loopback        packets from outside to 127/8 are dropped first (route_localnet lets them pass: CVE-2020-8558)
 //!   prerouting, output → ports     only to addresses of this host
 //!   postrouting     masquerade what leaves; what a pod or 127.0.0.1 sends by way of a published port comes back the
@@ -17,6 +18,7 @@
 
 use std::{io, net::Ipv4Addr, path::Path};
 
+use ipnet::Ipv4Net;
 use proto::{Id, id, wire::PortMapping};
 use sha2::{Digest, Sha256};
 
@@ -28,19 +30,21 @@ use super::{
 /// Raised with every change to [`rules`]: a table of another version gets its chains anew, its elements stay.
 const VERSION: &str = "podctl rules 1";
 
-/// Bytes of `lo` as a register holds it.
 const PORTS: &str = "ports";
 const HOST_PORTS: &str = "host_ports";
 const SETS: [&str; 5] = ["bridges", "outgoing", "internal", "isolated", "strict"];
 const SAME: &str = "same";
+const SUBNETS: &str = "subnets";
 
 /// What a network is to the rules.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bridge {
     /// The device.
     pub(super) interface: String,
     /// Whose it is, for people.
     pub(super) network: String,
+    /// Its addresses.
+    pub(super) subnet: Ipv4Net,
     /// No way in or out.
     pub(super) internal: bool,
     /// Option `isolate`: away from others that are isolated, too.
@@ -101,7 +105,7 @@ fn mapping(port: &PortMapping, address: Ipv4Addr, pod: &Id) -> (&'static str, Ve
         let mut data = address.octets().to_vec();
         data.extend(number(port.container_port));
         data.extend([0, 0]);
-        Element { key, data, comment: pod.to_string() }
+        Element { key, data, end: false, comment: pod.to_string() }
     };
     (if on.is_some() { HOST_PORTS } else { PORTS }, (0..port.range.max(1)).map(element).collect())
 }
@@ -169,8 +173,11 @@ fn published_by(element: &Element) -> Option<Published> {
 fn bridge_elements(bridge: &Bridge) -> Vec<(&'static str, Element)> {
     let [bridges, outgoing, internal, isolated, strict] = SETS;
     let name = nft::interface(&bridge.interface);
-    let element = |key: Vec<u8>| Element { key, data: Vec::new(), comment: format!("network {}", bridge.network) };
+    let element = |key: Vec<u8>| Element { key, comment: format!("network {}", bridge.network), ..Default::default() };
     let mut elements = vec![(bridges, element(name.to_vec())), (SAME, element([name, name].concat()))];
+    elements.extend(
+        range(bridge.subnet).map(|end| (SUBNETS, Element { comment: format!("network {}", bridge.network), ..end })),
+    );
     let kinds = [
         (outgoing, !bridge.internal),
         (internal, bridge.internal),
@@ -181,6 +188,15 @@ fn bridge_elements(bridge: &Bridge) -> Vec<(&'static str, Element)> {
     elements
 }
 
+/// The elements of a range: its first address, and the first after it.
+fn range(subnet: Ipv4Net) -> impl Iterator<Item = Element> {
+    let after = u32::from(subnet.broadcast()).checked_add(1);
+    let keys = [(Some(u32::from(subnet.network())), false), (after, true)];
+    let element =
+        |(key, end): (Option<u32>, bool)| Some(Element { key: key?.to_be_bytes().to_vec(), end, ..Default::default() });
+    keys.into_iter().filter_map(element)
+}
+
 fn add_bridge(batch: &mut Batch<'_>, bridge: &Bridge) {
     for (set, element) in bridge_elements(bridge) {
         batch.add(set, &[element]);
@@ -188,7 +204,7 @@ fn add_bridge(batch: &mut Batch<'_>, bridge: &Bridge) {
 }
 
 /// Removes a network's elements.
-pub(super) fn remove_bridge(socket: &mut Socket, table: &str, interface: &str) -> io::Result<()> {
+pub(super) fn remove_bridge(socket: &mut Socket, table: &str, interface: &str, subnet: Ipv4Net) -> io::Result<()> {
     let mut batch = Batch::new(table);
     let name = nft::interface(interface);
     for set in SETS.into_iter().chain([SAME]) {
@@ -196,6 +212,9 @@ pub(super) fn remove_bridge(socket: &mut Socket, table: &str, interface: &str) -
             nft::elements(socket, table, set)?.into_iter().filter(|element| element.key.starts_with(&name)).collect();
         batch.delete(set, &ours);
     }
+    let known = nft::elements(socket, table, SUBNETS)?;
+    let is_ours = |end: &Element| known.iter().any(|known| (&known.key, known.end) == (&end.key, end.end));
+    batch.delete(SUBNETS, &range(subnet).filter(is_ours).collect::<Vec<_>>());
     batch.commit(socket)
 }
 
@@ -221,6 +240,7 @@ fn rules(batch: &mut Batch<'_>, again: bool) {
         batch.set(set, &[Field::Interface], &[]);
     }
     batch.set(SAME, &[Field::Interface, Field::Interface], &[]);
+    batch.ranges(SUBNETS, Field::Address);
     let chains = [
         (PORTS, None),
         ("loopback", Some(Hook { kind: "filter", number: libc::NF_INET_PRE_ROUTING, priority: -300 })),
@@ -244,18 +264,20 @@ fn translation(batch: &mut Batch<'_>) {
     batch.rule(PORTS, Rule::default().destination(4, 1).protocol(9).port(10).map(HOST_PORTS, 1, 1).dnat(1, 9));
     batch.rule(PORTS, Rule::default().protocol(1).port(9).map(PORTS, 1, 1).dnat(1, 9));
     for chain in ["prerouting", "output"] {
-        batch.rule(chain, Rule::default().to_this_host().jump(PORTS));
+        batch.rule(chain, Rule::default().for_this_host().jump(PORTS));
     }
     let [bridges, outgoing, internal, ..] = SETS;
-    // A pod that reaches a neighbour by a published port: the answer must come back through us.
-    batch.rule("postrouting", Rule::default().translated().input(1).output(2).is_in(SAME, 1).masquerade());
-    batch.rule("postrouting", Rule::default().input(1).output(2).is_in(SAME, 1).accept());
+    // A pod that reaches a neighbour, or itself, by a published port: the answer must come back through us. By address,
+    // because with br_netfilter the packet has only crossed the bridge and has no input interface here.
+    let from_pods = Rule::default().translated().source(4, 1).within(SUBNETS, 1);
+    batch.rule("postrouting", from_pods.output(1).within(bridges, 1).masquerade());
+    batch.rule("postrouting", Rule::default().input(1).output(2).within(SAME, 1).accept());
     // The host itself by 127.0.0.1, which means something else to the pod.
     let from_loopback = Rule::default().translated().source(1, 1).equal(1, &[127]);
-    batch.rule("postrouting", from_loopback.output(1).is_in(bridges, 1).masquerade());
+    batch.rule("postrouting", from_loopback.output(1).within(bridges, 1).masquerade());
     // A pod without a default route can only answer its neighbours.
-    batch.rule("postrouting", Rule::default().translated().output(1).is_in(internal, 1).masquerade());
-    batch.rule("postrouting", Rule::default().input(1).is_in(outgoing, 1).masquerade());
+    batch.rule("postrouting", Rule::default().translated().output(1).within(internal, 1).masquerade());
+    batch.rule("postrouting", Rule::default().input(1).within(outgoing, 1).masquerade());
 }
 
 fn filtering(batch: &mut Batch<'_>) {
@@ -263,20 +285,22 @@ fn filtering(batch: &mut Batch<'_>) {
     let outside = Rule::default().input(1).differs(1, &nft::interface("lo"));
     batch.rule("loopback", outside.destination(1, 1).equal(1, &[127]).discard());
     // Frames that only cross a bridge come by here where br_netfilter is loaded.
-    batch.rule("forward", Rule::default().input(1).output(2).is_in(SAME, 1).accept());
-    batch.rule("forward", Rule::default().input(1).is_in(internal, 1).discard());
-    batch.rule("forward", Rule::default().output(1).is_in(internal, 1).discard());
+    batch.rule("forward", Rule::default().input(1).output(2).within(SAME, 1).accept());
+    batch.rule("forward", Rule::default().input(1).within(internal, 1).discard());
+    batch.rule("forward", Rule::default().output(1).within(internal, 1).discard());
     for (from, to) in [(isolated, isolated), (strict, bridges), (bridges, strict)] {
-        batch.rule("forward", Rule::default().input(1).is_in(from, 1).output(1).is_in(to, 1).discard());
+        batch.rule("forward", Rule::default().input(1).within(from, 1).output(1).within(to, 1).discard());
     }
 }
 
 /// Sends what a pod asks `gateways` on port 53 to these ports of its own 127.0.0.1, in this thread's namespace.
 pub(super) fn redirect_dns(socket: &mut Socket, gateways: &[Ipv4Addr], udp: u16, tcp: u16) -> io::Result<()> {
-    let mut batch = Batch::new("podctl_dns");
-    // Made so that it can be deleted, deleted with the ports of an earlier server, made anew.
-    batch.table(VERSION);
-    batch.delete_table();
+    let table = "podctl_dns";
+    let mut batch = Batch::new(table);
+    if nft::table_comment(socket, table)?.is_some() {
+        // With the ports of an earlier server.
+        batch.delete_table();
+    }
     batch.table(VERSION);
     batch.chain("output", Some(Hook { kind: "nat", number: libc::NF_INET_LOCAL_OUT, priority: -100 }));
     for gateway in gateways {
@@ -299,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_range_is_one_element_per_port() {
-        let port = PortMapping { host_port: 8000, container_port: 80, protocol: "udp".into(), range: 3, ..Default::default() };
+        let port =
+            PortMapping { host_port: 8000, container_port: 80, protocol: "udp".into(), range: 3, ..Default::default() };
         let (map, elements) = mapping(&port, Ipv4Addr::new(10, 88, 0, 2), &pod());
         assert_eq!(map, PORTS);
         assert_eq!(elements.len(), 3);

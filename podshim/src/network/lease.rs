@@ -102,7 +102,13 @@ impl<'a> Leases<'a> {
     }
 
     /// Leases `wanted`, or the next free address of `range` that is not the gateway's.
-    pub(super) fn lease(&self, range: Ipv4Net, gateway: Ipv4Addr, wanted: Option<Ipv4Addr>, pod: &Id) -> Result<Ipv4Addr> {
+    pub(super) fn lease(
+        &self,
+        range: Ipv4Net,
+        gateway: Ipv4Addr,
+        wanted: Option<Ipv4Addr>,
+        pod: &Id,
+    ) -> Result<Ipv4Addr> {
         if let Some(address) = wanted {
             return self.lease_static(address, pod);
         }

@@ -13,6 +13,10 @@ use super::netlink::{ACK, CREATE, DUMP, EXCLUSIVE, Message, Socket, split};
 
 /// `VETH_INFO_PEER` of linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
+/// Attributes of a bridge's port, of linux/if_link.h.
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 /// Length of struct ifinfomsg.
 const LINK_HEADER: usize = 16;
 /// The loopback device's index in every namespace.
@@ -47,6 +51,8 @@ pub(super) struct Pair<'a> {
     pub(super) mtu: Option<u32>,
     /// The pod's namespace.
     pub(super) netns: BorrowedFd<'a>,
+    /// The bridge gives the pod back what it sent to itself.
+    pub(super) hairpin: bool,
 }
 
 /// struct ifinfomsg; `up` sets the link up.
@@ -72,8 +78,7 @@ fn with_mtu(message: Message, mtu: Option<u32>) -> Message {
 
 /// The link `name`; `None` when there is none.
 pub(super) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> {
-    let message =
-        Message::new(libc::RTM_GETLINK, 0).raw(&link_header(0, false)).text(libc::IFLA_IFNAME, name);
+    let message = Message::new(libc::RTM_GETLINK, 0).raw(&link_header(0, false)).text(libc::IFLA_IFNAME, name);
     let answer = match socket.ask_one(&message) {
         Ok(answer) => answer,
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
@@ -124,7 +129,13 @@ pub(super) fn add_pair(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
             libc::IFLA_LINKINFO,
             Message::default().text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, data),
         );
-    socket.all(vec![with_mtu(message, pair.mtu)])
+    let mut messages = vec![with_mtu(message, pair.mtu)];
+    if pair.hairpin {
+        let port = Message::default().bytes(IFLA_BRPORT_MODE, &[1]);
+        let info = Message::default().text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, port);
+        messages.push(new_link(0, true, 0).text(libc::IFLA_IFNAME, pair.host).nest(libc::IFLA_LINKINFO, info));
+    }
+    socket.all(messages)
 }
 
 /// Sets the loopback device up.
@@ -153,11 +164,7 @@ fn new_address(index: u32, address: Ipv4Net) -> Message {
         .raw(&header)
         .bytes(libc::IFA_LOCAL, &octets)
         .bytes(libc::IFA_ADDRESS, &octets);
-    if address.prefix_len() < 31 {
-        message.bytes(libc::IFA_BROADCAST, &address.broadcast().octets())
-    } else {
-        message
-    }
+    if address.prefix_len() < 31 { message.bytes(libc::IFA_BROADCAST, &address.broadcast().octets()) } else { message }
 }
 
 fn default_route(index: u32, gateway: Ipv4Addr) -> Message {
@@ -183,8 +190,7 @@ fn default_route(index: u32, gateway: Ipv4Addr) -> Message {
 
 /// Removes the link `name`; that it is gone already is no error. The kernel takes 15 to 50 ms for it.
 pub(super) fn remove(socket: &mut Socket, name: &str) -> io::Result<()> {
-    let message =
-        Message::new(libc::RTM_DELLINK, ACK).raw(&link_header(0, false)).text(libc::IFLA_IFNAME, name);
+    let message = Message::new(libc::RTM_DELLINK, ACK).raw(&link_header(0, false)).text(libc::IFLA_IFNAME, name);
     match socket.all(vec![message]) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other,

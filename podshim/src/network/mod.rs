@@ -17,6 +17,7 @@ mod bring_up;
 mod conntrack;
 mod dns;
 mod document;
+pub mod filter;
 mod firewall;
 mod lease;
 mod link;
@@ -36,7 +37,7 @@ use proto::{Id, record::NetworkStatus, refusal::Result, wire};
 
 pub use self::{
     dns::{DnsServer, serve as serve_dns},
-    document::{document, inspect_document},
+    document::{NetworkDocument, document, inspect_document},
     resolv::resolv_conf,
     store::Networks,
 };

@@ -86,6 +86,8 @@ pub(super) struct Element {
     pub(super) key: Vec<u8>,
     /// What a map maps it to; empty in a set.
     pub(super) data: Vec<u8>,
+    /// In a set of ranges: the first key after the range that began before.
+    pub(super) end: bool,
     /// Whose it is.
     pub(super) comment: String,
 }
@@ -166,14 +168,23 @@ impl<'a> Batch<'a> {
 
     /// Makes a set, or with `data` a map.
     pub(super) fn set(&mut self, name: &str, key: &[Field], data: &[Field]) {
-        let (table, flags) = (self.table, if data.is_empty() { 0 } else { libc::NFT_SET_MAP as u32 });
+        self.new_set(name, key, data, if data.is_empty() { 0 } else { libc::NFT_SET_MAP });
+    }
+
+    /// Makes a set of ranges.
+    pub(super) fn ranges(&mut self, name: &str, key: Field) {
+        self.new_set(name, &[key], &[], libc::NFT_SET_INTERVAL);
+    }
+
+    fn new_set(&mut self, name: &str, key: &[Field], data: &[Field], flags: i32) {
+        let table = self.table;
         self.sets += 1;
         let id = self.sets;
         self.push(msg::NEWSET, CREATE, |message| {
             let message = message
                 .text(1, table)
                 .text(2, name)
-                .big(3, flags)
+                .big(3, flags as u32)
                 .big(4, kind_of(key))
                 .big(5, length_of(key))
                 .big(10, id);
@@ -211,25 +222,19 @@ impl<'a> Batch<'a> {
     /// Adds elements; the very same element may be there already.
     pub(super) fn add(&mut self, set: &str, elements: &[Element]) {
         self.elements(msg::NEWSETELEM, CREATE, set, elements, |element| {
-            let message = Message::default().nest(1, value(&element.key));
+            let message = key(element);
             let message = if element.data.is_empty() { message } else { message.nest(2, value(&element.data)) };
-            message.bytes(6, &comment(&element.comment))
+            // The end of a range bears nothing, as nft has it.
+            if element.end { message } else { message.bytes(6, &comment(&element.comment)) }
         });
     }
 
     /// Deletes elements by key; one that is not there fails the transaction.
     pub(super) fn delete(&mut self, set: &str, elements: &[Element]) {
-        self.elements(msg::DELSETELEM, 0, set, elements, |element| Message::default().nest(1, value(&element.key)));
+        self.elements(msg::DELSETELEM, 0, set, elements, key);
     }
 
-    fn elements(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        set: &str,
-        elements: &[Element],
-        each: impl Fn(&Element) -> Message,
-    ) {
+    fn elements(&mut self, kind: u16, flags: u16, set: &str, elements: &[Element], each: impl Fn(&Element) -> Message) {
         let table = self.table;
         for chunk in elements.chunks(CHUNK) {
             let list = chunk.iter().fold(Message::default(), |list, element| list.nest(1, each(element)));
@@ -252,6 +257,11 @@ impl<'a> Batch<'a> {
         }
         socket.batch(edge(libc::NFNL_MSG_BATCH_BEGIN), self.messages, edge(libc::NFNL_MSG_BATCH_END))
     }
+}
+
+fn key(element: &Element) -> Message {
+    let message = Message::default().nest(1, value(&element.key));
+    if element.end { message.big(3, libc::NFT_SET_ELEM_INTERVAL_END as u32) } else { message }
 }
 
 /// The comment of a table; `None` when there is no such table.
@@ -284,6 +294,7 @@ fn element_of(attributes: Attributes<'_>) -> Option<Element> {
     Some(Element {
         key: bytes(1)?,
         data: bytes(2).unwrap_or_default(),
+        end: attributes.get(3).is_some_and(|flags| flags.last().is_some_and(|flags| flags & 1 == 1)),
         comment: attributes.get(6).and_then(comment_of).unwrap_or_default(),
     })
 }
@@ -358,7 +369,7 @@ impl Rule {
     }
 
     /// Goes on where the destination is an address of this host (`fib daddr type local`).
-    pub(super) fn to_this_host(self) -> Rule {
+    pub(super) fn for_this_host(self) -> Rule {
         let (address_type, destination) = (3, 1 << 1);
         self.expression("fib", Message::default().big(1, 1).big(2, address_type).big(3, destination))
             .equal(1, &u32::from(libc::RTN_LOCAL).to_ne_bytes())
@@ -373,7 +384,7 @@ impl Rule {
     }
 
     /// Goes on where the set holds what is in `from` and the registers after it.
-    pub(super) fn is_in(self, set: &str, from: Register) -> Rule {
+    pub(super) fn within(self, set: &str, from: Register) -> Rule {
         self.expression("lookup", Message::default().text(1, set).big(2, from))
     }
 

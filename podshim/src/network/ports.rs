@@ -187,14 +187,16 @@ fn refusal(port: &PortMapping, number: u16, error: Errno) -> Refusal {
     match error {
         Errno::EADDRINUSE => {
             let by = holder(number, protocol).map_or_else(String::new, |holder| format!(" by {holder}"));
-            let words =
-                format!("{flag}: host port {number}/{protocol} is already in use{by}: address already in use");
+            let words = format!("{flag}: host port {number}/{protocol} is already in use{by}: address already in use");
             Refusal::new(Kind::InUse, words)
         }
-        Errno::EADDRNOTAVAIL => {
-            Refusal::invalid(format!("{flag}: {} is no address of this host: cannot assign requested address", port.host_ip))
+        Errno::EADDRNOTAVAIL => Refusal::invalid(format!(
+            "{flag}: {} is no address of this host: cannot assign requested address",
+            port.host_ip
+        )),
+        Errno::EACCES => {
+            Refusal::invalid(format!("{flag}: host port {number}/{protocol} needs privilege: permission denied"))
         }
-        Errno::EACCES => Refusal::invalid(format!("{flag}: host port {number}/{protocol} needs privilege: permission denied")),
         Errno::EMFILE | Errno::ENFILE => {
             Refusal::invalid(format!("{flag}: too many ports for the limit of open files (ulimit -n)"))
         }
@@ -292,7 +294,8 @@ mod tests {
         let number = ports[0].host_port;
         let taken = port("", number + 2, 80, "tcp", 1);
         let refused = bind_all(std::slice::from_ref(&taken)).expect_err("taken").message;
-        let start = format!("-p {0}:80: host port {0}/tcp is already in use by pid {1} (", number + 2, std::process::id());
+        let start =
+            format!("-p {0}:80: host port {0}/tcp is already in use by pid {1} (", number + 2, std::process::id());
         assert!(refused.starts_with(&start) && refused.ends_with("): address already in use"), "{refused}");
         drop(holds);
         bind_all(&[taken]).expect("free again");

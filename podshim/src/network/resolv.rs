@@ -148,7 +148,9 @@ fn check(config: &NetworkConfig) -> Result<()> {
         }
     }
     for (flag, words) in [("--dns-search", &config.dns_search), ("--dns-option", &config.dns_options)] {
-        if let Some(bad) = words.iter().find(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if let Some(bad) =
+            words.iter().find(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(Refusal::invalid(format!("{flag} {bad:?}: must be one word of printable characters")));
         }
     }
@@ -185,7 +187,8 @@ mod tests {
         let resolv = Resolv::parse(text);
         assert_eq!(resolv.servers, ["127.0.0.53", "fe80::1%eth0"]);
         assert!(is_loopback("127.0.0.53") && is_loopback("::1") && !is_loopback("fe80::1%eth0"));
-        let wanted = "search a.example b.example\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\noptions edns0 trust-ad\n";
+        let wanted =
+            "search a.example b.example\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\noptions edns0 trust-ad\n";
         assert_eq!(resolv.text(), wanted);
     }
 

@@ -67,12 +67,7 @@ impl Networks {
         Ok(record)
     }
 
-    fn record(
-        &self,
-        request: &wire::CreateNetwork,
-        name: String,
-        existing: &[NetworkRecord],
-    ) -> Result<NetworkRecord> {
+    fn record(&self, request: &wire::CreateNetwork, name: String, existing: &[NetworkRecord]) -> Result<NetworkRecord> {
         let mut used: Vec<Ipv4Net> = existing.iter().filter_map(|network| network.subnet.parse().ok()).collect();
         let routes = subnet::host_routes().map_err(|error| Refusal::internal("reading the host's routes", error))?;
         used.extend(routes.into_iter().map(|(net, _)| net));
@@ -147,7 +142,8 @@ impl Networks {
 
     /// Removes the record; the device and the rules are the caller's.
     pub(super) fn forget(&self, name: &str) -> Result<()> {
-        fs::remove_file(self.path(name)).map_err(|error| Refusal::internal(format_args!("removing network {name}"), error))
+        fs::remove_file(self.path(name))
+            .map_err(|error| Refusal::internal(format_args!("removing network {name}"), error))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -263,7 +259,8 @@ impl Layout {
     /// # Errors
     /// When someone has edited the record and it makes no sense any more.
     pub(super) fn of(record: &NetworkRecord) -> Result<Layout> {
-        let bad = |what| Refusal::internal(format_args!("network {}", record.name), format_args!("bad {what} in its record"));
+        let bad =
+            |what| Refusal::internal(format_args!("network {}", record.name), format_args!("bad {what} in its record"));
         let subnet: Ipv4Net = record.subnet.parse().map_err(|_| bad("subnet"))?;
         let range = if record.ip_range.is_empty() { Ok(subnet) } else { record.ip_range.parse() };
         let mtu = ["mtu", "com.docker.network.driver.mtu"].iter().find_map(|key| record.options.get(*key));
@@ -340,14 +337,26 @@ mod tests {
         };
         for (request, words) in [
             (request("a/b"), "network name a/b invalid: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument"),
-            (request("host"), "cannot create network with name \"host\" because it conflicts with a valid network mode"),
-            (wire::CreateNetwork { driver: "../x".into(), ..request("x") }, "unsupported driver ../x: invalid argument"),
+            (
+                request("host"),
+                "cannot create network with name \"host\" because it conflicts with a valid network mode",
+            ),
+            (
+                wire::CreateNetwork { driver: "../x".into(), ..request("x") },
+                "unsupported driver ../x: invalid argument",
+            ),
             (with("foo", "bar"), "unsupported bridge network option foo"),
             (with("mtu", "abc"), "--opt mtu=abc: no valid value of this option"),
             (with("isolate", "maybe"), "--opt isolate=maybe: no valid value of this option"),
-            (wire::CreateNetwork { interface_name: "a/b".into(), ..request("x") }, "--interface-name a/b: no valid interface name"),
+            (
+                wire::CreateNetwork { interface_name: "a/b".into(), ..request("x") },
+                "--interface-name a/b: no valid interface name",
+            ),
             (wire::CreateNetwork { interface_name: "lo".into(), ..request("x") }, "bridge name lo already in use"),
-            (wire::CreateNetwork { dns: vec!["x".into()], ..request("x") }, "unable to parse ip x: --dns takes IP addresses"),
+            (
+                wire::CreateNetwork { dns: vec!["x".into()], ..request("x") },
+                "unable to parse ip x: --dns takes IP addresses",
+            ),
         ] {
             assert_eq!(networks.create(&request).expect_err(words).message, words);
         }

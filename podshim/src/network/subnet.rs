@@ -31,9 +31,8 @@ pub(super) fn plan(subnet: &str, gateway: &str, range: &str, used: &[Ipv4Net]) -
         if !gateway.is_empty() || !range.is_empty() {
             return Err(Refusal::invalid("cannot set gateway or range without subnet"));
         }
-        let subnet = next_free(used).ok_or_else(|| {
-            Refusal::invalid("could not find free subnet from subnet pools: name one with --subnet")
-        })?;
+        let subnet = next_free(used)
+            .ok_or_else(|| Refusal::invalid("could not find free subnet from subnet pools: name one with --subnet"))?;
         return Ok(Plan { subnet, gateway: first_host(subnet)?, range: subnet });
     }
     let subnet = network_of(subnet, "--subnet")?;
@@ -151,7 +150,12 @@ mod tests {
             ("", "10.3.0.1", "", "cannot set gateway or range without subnet"),
             ("", "", "10.6.0.0/25", "cannot set gateway or range without subnet"),
             ("fd00::/64", "", "", "--subnet fd00::/64: only IPv4 subnets are supported"),
-            ("10.5.0.0/32", "", "", "subnet 10.5.0.0/32 is too small for a gateway and a pod: use a prefix of 30 or less"),
+            (
+                "10.5.0.0/32",
+                "",
+                "",
+                "subnet 10.5.0.0/32 is too small for a gateway and a pod: use a prefix of 30 or less",
+            ),
         ] {
             assert_eq!(plan(subnet, gateway, range, &used).expect_err(subnet).message, words);
         }

@@ -21,6 +21,12 @@ pub(super) fn set(key: &str, value: &str) -> io::Result<()> {
     fs::write(path, value)
 }
 
+/// Whether packets that only cross a bridge pass the rules, too (br_netfilter). A published port then sends a pod's
+/// packet back over the port it came by, which a bridge does only where it is told to.
+pub(super) fn bridges_are_filtered() -> bool {
+    fs::read_to_string(path("bridge/bridge-nf-call-iptables")).is_ok_and(|text| text.trim_end() == "1")
+}
+
 /// Sets what the network cannot do without.
 ///
 /// # Errors

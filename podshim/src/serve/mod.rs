@@ -1,1 +1,2 @@
 //! serve: stub.
+pub mod networks;

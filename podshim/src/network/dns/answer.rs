@@ -209,7 +209,13 @@ mod tests {
             alive::boot_id()
         );
         fs::write(roots.pod_state(&pod), state).expect("write");
-        let own = NetworkStatus { network: "net".into(), ip: "10.89.0.2".into(), prefix: 24, dns: true, ..Default::default() };
+        let own = NetworkStatus {
+            network: "net".into(),
+            ip: "10.89.0.2".into(),
+            prefix: 24,
+            dns: true,
+            ..Default::default()
+        };
         Names::new(&roots, &[own])
     }
 
@@ -247,7 +253,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let names = names(&dir);
         for name in ["nope.dns.podman.", "a.b.dns.podman.", "9.0.89.10.in-addr.arpa."] {
-            assert_eq!(reply(&names, name, RecordType::A).expect("ours").response_code(), ResponseCode::NXDomain, "{name}");
+            assert_eq!(
+                reply(&names, name, RecordType::A).expect("ours").response_code(),
+                ResponseCode::NXDomain,
+                "{name}"
+            );
         }
         for name in ["example.com.", "xdns.podman.", "nope.", "1.1.1.10.in-addr.arpa."] {
             assert!(reply(&names, name, RecordType::A).is_none(), "{name}");

@@ -79,12 +79,9 @@ pub fn serve(networks: &Networks, pod: &Id, netns: BorrowedFd<'_>, status: &[Net
     let (udp, tcp) = bring_up::inside(netns, || sockets(&gateways).map_err(|error| failed("its sockets", error)))?;
     let udp = UdpSocket::from_std(udp).map_err(|error| failed("its UDP socket", error))?;
     let tcp = TcpListener::from_std(tcp).map_err(|error| failed("its TCP socket", error))?;
-    let server = Arc::new(Server {
-        names: Names::new(&networks.roots, status),
-        upstream: upstream(networks, pod, status)?,
-    });
-    let tasks =
-        vec![tokio::spawn(serve_udp(udp, Arc::clone(&server))), tokio::spawn(serve_tcp(tcp, server))];
+    let server =
+        Arc::new(Server { names: Names::new(&networks.roots, status), upstream: upstream(networks, pod, status)? });
+    let tasks = vec![tokio::spawn(serve_udp(udp, Arc::clone(&server))), tokio::spawn(serve_tcp(tcp, server))];
     Ok(DnsServer { tasks })
 }
 

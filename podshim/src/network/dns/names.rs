@@ -108,7 +108,9 @@ impl Names {
         seen.addresses.clear();
         seen.pods.clear();
         for status in seen.records.values().flat_map(|(_, networks)| networks) {
-            let Some(address) = status.ip.parse().ok().filter(|_| self.names.contains(&status.network)) else { continue };
+            let Some(address) = status.ip.parse().ok().filter(|_| self.names.contains(&status.network)) else {
+                continue;
+            };
             for name in &status.aliases {
                 let addresses = seen.addresses.entry(name.to_ascii_lowercase()).or_default();
                 if !addresses.contains(&address) {
@@ -169,7 +171,11 @@ mod tests {
         assert_eq!(names.addresses("web"), None);
         let leases = Leases::of(&roots, "net");
         leases.join(&one, "x").expect("join");
-        write(&roots, &one, vec![status("net", "10.89.0.3", &["Web", "api"]), status("other", "10.90.0.3", &["hidden"])]);
+        write(
+            &roots,
+            &one,
+            vec![status("net", "10.89.0.3", &["Web", "api"]), status("other", "10.90.0.3", &["hidden"])],
+        );
         fresh(&names);
         let address = Ipv4Addr::new(10, 89, 0, 3);
         assert_eq!(names.addresses("web"), Some(vec![address]));
