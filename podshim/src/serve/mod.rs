@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod images;
+pub mod networks;
 pub mod pods;
 pub mod raw;
 pub mod system;
