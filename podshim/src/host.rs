@@ -21,7 +21,7 @@ use proto::{
     layout::sockets,
     serve::{Connections, listener},
     socket,
-    wire::{create_containers, create_pods},
+    wire::{create_containers, create_images, create_networks, create_pods, create_system, create_volumes},
 };
 
 use crate::{
@@ -114,6 +114,10 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
                 engine: engine.clone(),
                 deposits: deposits.clone(),
             })))
+            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits))))
+            .register_service(create_volumes(Arc::new(serve::volumes::Service::new(&engine.roots))))
+            .register_service(create_networks(Arc::new(serve::networks::Service::new(&engine.roots))))
+            .register_service(create_system(Arc::new(serve::system::System::new(engine))))
             .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
         server.start().await?;
         while connections.open() > 0 {

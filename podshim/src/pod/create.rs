@@ -105,14 +105,15 @@ impl Pod {
         let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
         let name = claim_container(roots, &pod.id, &id, &config.name)?;
         let used = ImageUse { id: image.id.clone(), name: image.name.clone(), digest: image.digest.clone() };
-        let recorded =
-            spec::merge(id.clone(), name.clone(), config, pod, Some((&image.config, used))).and_then(|record| {
-                for volume in record.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume) {
-                    self.volumes.ensure(&volume.source, record.anonymous_volumes.contains(&volume.source))?;
-                }
-                create_container(roots, &record)?;
-                Ok(record)
-            });
+        let merged = spec::merge(id.clone(), name.clone(), config, pod, Some((&image.config, used)));
+        let recorded = merged.and_then(|record| {
+            create_container(roots, &record)?;
+            // After the record, which keeps `volume rm` from taking what was made for it.
+            match self.ensure_volumes(&record) {
+                Ok(()) => Ok(record),
+                Err(refusal) => self.forget(&record).and(Err(refusal)),
+            }
+        });
         if recorded.is_err() {
             let target = proto::layout::Target::Container { pod: pod.id.clone(), container: id.clone() };
             super::record::release(roots, &name, &target);
