@@ -1,1 +1,3 @@
-//! serve: stub.
+//! The edge: one file per service; a handler parses, calls, translates.
+
+pub mod system;
