@@ -3,7 +3,7 @@
 //! Reads only, takes no lock, asks no monitor. What vanishes meanwhile is skipped; what cannot be read is shown as
 //! `Unknown` and never hides the others.
 
-use std::{fs, io};
+use std::{fs, io, thread};
 
 use proto::{
     Id, Roots,
@@ -97,12 +97,30 @@ impl Pod {
     }
 }
 
+/// From how many pods on reading them is shared among threads.
+const MANY: usize = 64;
+/// Threads that read.
+const MOST_THREADS: usize = 8;
+
 /// All pods, hidden ones too, oldest first.
 ///
 /// # Errors
 /// When `$STATE/pods` exists and cannot be read.
 pub fn pods(roots: &Roots) -> io::Result<Vec<Pod>> {
-    let mut pods: Vec<Pod> = ids(&roots.pods())?.iter().filter_map(|id| pod(roots, id)).collect();
+    let ids = ids(&roots.pods())?;
+    let read = |ids: &[Id]| -> Vec<Pod> { ids.iter().filter_map(|id| pod(roots, id)).collect() };
+    let mut pods = if ids.len() < MANY {
+        read(&ids)
+    } else {
+        // Small files and processes to look at, each a few calls into the kernel: all processors can.
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        thread::scope(|scope| {
+            let chunks = ids.chunks(ids.len().div_ceil(threads));
+            let readers: Vec<_> = chunks.map(|chunk| scope.spawn(|| read(chunk))).collect();
+            // A reader cannot panic: nothing it reads is taken for granted. Its pods would be left out.
+            readers.into_iter().flat_map(|reader| reader.join().unwrap_or_default()).collect()
+        })
+    };
     pods.sort_by_cached_key(|pod| (pod.record.as_ref().map_or(0, |record| record.created), pod.id().clone()));
     Ok(pods)
 }

@@ -187,38 +187,12 @@ mod tests {
         let fixture = Fixture::new();
         fixture.web();
         let rows = super::list(&fixture.view(), &all()).expect("rows");
-        let keys: Vec<&String> = rows[0].as_object().expect("object").keys().collect();
+        let keys: Vec<&str> = rows[0].as_object().expect("object").keys().map(String::as_str).collect();
         assert_eq!(
-            keys,
-            [
-                "AutoRemove",
-                "Command",
-                "CreatedAt",
-                "CIDFile",
-                "Exited",
-                "ExitedAt",
-                "ExitCode",
-                "ExposedPorts",
-                "Id",
-                "Image",
-                "ImageID",
-                "IsInfra",
-                "Labels",
-                "Mounts",
-                "Names",
-                "Namespaces",
-                "Networks",
-                "Pid",
-                "Pod",
-                "PodName",
-                "Ports",
-                "Restarts",
-                "Size",
-                "StartedAt",
-                "State",
-                "Status",
-                "Created"
-            ]
+            keys.join(" "),
+            "AutoRemove Command CreatedAt CIDFile Exited ExitedAt ExitCode ExposedPorts Id Image ImageID \
+             IsInfra Labels Mounts Names Namespaces Networks Pid Pod PodName Ports Restarts Size StartedAt \
+             State Status Created"
         );
     }
 

@@ -15,7 +15,7 @@ use proto::{Refusal, refusal::Result};
 use regex::Regex;
 
 /// The filters by key, in the order in which the keys come first.
-fn by_key<'a>(filters: &'a [String], without_value: impl Fn(&str) -> String) -> Result<Vec<(&'a str, Vec<&'a str>)>> {
+fn by_key(filters: &[String], without_value: impl Fn(&str) -> String) -> Result<Vec<(&str, Vec<&str>)>> {
     let mut keys: Vec<(&str, Vec<&str>)> = Vec::new();
     for filter in filters {
         // `label!=x` is the key `label!`.

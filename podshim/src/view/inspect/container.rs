@@ -296,8 +296,8 @@ mod tests {
         super::super::containers(&fixture.view(), &request).expect("inspection").found.remove(0)
     }
 
-    fn keys(value: &Value) -> Vec<&str> {
-        value.as_object().expect("object").keys().map(String::as_str).collect()
+    fn keys(value: &Value) -> String {
+        value.as_object().expect("object").keys().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -307,190 +307,41 @@ mod tests {
         let document = inspect(&fixture, "front");
         assert_eq!(
             keys(&document),
-            [
-                "Id",
-                "Created",
-                "Path",
-                "Args",
-                "State",
-                "Image",
-                "ImageDigest",
-                "ImageName",
-                "Rootfs",
-                "Pod",
-                "ResolvConfPath",
-                "HostnamePath",
-                "HostsPath",
-                "StaticDir",
-                "OCIRuntime",
-                "ConmonPidFile",
-                "PidFile",
-                "Name",
-                "RestartCount",
-                "Driver",
-                "MountLabel",
-                "ProcessLabel",
-                "AppArmorProfile",
-                "EffectiveCaps",
-                "BoundingCaps",
-                "ExecIDs",
-                "GraphDriver",
-                "Mounts",
-                "Dependencies",
-                "NetworkSettings",
-                "Namespace",
-                "IsInfra",
-                "IsService",
-                "KubeExitCodePropagation",
-                "lockNumber",
-                "Config",
-                "HostConfig",
-                "UseImageHosts",
-                "UseImageHostname"
-            ]
+            "Id Created Path Args State Image ImageDigest ImageName Rootfs Pod ResolvConfPath HostnamePath \
+             HostsPath StaticDir OCIRuntime ConmonPidFile PidFile Name RestartCount Driver MountLabel \
+             ProcessLabel AppArmorProfile EffectiveCaps BoundingCaps ExecIDs GraphDriver Mounts \
+             Dependencies NetworkSettings Namespace IsInfra IsService KubeExitCodePropagation lockNumber \
+             Config HostConfig UseImageHosts UseImageHostname"
         );
         assert_eq!(
             keys(&document["State"]),
-            [
-                "OciVersion",
-                "Status",
-                "Running",
-                "Paused",
-                "Restarting",
-                "OOMKilled",
-                "Dead",
-                "Pid",
-                "ConmonPid",
-                "ExitCode",
-                "Error",
-                "StartedAt",
-                "FinishedAt",
-                "CheckpointedAt",
-                "RestoredAt"
-            ]
+            "OciVersion Status Running Paused Restarting OOMKilled Dead Pid ConmonPid ExitCode Error \
+             StartedAt FinishedAt CheckpointedAt RestoredAt"
         );
         assert_eq!(
             keys(&document["NetworkSettings"]),
-            [
-                "EndpointID",
-                "Gateway",
-                "IPAddress",
-                "IPPrefixLen",
-                "IPv6Gateway",
-                "GlobalIPv6Address",
-                "GlobalIPv6PrefixLen",
-                "MacAddress",
-                "Bridge",
-                "SandboxID",
-                "HairpinMode",
-                "LinkLocalIPv6Address",
-                "LinkLocalIPv6PrefixLen",
-                "Ports",
-                "SandboxKey",
-                "Networks"
-            ]
+            "EndpointID Gateway IPAddress IPPrefixLen IPv6Gateway GlobalIPv6Address GlobalIPv6PrefixLen \
+             MacAddress Bridge SandboxID HairpinMode LinkLocalIPv6Address LinkLocalIPv6PrefixLen Ports \
+             SandboxKey Networks"
         );
         assert_eq!(
             keys(&document["HostConfig"]),
-            [
-                "Binds",
-                "CgroupMode",
-                "ContainerIDFile",
-                "LogConfig",
-                "NetworkMode",
-                "PortBindings",
-                "RestartPolicy",
-                "AutoRemove",
-                "AutoRemoveImage",
-                "Annotations",
-                "VolumeDriver",
-                "VolumesFrom",
-                "CapAdd",
-                "CapDrop",
-                "Dns",
-                "DnsOptions",
-                "DnsSearch",
-                "ExtraHosts",
-                "HostsFile",
-                "GroupAdd",
-                "IpcMode",
-                "Cgroup",
-                "Cgroups",
-                "Links",
-                "OomScoreAdj",
-                "PidMode",
-                "Privileged",
-                "PublishAllPorts",
-                "ReadonlyRootfs",
-                "SecurityOpt",
-                "Tmpfs",
-                "UTSMode",
-                "UsernsMode",
-                "ShmSize",
-                "Runtime",
-                "ConsoleSize",
-                "Isolation",
-                "CpuShares",
-                "Memory",
-                "NanoCpus",
-                "CgroupParent",
-                "BlkioWeight",
-                "BlkioWeightDevice",
-                "BlkioDeviceReadBps",
-                "BlkioDeviceWriteBps",
-                "BlkioDeviceReadIOps",
-                "BlkioDeviceWriteIOps",
-                "CpuPeriod",
-                "CpuQuota",
-                "CpuRealtimePeriod",
-                "CpuRealtimeRuntime",
-                "CpusetCpus",
-                "CpusetMems",
-                "Devices",
-                "DiskQuota",
-                "KernelMemory",
-                "MemoryReservation",
-                "MemorySwap",
-                "MemorySwappiness",
-                "OomKillDisable",
-                "PidsLimit",
-                "Ulimits",
-                "CpuCount",
-                "CpuPercent",
-                "IOMaximumIOps",
-                "IOMaximumBandwidth",
-                "CgroupConf"
-            ]
+            "Binds CgroupManager CgroupMode ContainerIDFile LogConfig NetworkMode PortBindings \
+             RestartPolicy AutoRemove AutoRemoveImage Annotations VolumeDriver VolumesFrom CapAdd CapDrop \
+             Dns DnsOptions DnsSearch ExtraHosts HostsFile GroupAdd IpcMode Cgroup Cgroups Links \
+             OomScoreAdj PidMode Privileged PublishAllPorts ReadonlyRootfs SecurityOpt Tmpfs UTSMode \
+             UsernsMode ShmSize Runtime ConsoleSize Isolation CpuShares Memory NanoCpus CgroupParent \
+             BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps \
+             BlkioDeviceWriteIOps CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus \
+             CpusetMems Devices DiskQuota KernelMemory MemoryReservation MemorySwap MemorySwappiness \
+             OomKillDisable PidsLimit Ulimits CpuCount CpuPercent IOMaximumIOps IOMaximumBandwidth \
+             CgroupConf"
         );
         assert_eq!(
             keys(&document["Config"]),
-            [
-                "Hostname",
-                "Domainname",
-                "User",
-                "AttachStdin",
-                "AttachStdout",
-                "AttachStderr",
-                "Tty",
-                "OpenStdin",
-                "StdinOnce",
-                "Env",
-                "Cmd",
-                "Image",
-                "Volumes",
-                "WorkingDir",
-                "Entrypoint",
-                "OnBuild",
-                "Labels",
-                "Annotations",
-                "StopSignal",
-                "HealthcheckOnFailureAction",
-                "Umask",
-                "Timeout",
-                "StopTimeout",
-                "Passwd",
-                "sdNotifyMode"
-            ]
+            "Hostname Domainname User AttachStdin AttachStdout AttachStderr Tty OpenStdin StdinOnce Env Cmd \
+             Image Volumes WorkingDir Entrypoint OnBuild Labels Annotations StopSignal \
+             HealthcheckOnFailureAction Umask Timeout StopTimeout Passwd sdNotifyMode"
         );
     }
 

@@ -150,29 +150,12 @@ mod tests {
         let web = fixture.web();
         let pod = crate::index::pod(&fixture.engine.roots, &web.pod).expect("pod");
         let document = document(&fixture.view(), &pod);
-        let keys: Vec<&String> = document.as_object().expect("object").keys().collect();
+        let keys: Vec<&str> = document.as_object().expect("object").keys().map(String::as_str).collect();
         assert_eq!(
-            keys,
-            [
-                "Id",
-                "Name",
-                "Created",
-                "ExitPolicy",
-                "State",
-                "Hostname",
-                "Labels",
-                "CreateCgroup",
-                "CgroupParent",
-                "CgroupPath",
-                "CreateInfra",
-                "InfraContainerID",
-                "InfraConfig",
-                "SharedNamespaces",
-                "NumContainers",
-                "Containers",
-                "mounts",
-                "LockNumber"
-            ]
+            keys.join(" "),
+            "Id Name Created ExitPolicy State Hostname Labels CreateCgroup CgroupParent CgroupPath \
+             CreateInfra InfraContainerID InfraConfig SharedNamespaces NumContainers Containers mounts \
+             LockNumber"
         );
         assert_eq!(document["SharedNamespaces"].to_string(), r#"["ipc","net","uts"]"#);
         assert_eq!((&document["NumContainers"], &document["State"]), (&3.into(), &"Degraded".into()));

@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`journal`] | one container's log across its rotated files: scanning, searching by time, reading backwards |
+//! | [`journal`], [`tail`] | one container's log across its rotated files: scanning, searching by time, reading backwards |
 //! | [`print`] | records as lines for people, in large writes |
 //! | [`follow`] | what comes after the end of the file |
 //!
@@ -13,6 +13,7 @@
 mod follow;
 mod journal;
 mod print;
+mod tail;
 
 use std::{
     io,
@@ -109,19 +110,29 @@ fn sources(roots: &Roots, request: &LogsRequest) -> Result<Vec<Source>> {
         let pod = pod.ok_or_else(|| Refusal::no_such_pod(&request.pod))?;
         return members(roots, &pod);
     }
-    let mut sources = Vec::new();
-    for name in &request.containers {
-        let Some(Target::Container { pod, container }) = roots.resolve(name)? else {
-            return Err(Refusal::no_such_container(name));
-        };
-        let container = index::container(roots, &pod, &container).ok_or_else(|| Refusal::no_such_container(name))?;
-        let record = container
-            .record
-            .as_ref()
-            .map_err(|_| Refusal::internal(format_args!("logs of {name}"), "its record cannot be read"))?;
-        sources.push(Source::of(roots, record)?);
-    }
-    Ok(sources)
+    request.containers.iter().map(|name| named(roots, request, name)).collect()
+}
+
+/// The container `name`, which must be of the pod where one is given.
+fn named(roots: &Roots, request: &LogsRequest, name: &str) -> Result<Source> {
+    let pod: Option<Id> = request.pod.parse().ok();
+    let missing = || match pod.as_ref().and_then(|id| index::pod(roots, id)?.record.ok()) {
+        Some(pod) => Refusal::new(
+            Kind::NoSuchContainer,
+            format!("container {name} is not in pod {}: no such container", pod.name),
+        )
+        .about(name),
+        None => Refusal::no_such_container(name),
+    };
+    let target = roots.resolve(name)?;
+    let Some(Target::Container { pod: its, container }) =
+        target.filter(|t| pod.as_ref().is_none_or(|pod| t.pod() == pod))
+    else {
+        return Err(missing());
+    };
+    let container = index::container(roots, &its, &container).ok_or_else(missing)?;
+    let unreadable = |_| Refusal::internal(format_args!("logs of {name}"), "its record cannot be read");
+    Source::of(roots, container.record.as_ref().map_err(unreadable)?)
 }
 
 /// The members of `pod` whose record can be read; one that keeps no log does not hide the others, unless it is alone.

@@ -179,6 +179,11 @@ fn words_for_logs_that_cannot_be_read() {
         refused(LogsRequest { pod: "nope".into(), ..Default::default() }),
         "no pod with name or ID nope found: no such pod"
     );
+    fixture.plain("solo");
+    assert_eq!(
+        refused(LogsRequest { pod: web.pod.to_string(), ..of(&["solo"]) }),
+        "container solo is not in pod web: no such container"
+    );
     let path = roots.container_record(&web.pod, &web.back);
     let mut record: ContainerRecord = record::read(&path).expect("record");
     record.config.log = Some(LogConfig { driver: "none".into(), ..Default::default() });
@@ -282,11 +287,11 @@ fn a_followed_pod_takes_in_new_members_and_ends_with_the_pod() {
     put(&roots.log(&web.pod, &new), 2, Stdout, true, "hello");
     fixture.runs(&web.pod, &new, Some(Process::this()), Phase::Running);
     expect(&mut reader, "new hello\n");
+    put(&roots.log(&web.pod, &new), 3, Stdout, true, "bye");
     for id in [&new, &web.front] {
         fixture.exited(&web.pod, id, 0);
         fixture.runs(&web.pod, id, None, Phase::Exited);
     }
-    put(&roots.log(&web.pod, &new), 3, Stdout, true, "bye");
     let mut state: PodState = record::read(&roots.pod_state(&web.pod)).expect("state");
     state.started = false;
     record::write(&roots.pod_state(&web.pod), &state, Durability::Volatile).expect("write");

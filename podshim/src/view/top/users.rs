@@ -73,10 +73,9 @@ fn parse(text: &str) -> BTreeMap<u32, String> {
     let mut names = BTreeMap::new();
     for line in text.lines().take(ENTRIES) {
         let mut fields = line.split(':');
-        if let (Some(name), Some(_), Some(Ok(number))) = (fields.next(), fields.next(), fields.next().map(str::parse)) {
-            if !name.is_empty() {
-                names.entry(number).or_insert_with(|| name.to_owned());
-            }
+        let (name, _, number) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
+        if let (false, Some(Ok(number))) = (name.is_empty(), number.map(str::parse)) {
+            names.entry(number).or_insert_with(|| name.to_owned());
         }
     }
     names
