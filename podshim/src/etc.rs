@@ -12,17 +12,15 @@ fn containers_conf() -> Vec<PathBuf> {
     }
     let mut files =
         vec![PathBuf::from("/usr/share/containers/containers.conf"), PathBuf::from("/etc/containers/containers.conf")];
-    for dir in ["/etc/containers/containers.conf.d"] {
-        let mut more: Vec<PathBuf> = std::fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
-            .collect();
-        more.sort();
-        files.extend(more);
-    }
+    let mut more: Vec<PathBuf> = std::fs::read_dir("/etc/containers/containers.conf.d")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+        .collect();
+    more.sort();
+    files.extend(more);
     files.extend(std::env::var_os("CONTAINERS_CONF_OVERRIDE").map(PathBuf::from));
     files
 }
