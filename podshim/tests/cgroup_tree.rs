@@ -132,10 +132,10 @@ fn limits_are_set_and_a_refused_one_leaves_nothing() {
 
     let wrong = Resources { cpu_quota: 1, ..Default::default() };
     let refusal = cgroup::create_pod(&path, Some(&wrong)).expect_err("below the kernel's least quota");
-    assert!(refusal.message.starts_with("--cpu-quota 1: "), "{refusal}");
+    assert!(refusal.message.starts_with("--cpu-quota 1: the kernel refuses"), "{refusal}");
     assert!(dirs(&path).iter().all(|dir| !dir.exists()));
     let many = Resources { cpuset_cpus: "0-9999".into(), ..Default::default() };
-    assert!(cgroup::check(&many).expect_err("cpus").message.starts_with("--cpuset-cpus 0-9999: this machine has "));
+    assert!(cgroup::check(&many).expect_err("cpus").message.starts_with("--cpuset-cpus 0-9999: requested CPUs"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Namespaces, limits and the score of the out-of-memory killer.
 
 use oci_spec::runtime::{
-    LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
@@ -41,7 +41,7 @@ pub(super) fn namespaces(namespaces: &Namespaces) -> Result<Vec<LinuxNamespace>>
     .map_err(wrong)
 }
 
-/// The limits of the member's cgroup.
+/// The limits of the member's cgroup, but for the weight of block I/O, which is set without the runtime.
 ///
 /// # Errors
 /// See [`cgroup::check`].
@@ -70,11 +70,6 @@ pub(super) fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> 
     let pids = if limits.pids_limit == 0 && cgroup::has("pids") { PIDS } else { limits.pids_limit };
     if pids > 0 {
         all = all.pids(LinuxPidsBuilder::default().limit(pids).build().map_err(wrong)?);
-    }
-    if let Ok(weight) = u16::try_from(limits.blkio_weight)
-        && weight > 0
-    {
-        all = all.block_io(LinuxBlockIoBuilder::default().weight(weight).build().map_err(wrong)?);
     }
     all.build().map_err(wrong)
 }

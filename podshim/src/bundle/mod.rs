@@ -46,6 +46,7 @@ use proto::{
     wire,
 };
 
+use crate::cgroup;
 use capabilities::{Names, Sets};
 use inside::Inside;
 use user::User;
@@ -205,6 +206,10 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     // The library's own defaults would name the namespace that the pod shares.
     spec.set_hostname(hostname(input)?).set_annotations(Some(annotations).filter(|all| !all.is_empty()));
     store(input.bundle, &spec)?;
+    match input.record.config.resources.as_ref().map_or(0, |limits| limits.blkio_weight) {
+        0 => {}
+        weight => cgroup::set_blkio_weight(input.cgroup, weight)?,
+    }
     Ok(Bundle {
         uid: user.uid,
         gid: user.gid,

@@ -1,6 +1,6 @@
 //! Limits of a pod's cgroup: which file takes which value, and which flag is at fault when it cannot.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
@@ -77,8 +77,8 @@ fn settings(limits: &Resources) -> Vec<Setting> {
         all.push(Setting {
             flag: format!("--blkio-weight {}", limits.blkio_weight),
             controller: "blkio",
-            v1: Some(("blkio.bfq.weight", limits.blkio_weight.to_string())),
-            v2: Some(("io.bfq.weight", limits.blkio_weight.to_string())),
+            v1: Some(("blkio.weight", limits.blkio_weight.to_string())),
+            v2: Some(("io.weight", limits.blkio_weight.to_string())),
         });
     }
     all
@@ -118,6 +118,15 @@ fn memory(limits: &Resources, all: &mut Vec<Setting>) {
     }
 }
 
+/// The option that limits the CPU time.
+fn cpu_flag(limits: &Resources) -> String {
+    match limits {
+        Resources { cpus, .. } if *cpus > 0.0 => format!("--cpus {cpus}"),
+        Resources { cpu_quota, .. } if *cpu_quota != 0 => format!("--cpu-quota {cpu_quota}"),
+        Resources { cpu_period, .. } => format!("--cpu-period {cpu_period}"),
+    }
+}
+
 fn cpu(limits: &Resources, all: &mut Vec<Setting>) {
     if limits.cpu_shares > 0 {
         all.push(Setting {
@@ -128,11 +137,7 @@ fn cpu(limits: &Resources, all: &mut Vec<Setting>) {
         });
     }
     if let Some((quota, period)) = cpu_quota(limits) {
-        let flag = match limits {
-            Resources { cpus, .. } if *cpus > 0.0 => format!("--cpus {cpus}"),
-            Resources { cpu_quota, .. } if *cpu_quota != 0 => format!("--cpu-quota {cpu_quota}"),
-            _ => format!("--cpu-period {period}"),
-        };
+        let flag = cpu_flag(limits);
         let max = if quota < 0 { "max".to_owned() } else { quota.to_string() };
         let setting =
             |v1: (&'static str, String), v2| Setting { flag: flag.clone(), controller: "cpu", v1: Some(v1), v2 };
@@ -171,7 +176,7 @@ pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()>
         };
         // The root of v2 has no limit files, and most of v1 has; these two depend on the kernel's build and the boot.
         if (*file == "memory.memsw.limit_in_bytes" && !hierarchy.mount.join(file).exists())
-            || (*controller == "blkio" && !exists_in_a_child(hierarchy, file))
+            || (*controller == "blkio" && weight_file(hierarchy, file).is_none())
         {
             return Err(Refusal::new(
                 Kind::NotSupported,
@@ -194,13 +199,34 @@ fn unavailable(hierarchies: &Hierarchies, flag: &str, controller: &str) -> Refus
 
 /// Values the kernel would refuse only when half of the pod is there.
 fn check_values(hierarchies: &Hierarchies, limits: &Resources) -> Result<()> {
+    let swap = format!("--memory-swap {}", bytes(limits.memory_swap));
+    if limits.memory_swap > 0 && limits.memory == 0 {
+        return Err(Refusal::invalid(format!(
+            "{swap}: you should always set a memory limit when using a memoryswap limit: add -m"
+        )));
+    }
     if limits.memory_swap > 0 && limits.memory > limits.memory_swap {
         return Err(Refusal::invalid(format!(
-            "--memory-swap {}: minimum memoryswap limit should be larger than memory limit ({})",
-            bytes(limits.memory_swap),
+            "{swap}: minimum memoryswap limit should be larger than memory limit, which is {}",
             bytes(limits.memory)
         )));
     }
+    if limits.memory > 0 && limits.memory_reservation > limits.memory {
+        return Err(Refusal::invalid(format!(
+            "--memory-reservation {}: minimum memory limit cannot be less than memory reservation limit",
+            bytes(limits.memory_reservation)
+        )));
+    }
+    if let Some((quota, _)) = cpu_quota(limits).filter(|(quota, _)| (0..1000).contains(quota)) {
+        return Err(Refusal::invalid(format!(
+            "{}: CPU cfs quota cannot be less than 1ms (i.e. 1000), this is {quota}",
+            cpu_flag(limits)
+        )));
+    }
+    check_cpuset(hierarchies, limits)
+}
+
+fn check_cpuset(hierarchies: &Hierarchies, limits: &Resources) -> Result<()> {
     for (flag, wanted, file) in
         [("--cpuset-cpus", &limits.cpuset_cpus, "cpuset.cpus"), ("--cpuset-mems", &limits.cpuset_mems, "cpuset.mems")]
     {
@@ -220,7 +246,10 @@ fn check_values(hierarchies: &Hierarchies, limits: &Resources) -> Result<()> {
         if let Some(have) = parse_list(there.trim())
             && !list.iter().all(|(low, high)| have.iter().any(|(from, to)| from <= low && high <= to))
         {
-            return Err(Refusal::invalid(format!("{flag} {wanted}: this machine has {}", there.trim())));
+            return Err(Refusal::invalid(format!(
+                "{flag} {wanted}: requested CPUs or memory nodes are not available - available: {}",
+                there.trim()
+            )));
         }
     }
     Ok(())
@@ -237,16 +266,25 @@ fn parse_list(text: &str) -> Option<Vec<(u32, u32)>> {
         .collect()
 }
 
-/// Files that the root has not show in any cgroup below it; one is made for a moment where there is none.
-fn exists_in_a_child(hierarchy: &Hierarchy, file: &str) -> bool {
+/// The file that takes a weight of blkio: `file`, or that of the BFQ scheduler where the kernel has only this. The root
+/// shows neither, any cgroup below it does; one is made for a moment where there is none.
+fn weight_file(hierarchy: &Hierarchy, file: &str) -> Option<String> {
+    let bfq = file.replace(".weight", ".bfq.weight");
+    let among = |dir: &Path| [file, &bfq].into_iter().find(|file| dir.join(file).exists()).map(str::to_owned);
     let mut children = fs::read_dir(&hierarchy.mount).into_iter().flatten().flatten();
     if let Some(child) = children.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        return child.path().join(file).exists();
+        return among(&child.path());
     }
     let probe = hierarchy.mount.join(format!("podctl-probe-{}", std::process::id()));
-    let exists = fs::create_dir(&probe).is_ok() && probe.join(file).exists();
+    let found = fs::create_dir(&probe).ok().and_then(|()| among(&probe));
     let _ = fs::remove_dir(&probe);
-    exists
+    found
+}
+
+/// See [`super::set_blkio_weight`].
+pub(super) fn set_blkio_weight(hierarchies: &Hierarchies, path: &str, weight: u32) -> Result<()> {
+    tree::create(hierarchies, path)?;
+    apply(hierarchies, path, &Resources { blkio_weight: weight, ..Default::default() })
 }
 
 impl Setting {
@@ -266,8 +304,11 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -
             return Err(unavailable(hierarchies, flag, controller));
         };
         let Some((file, value)) = setting.of(hierarchy.version) else { continue };
-        let dir = hierarchy.dir(path);
-        tree::put(&dir.join(file), value).map_err(|error| match error.kind() {
+        let file = match *controller {
+            "blkio" => weight_file(hierarchy, file).unwrap_or_else(|| (*file).to_owned()),
+            _ => (*file).to_owned(),
+        };
+        tree::put(&hierarchy.dir(path).join(&file), value).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unavailable(hierarchies, flag, controller),
             _ => Refusal::invalid(format!("{flag}: the kernel refuses {value} for {file}: {error}")),
         })?;
@@ -333,6 +374,16 @@ mod tests {
         ] {
             let refusal = check(&all, &limits).expect_err("bad list");
             assert!(refusal.message.starts_with("--cpuset-") && !refusal.message.contains('\n'), "{refusal}");
+        }
+        for (limits, words) in [
+            (Resources { memory_swap: 100 << 20, ..Default::default() }, "--memory-swap 100m: you should always set"),
+            (Resources { memory: 9, memory_swap: 8, ..Default::default() }, "--memory-swap 8: minimum memoryswap"),
+            (Resources { memory: 9, memory_reservation: 10, ..Default::default() }, "--memory-reservation 10: minimum"),
+            (Resources { cpus: 0.0001, ..Default::default() }, "--cpus 0.0001: CPU cfs quota cannot be less than 1ms"),
+            (Resources { cpu_quota: 5, ..Default::default() }, "--cpu-quota 5: CPU cfs quota"),
+        ] {
+            let refusal = check_values(&all, &limits).expect_err(words);
+            assert!(refusal.message.starts_with(words), "{refusal}");
         }
     }
 

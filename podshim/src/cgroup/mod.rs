@@ -73,6 +73,15 @@ pub fn check(limits: &Resources) -> Result<()> {
     limits::check(Hierarchies::of_this_machine(), limits)
 }
 
+/// Makes a member's cgroup before its runtime does, with a weight for block I/O: runtimes know only the file of a
+/// scheduler that kernels since 5.0 do not have.
+///
+/// # Errors
+/// Those of the kernel, naming the flag.
+pub fn set_blkio_weight(path: &str, weight: u32) -> Result<()> {
+    limits::set_blkio_weight(Hierarchies::of_this_machine(), path, weight)
+}
+
 /// Whether `controller` (memory, cpu, cpuset, pids, blkio, devices …) limits anything on this machine.
 pub fn has(controller: &str) -> bool {
     Hierarchies::of_this_machine().controls(controller)
