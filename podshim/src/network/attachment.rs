@@ -28,18 +28,16 @@ pub(super) struct Attachment {
     pub(super) interface: String,
 }
 
-impl Attachment {
-    /// What the network is to the rules.
-    pub(super) fn bridge(&self) -> Bridge {
-        let isolate = self.record.options.get("isolate").map_or("", String::as_str);
-        Bridge {
-            interface: self.record.interface.clone(),
-            network: self.record.name.clone(),
-            subnet: self.layout.subnet,
-            internal: self.record.internal,
-            isolated: matches!(isolate, "true" | "1"),
-            strict: isolate == "strict",
-        }
+/// What a network is to the rules.
+pub(super) fn bridge(record: &NetworkRecord, layout: &Layout) -> Bridge {
+    let isolate = record.options.get("isolate").map_or("", String::as_str);
+    Bridge {
+        interface: record.interface.clone(),
+        network: record.name.clone(),
+        subnet: layout.subnet,
+        internal: record.internal,
+        isolated: matches!(isolate, "true" | "1"),
+        strict: isolate == "strict",
     }
 }
 

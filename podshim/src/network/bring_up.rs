@@ -1,88 +1,31 @@
-//! A pod's network, step by step: up in one direction, down by the pod's id alone.
-//!
-//! All of it runs on a thread of its own ([`on_thread`]): the kernel does the work inside the calls, and the shim's loop
-//! goes on meanwhile. What takes the kernel long (links 15–50 ms, the table 20 ms) is removed after the answer, and only
-//! after a while, because the next pod would wait for it or have to make it again: see [`settle`].
+//! A pod's network, step by step, up. Whatever fails, [`take_down`] undoes by the pod's id.
 
 use std::{
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
-    sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
-use nix::sched::{CloneFlags, setns};
 use proto::{
-    Id, Kind, Refusal, Roots, id,
-    record::NetworkStatus,
+    Id, Kind, Refusal, id,
+    record::{self, NetworkStatus, PodState},
     refusal::Result,
     wire::{NetworkConfig, PortMapping},
 };
 
 use super::{
     Networks, Up,
-    attachment::{Attachment, attachments, is_bridge, mac_of, show_mac},
-    conntrack::{self, Which},
-    firewall::{self, Published},
+    attachment::{self, Attachment, attachments, is_bridge, mac_of, show_mac},
+    conntrack::Which,
+    firewall::{self, Published, Share},
     lease::{self, Leases},
     link::{self, Pair},
     netlink::Socket,
     ports,
     store::Layout,
-    subnet, sysctl,
+    subnet, sysctl, take_down,
+    worker::{Host, failed, forget_flows, inside, lock_rules},
 };
-
-/// How long bringing a network up or down may take.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// How long a bridge and the rules outlive the last pod.
-const LINGER: Duration = Duration::from_millis(300);
-/// How long the devices of pods that have gone may still be on the bridge of a network that is removed.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Threads here call into the kernel and little else.
-const STACK: usize = 256 << 10;
-
-/// Removals under way, see [`settle`].
-static REMOVALS: Mutex<Vec<thread::JoinHandle<()>>> = Mutex::new(Vec::new());
-
-/// Runs `work` on a thread in this thread's namespaces and waits for it.
-pub(super) async fn on_thread<T: Send + 'static>(
-    what: &'static str,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let run = move || {
-        // Nobody listens any more: the caller has given up on us.
-        let _ = sender.send(work());
-    };
-    thread::Builder::new().stack_size(STACK).spawn(run).map_err(|error| Refusal::internal(what, error))?;
-    match tokio::time::timeout(DEADLINE, receiver).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(Refusal::internal(what, "its thread has ended without an answer")),
-        Err(_) => {
-            Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", DEADLINE.as_secs())))
-        }
-    }
-}
-
-/// Runs `work` in the network namespace `netns`, on a thread that never comes back from there.
-pub(super) fn inside<T: Send>(netns: impl AsFd + Send, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let run = move || {
-        setns(netns, CloneFlags::CLONE_NEWNET)
-            .map_err(|error| failed("entering the pod's network namespace", error))?;
-        work()
-    };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
-        let thread = thread.map_err(|error| failed("a thread for the pod's network namespace", error))?;
-        thread.join().unwrap_or_else(|_| Err(Refusal::internal("network", "its thread has panicked")))
-    })
-}
-
-fn failed(what: &str, error: impl std::fmt::Display) -> Refusal {
-    Refusal::internal(format_args!("network: {what}"), error)
-}
 
 /// What a pod wants, owned.
 #[derive(Debug)]
@@ -97,18 +40,14 @@ pub(super) struct Order {
     pub(super) netns: OwnedFd,
 }
 
-/// Sockets of the host's namespace.
-#[derive(Debug)]
-struct Host {
-    route: Socket,
-    filter: Socket,
-}
-
-impl Host {
-    fn open() -> Result<Host> {
-        let open = || Ok(Host { route: Socket::route()?, filter: Socket::netfilter()? });
-        open().map_err(|error: std::io::Error| failed("opening netlink", error))
+/// What can be checked before anything is made.
+pub(super) fn check(networks: &Networks, config: &NetworkConfig) -> Result<()> {
+    attachments(networks, config)?;
+    ports::check(&config.ports)?;
+    if is_bridge(config) {
+        drop(ports::bind_all(&config.ports)?);
     }
+    Ok(())
 }
 
 /// Brings the pod's network up; on failure nothing is left.
@@ -131,7 +70,7 @@ pub(super) fn up(networks: &Networks, order: &Order) -> Result<Up> {
         Ok(status) => Ok(Up { networks: status, ports, holds }),
         Err(refusal) => {
             // The refusal is what the user reads; what cannot be undone is found by the pod's id at its next start.
-            let _ = take_down(networks, &order.pod, host);
+            let _ = take_down::with(networks, &order.pod, host);
             Err(refusal)
         }
     }
@@ -148,8 +87,9 @@ fn attach_all(
     for attachment in attachments {
         status.push(attach(networks, order, host, attachment)?);
     }
-    let address = status.first().and_then(|first| first.ip.parse::<Ipv4Addr>().ok());
-    publish(networks, order, host, attachments, address, ports)?;
+    let bridges = attachments.iter().map(|one| attachment::bridge(&one.record, &one.layout)).collect();
+    let share = Share { pod: order.pod.clone(), bridges, address: first_address(&status), ports: ports.to_vec() };
+    publish(networks, host, &share)?;
     inside(order.netns.as_fd(), || configure(attachments, &status))?;
     Ok(status)
 }
@@ -260,34 +200,42 @@ fn refuse_overlap(attachment: &Attachment) -> Result<()> {
 }
 
 /// The rules: the networks' elements and the pod's ports.
-fn publish(
-    networks: &Networks,
-    order: &Order,
-    host: &mut Host,
-    attachments: &[Attachment],
-    address: Option<Ipv4Addr>,
-    ports: &[PortMapping],
-) -> Result<()> {
-    let bridges: Vec<_> = attachments.iter().map(Attachment::bridge).collect();
+fn publish(networks: &Networks, host: &mut Host, share: &Share) -> Result<()> {
     let table = firewall::table_name(&networks.roots.run);
     let _lock = lock_rules(&networks.roots)?;
-    firewall::add(&mut host.filter, &table, &order.pod, &bridges, address, ports)
+    firewall::add(&mut host.filter, &table, share, || others(networks, &share.pod))
         .map_err(|error| failed("adding firewall rules (nf_tables)", error))?;
-    let published: Vec<Published> =
-        address.iter().flat_map(|address| ports.iter().flat_map(|port| Published::all(port, *address))).collect();
+    let all = |address: &Ipv4Addr| share.ports.iter().flat_map(|port| Published::all(port, *address)).collect();
+    let published: Vec<Published> = share.address.as_ref().map(all).unwrap_or_default();
     forget_flows(&mut host.filter, &published, Which::LedElsewhere);
     Ok(())
 }
 
-/// A kernel without conntrack netlink keeps its flows until they time out; nothing else depends on it.
-fn forget_flows(filter: &mut Socket, published: &[Published], which: Which) {
-    if let Err(error) = conntrack::forget(filter, published, which) {
-        tracing::warn!(%error, "UDP flows of a published port could not be forgotten");
-    }
+/// The shares of the pods that are up but `pod`, from their records.
+fn others(networks: &Networks, pod: &Id) -> Vec<Share> {
+    let mut members: Vec<Id> = lease::networks(&networks.roots)
+        .iter()
+        .flat_map(|network| Leases::of(&networks.roots, network).members())
+        .filter(|member| member != pod)
+        .collect();
+    members.sort();
+    members.dedup();
+    members.into_iter().filter_map(|member| share_of(networks, member)).collect()
 }
 
-fn lock_rules(roots: &Roots) -> Result<proto::alive::Lock> {
-    lease::lock(&roots.run.join("networks/.lock"))
+fn share_of(networks: &Networks, pod: Id) -> Option<Share> {
+    let state: PodState = record::read(&networks.roots.pod_state(&pod)).ok()?;
+    let bridge = |status: &NetworkStatus| {
+        let record = networks.get(&status.network).ok()?;
+        Some(attachment::bridge(&record, &Layout::of(&record).ok()?))
+    };
+    let bridges = state.networks.iter().filter_map(bridge).collect();
+    Some(Share { pod, bridges, address: first_address(&state.networks), ports: state.ports })
+}
+
+/// The address published ports lead to: that on the first network.
+fn first_address(status: &[NetworkStatus]) -> Option<Ipv4Addr> {
+    status.first()?.ip.parse().ok()
 }
 
 fn configure_loopback() -> Result<Socket> {
@@ -314,148 +262,6 @@ fn configure(attachments: &[Attachment], status: &[NetworkStatus]) -> Result<()>
         let gateway = (default && !record.internal).then_some(layout.gateway);
         default &= gateway.is_none();
         link::configure(&mut route, found.index, address, gateway).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Takes the pod's network down.
-pub(super) fn down(networks: &Networks, pod: &Id) -> Result<()> {
-    take_down(networks, pod, Host::open()?)
-}
-
-fn take_down(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> {
-    let roots = &networks.roots;
-    let table = firewall::table_name(&roots.run);
-    let published = {
-        let _lock = lock_rules(roots)?;
-        firewall::remove(&mut host.filter, &table, pod)
-            .map_err(|error| failed("removing firewall rules (nf_tables)", error))?
-    };
-    forget_flows(&mut host.filter, &published, Which::LedTo);
-    let mut devices = Vec::new();
-    for network in lease::networks(roots) {
-        let leases = Leases::of(roots, &network);
-        if let Some(device) = leases.device(pod) {
-            let _lock = leases.lock()?;
-            leases.leave(pod)?;
-            devices.push(device);
-        }
-    }
-    if !devices.is_empty() || !published.is_empty() {
-        remove_later(networks.clone(), devices, host);
-    }
-    Ok(())
-}
-
-/// Removes devices that outlived their namespace, and what nobody needs any more, after a while. The sockets go along:
-/// closing one that has removed rules waits until no processor can be reading them (10 ms).
-fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
-    let run = move || {
-        thread::sleep(LINGER);
-        if let Err(error) = sweep(&networks, &devices, &mut host) {
-            // The next pod that goes down removes it.
-            tracing::warn!(%error, "bridges or rules that nobody needs are left");
-        }
-    };
-    let mut removals = REMOVALS.lock().unwrap_or_else(PoisonError::into_inner);
-    removals.retain(|removal| !removal.is_finished());
-    match thread::Builder::new().stack_size(STACK).spawn(run) {
-        Ok(removal) => removals.push(removal),
-        Err(error) => tracing::warn!(%error, "bridges or rules that nobody needs are left"),
-    }
-}
-
-/// Removes `devices`, the bridges of networks nobody is on, and the rules when nobody is on any.
-fn sweep(networks: &Networks, devices: &[String], host: &mut Host) -> Result<()> {
-    for device in devices {
-        link::remove(&mut host.route, device).map_err(|error| failed("removing a device", error))?;
-    }
-    for network in lease::networks(&networks.roots) {
-        remove_bridge(networks, &network, host, Duration::ZERO)?;
-    }
-    let _lock = lock_rules(&networks.roots)?;
-    if !lease::anybody(&networks.roots) {
-        let table = firewall::table_name(&networks.roots.run);
-        firewall::remove_table(&mut host.filter, &table)
-            .map_err(|error| failed("removing firewall rules (nf_tables)", error))?;
-    }
-    Ok(())
-}
-
-/// Removes a network's bridge and elements if nobody is on it; `patience` is for devices that are about to go.
-fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: Duration) -> Result<()> {
-    let leases = Leases::of(&networks.roots, network);
-    if !leases.is_empty() {
-        return Ok(());
-    }
-    let Ok(record) = networks.get(network) else { return Ok(()) };
-    let _lock = leases.lock()?;
-    if !leases.is_empty() {
-        return Ok(());
-    }
-    let layout = Layout::of(&record)?;
-    let failed = |error| failed(&format!("removing bridge {}", record.interface), error);
-    {
-        let _rules = lock_rules(&networks.roots)?;
-        let table = firewall::table_name(&networks.roots.run);
-        firewall::remove_bridge(&mut host.filter, &table, &record.interface, layout.subnet).map_err(failed)?;
-    }
-    let Some(found) = link::find(&mut host.route, &record.interface).map_err(failed)? else { return Ok(()) };
-    let ours = found.kind == "bridge" && found.mac == mac_of(layout.gateway);
-    let end = Instant::now() + patience;
-    // Another run root may use a bridge of that name, too.
-    while ours && link::has_ports(&mut host.route, found.index).map_err(failed)? && Instant::now() < end {
-        thread::sleep(Duration::from_millis(5));
-    }
-    if !ours || link::has_ports(&mut host.route, found.index).map_err(failed)? {
-        return Ok(());
-    }
-    link::remove(&mut host.route, &record.interface).map_err(failed)
-}
-
-/// Removes a network with all that is there of it.
-pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
-    let record = networks.get(name)?;
-    if record.name == super::DEFAULT {
-        return Err(Refusal::invalid(format!("default network {} cannot be removed", record.name)).about(name));
-    }
-    let leases = Leases::of(&networks.roots, &record.name);
-    if !leases.is_empty() {
-        return Err(in_use(name));
-    }
-    remove_bridge(networks, &record.name, &mut Host::open()?, PATIENCE)?;
-    let _lock = leases.lock()?;
-    if !leases.is_empty() {
-        return Err(in_use(name));
-    }
-    networks.forget(&record.name)?;
-    leases.clear();
-    Ok(())
-}
-
-/// podman's words for a network that pods use.
-pub(super) fn in_use(name: &str) -> Refusal {
-    let words = format!(
-        "\"{name}\" has associated containers with it. Use -f to forcefully delete containers and pods: network is being used"
-    );
-    Refusal::new(Kind::InUse, words).about(name)
-}
-
-/// Waits for removals under way; a process that exits earlier leaves a bridge or the table to the next.
-pub(super) fn join_removals() {
-    let removals = std::mem::take(&mut *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner));
-    for removal in removals {
-        // A panic there has been reported by its hook.
-        let _ = removal.join();
-    }
-}
-
-/// What can be checked before anything is made.
-pub(super) fn check(networks: &Networks, config: &NetworkConfig) -> Result<()> {
-    attachments(networks, config)?;
-    ports::check(&config.ports)?;
-    if is_bridge(config) {
-        drop(ports::bind_all(&config.ports)?);
     }
     Ok(())
 }

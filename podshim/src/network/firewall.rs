@@ -110,39 +110,74 @@ fn mapping(port: &PortMapping, address: Ipv4Addr, pod: &Id) -> (&'static str, Ve
     (if on.is_some() { HOST_PORTS } else { PORTS }, (0..port.range.max(1)).map(element).collect())
 }
 
-/// Adds the networks' and the pod's elements, and the rules where they are missing, in one transaction. Elements of
-/// the pod that are left from before, and elements for the same ports whose owner can only be gone (the pod holds the
-/// ports), are replaced.
+/// What the rules know of a pod.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    /// The pod.
+    pub(super) pod: Id,
+    /// Its networks.
+    pub(super) bridges: Vec<Bridge>,
+    /// Where its ports lead.
+    pub(super) address: Option<Ipv4Addr>,
+    /// Its published ports.
+    pub(super) ports: Vec<PortMapping>,
+}
+
+/// Adds a pod's share, and the rules where they are missing, in one transaction. Elements of the pod that are left from
+/// before, and elements for the same ports whose owner can only be gone (the pod holds the ports), are replaced. Where
+/// the table is missing, the shares of the `others` that are up are added, too: somebody has flushed it.
 pub(super) fn add(
     socket: &mut Socket,
     table: &str,
-    pod: &Id,
-    bridges: &[Bridge],
-    address: Option<Ipv4Addr>,
-    ports: &[PortMapping],
+    share: &Share,
+    others: impl FnOnce() -> Vec<Share>,
 ) -> io::Result<()> {
     let found = nft::table_comment(socket, table)?;
     let mut batch = Batch::new(table);
     if found.as_deref() != Some(VERSION) {
         rules(&mut batch, found.is_some());
     }
-    for bridge in bridges {
-        add_bridge(&mut batch, bridge);
+    if found.is_some() && !share.ports.is_empty() {
+        remove_stale(socket, &mut batch, share)?;
     }
-    let mapped: Vec<_> =
-        address.iter().flat_map(|address| ports.iter().map(|port| mapping(port, *address, pod))).collect();
-    for map in [PORTS, HOST_PORTS] {
-        let wanted: Vec<Element> =
-            mapped.iter().filter(|(name, _)| *name == map).flat_map(|(_, elements)| elements.clone()).collect();
-        if found.is_some() && !ports.is_empty() {
-            let owner = pod.as_str();
-            let stale = |old: &Element| old.comment == owner || wanted.iter().any(|new| new.key == old.key);
-            let stale: Vec<Element> = nft::elements(socket, table, map)?.into_iter().filter(stale).collect();
-            batch.delete(map, &stale);
-        }
-        batch.add(map, &wanted);
+    add_share(&mut batch, share);
+    if found.is_none() {
+        others().iter().for_each(|other| add_share(&mut batch, other));
     }
     batch.commit(socket)
+}
+
+fn add_share(batch: &mut Batch<'_>, share: &Share) {
+    for bridge in &share.bridges {
+        for (set, element) in bridge_elements(bridge) {
+            batch.add(set, &[element]);
+        }
+    }
+    for (map, elements) in share.elements() {
+        batch.add(map, &elements);
+    }
+}
+
+impl Share {
+    /// The elements of its ports: map and elements.
+    fn elements(&self) -> Vec<(&'static str, Vec<Element>)> {
+        self.address
+            .iter()
+            .flat_map(|address| self.ports.iter().map(|port| mapping(port, *address, &self.pod)))
+            .collect()
+    }
+}
+
+fn remove_stale(socket: &mut Socket, batch: &mut Batch<'_>, share: &Share) -> io::Result<()> {
+    let wanted = share.elements();
+    for map in [PORTS, HOST_PORTS] {
+        let is_wanted =
+            |old: &Element| wanted.iter().any(|(name, new)| *name == map && new.iter().any(|new| new.key == old.key));
+        let mut stale = nft::elements(socket, batch.table, map)?;
+        stale.retain(|old| old.comment == share.pod.as_str() || is_wanted(old));
+        batch.delete(map, &stale);
+    }
+    Ok(())
 }
 
 /// Removes the pod's elements and gives what they published.
@@ -195,12 +230,6 @@ fn range(subnet: Ipv4Net) -> impl Iterator<Item = Element> {
     let element =
         |(key, end): (Option<u32>, bool)| Some(Element { key: key?.to_be_bytes().to_vec(), end, ..Default::default() });
     keys.into_iter().filter_map(element)
-}
-
-fn add_bridge(batch: &mut Batch<'_>, bridge: &Bridge) {
-    for (set, element) in bridge_elements(bridge) {
-        batch.add(set, &[element]);
-    }
 }
 
 /// Removes a network's elements.

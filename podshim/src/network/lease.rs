@@ -7,14 +7,19 @@
 use std::{
     fs, io,
     net::Ipv4Addr,
-    os::unix::fs::symlink,
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
-use proto::{Id, Kind, Refusal, Roots, alive::Lock, refusal::Result};
+use proto::{
+    Id, Kind, Refusal, Roots,
+    alive::Lock,
+    record::{self, Durability},
+    refusal::Result,
+};
 
 use super::subnet::host_addresses;
 
@@ -36,7 +41,7 @@ pub(super) fn lock(path: &Path) -> Result<Lock> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(failed)?;
+            make_dir(dir).map_err(failed)?;
         }
         match Lock::try_take(path) {
             Ok(Some(lock)) => return Ok(lock),
@@ -50,6 +55,11 @@ pub(super) fn lock(path: &Path) -> Result<Lock> {
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// Makes a directory that only we may enter, and those above it.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// The names of all networks anybody is or was on since boot.
@@ -96,8 +106,8 @@ impl<'a> Leases<'a> {
 
     /// Notes that `pod` is on the network with `device` on the host. It comes before the lease and goes after it.
     pub(super) fn join(&self, pod: &Id, device: &str) -> Result<()> {
-        fs::create_dir_all(self.leases()).map_err(self.failed())?;
-        fs::create_dir_all(self.pods()).map_err(self.failed())?;
+        make_dir(&self.leases()).map_err(self.failed())?;
+        make_dir(&self.pods()).map_err(self.failed())?;
         symlink(device, self.pods().join(pod.as_str())).map_err(self.failed())
     }
 
@@ -115,7 +125,8 @@ impl<'a> Leases<'a> {
         for _ in 0..2 {
             if let Some(address) = self.next(range, gateway, pod)? {
                 // Only a hint: without it the search begins at the front.
-                let _ = fs::write(self.dir().join("last"), address.to_string());
+                let _ =
+                    record::write_bytes(&self.dir().join("last"), address.to_string().as_bytes(), Durability::Volatile);
                 return Ok(address);
             }
             self.collect();

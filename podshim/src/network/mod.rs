@@ -3,10 +3,11 @@
 //! ```text
 //! store        $STATE/networks/NAME.json, the default network     subnet    which subnets may be used
 //! attachment   what was asked for → networks, or a refusal        lease     who has which address
-//! bring_up     the steps up and down                              ports     host ports, bound and held
-//! link | firewall | conntrack                                     sysctl    /proc/sys/net
-//! netlink, nft the kernel's protocols                             dns       names, answered in the pod's namespace
-//! resolv       /etc/resolv.conf                                   document  what people read of a network
+//! bring_up, take_down                                             ports     host ports, bound and held
+//! worker       the thread that does it                            sysctl    /proc/sys/net
+//! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
+//! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
+//! document     what people read of a network                      filter    which they want to read of
 //! ```
 //! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
 //! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
@@ -28,8 +29,10 @@ mod resolv;
 mod store;
 mod subnet;
 mod sysctl;
+mod take_down;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -55,13 +58,13 @@ impl Networks {
     /// The default network is refused, and one a pod is on right now.
     pub async fn remove(&self, name: &str) -> Result<()> {
         let (networks, name) = (self.clone(), name.to_owned());
-        bring_up::on_thread("network removal", move || bring_up::remove_network(&networks, &name)).await
+        worker::on_thread("network removal", move || take_down::remove_network(&networks, &name)).await
     }
 }
 
 /// podman's refusal to remove a network that pods use.
 pub fn in_use(name: &str) -> proto::Refusal {
-    bring_up::in_use(name)
+    take_down::in_use(name)
 }
 
 /// What a pod wants of the network.
@@ -112,7 +115,7 @@ pub async fn up(networks: &Networks, request: Request<'_>) -> Result<Up> {
         netns: netns.map_err(|error| proto::Refusal::internal("network namespace", error))?,
     };
     let networks = networks.clone();
-    bring_up::on_thread("network", move || bring_up::up(&networks, &order)).await
+    worker::on_thread("network", move || bring_up::up(&networks, &order)).await
 }
 
 /// Takes it down: rules, port elements, leases, conntrack entries by the pod's label. Needs no namespace, may be asked
@@ -123,17 +126,17 @@ pub async fn up(networks: &Networks, request: Request<'_>) -> Result<Up> {
 /// When the kernel refuses; what is left is then removed by asking again.
 pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
     let (networks, pod) = (networks.clone(), pod.clone());
-    bring_up::on_thread("network", move || bring_up::down(&networks, &pod)).await
+    worker::on_thread("network", move || take_down::down(&networks, &pod)).await
 }
 
 /// Waits until what [`down`] put off is done (less than a second as a rule). A program calls it last before it exits,
 /// when it has given its answers and released its locks.
 pub async fn settle() {
     let wait = || {
-        bring_up::join_removals();
+        take_down::join_removals();
         Ok(())
     };
-    if let Err(error) = bring_up::on_thread("network", wait).await {
+    if let Err(error) = worker::on_thread("network", wait).await {
         tracing::warn!(%error, "a bridge or rules that nobody needs may be left");
     }
 }

@@ -106,7 +106,8 @@ pub(super) struct Hook {
 /// One transaction on one table of family ip.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
-    table: &'a str,
+    /// The table.
+    pub(super) table: &'a str,
     messages: Vec<Message>,
     sets: u32,
 }

@@ -19,7 +19,7 @@ use proto::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{DEFAULT, subnet};
+use super::{DEFAULT, lease, subnet};
 
 /// The default network's bridge; those of others have its name with another number.
 const BRIDGE: &str = "podctl";
@@ -50,7 +50,7 @@ impl Networks {
         check_request(request)?;
         let dir = self.roots.networks();
         let cannot = |error| Refusal::internal(format_args!("creating network {}", request.name), error);
-        fs::create_dir_all(&dir).map_err(cannot)?;
+        lease::make_dir(&dir).map_err(cannot)?;
         // Held for the microseconds in which the name, the subnet and the bridge's name are chosen.
         let _lock = Lock::take(&dir.join(".lock")).map_err(cannot)?;
         let existing = self.list()?;

@@ -23,8 +23,8 @@ use proto::{
 };
 
 use super::{
-    Networks, Request, Up, bring_up, down, firewall, hold_ports, lease, link, netlink::Socket, nft, resolv_conf,
-    serve_dns, settle, up,
+    Networks, Request, Up, down, firewall, hold_ports, lease, link, netlink::Socket, nft, resolv_conf, serve_dns,
+    settle, up, worker,
 };
 
 /// For everything that happens in the end.
@@ -153,7 +153,7 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
 
 impl Pod {
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        bring_up::inside(self.netns.as_fd(), || Ok(work())).expect("inside")
+        worker::inside(self.netns.as_fd(), || Ok(work())).expect("inside")
     }
 
     fn status(&self) -> &[NetworkStatus] {
@@ -357,7 +357,7 @@ fn names_are_answered_inside_the_pod() {
         let pod_id = web.id.short().to_owned();
         let address = web.ip();
         let check = move || {
-            bring_up::inside(netns, || {
+            worker::inside(netns, || {
                 for name in ["web", "WEB.dns.podman", "web.dns.podman", pod_id.as_str()] {
                     let (reply, by_tcp) = (lookup(gateway, name), lookup_by_tcp(gateway, name));
                     assert_eq!(addresses(&reply), [address.to_string()], "{name}");
@@ -379,13 +379,13 @@ fn names_are_answered_inside_the_pod() {
                 .collect()
         });
         let netns = asker.netns.try_clone().expect("dup");
-        let check = move || bring_up::inside(netns, || Ok(addresses(&lookup(gateway, "web")).len()));
+        let check = move || worker::inside(netns, || Ok(addresses(&lookup(gateway, "web")).len()));
         assert_eq!(tokio::task::spawn_blocking(check).await.expect("join").expect("inside"), 1);
         drop((silent, server));
         tokio::task::yield_now().await;
         let again = serve_dns(&host.networks, &asker.id, asker.netns.as_fd(), asker.status()).expect("a second server");
         let netns = asker.netns.try_clone().expect("dup");
-        let check = move || bring_up::inside(netns, || Ok(addresses(&lookup(gateway, "web")).len()));
+        let check = move || worker::inside(netns, || Ok(addresses(&lookup(gateway, "web")).len()));
         assert_eq!(tokio::task::spawn_blocking(check).await.expect("join").expect("inside"), 1);
         drop(again);
         host.down(asker).await;
@@ -634,6 +634,22 @@ fn stale_rules_of_a_dead_pod_never_shadow_a_living_one() {
         assert!(hold_ports(&ports).is_err());
         host.down(pod).await;
         assert_eq!(hold_ports(&ports).expect("free").len(), 1);
+        host.nothing_is_left();
+    });
+}
+
+#[test]
+fn the_next_pod_puts_flushed_rules_back() {
+    on_a_host(async |host| {
+        let first = host.pod("first", &publish(vec![mapping("", 0, 80, "tcp")])).await;
+        first.tell(80, "first");
+        let mut socket = Socket::netfilter().expect("netlink");
+        firewall::remove_table(&mut socket, &firewall::table_name(&host.roots.run)).expect("flush");
+        assert!(told_within(Ipv4Addr::LOCALHOST, first.host_port(), BLOCKED).is_err());
+        let second = host.pod("second", &NetworkConfig::default()).await;
+        assert_eq!(told(Ipv4Addr::LOCALHOST, first.host_port()).expect("port"), "first 10.88.0.1");
+        host.down(first).await;
+        host.down(second).await;
         host.nothing_is_left();
     });
 }

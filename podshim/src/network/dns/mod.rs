@@ -33,7 +33,7 @@ use self::{
     forward::Upstream,
     names::Names,
 };
-use super::{Networks, bring_up, firewall, netlink::Socket, resolv::dns_gateways};
+use super::{Networks, firewall, netlink::Socket, resolv::dns_gateways, worker};
 
 /// Questions that are asked upstream at once; more are answered with a failure.
 const FORWARDS: usize = 128;
@@ -76,7 +76,7 @@ pub fn serve(networks: &Networks, pod: &Id, netns: BorrowedFd<'_>, status: &[Net
     if gateways.is_empty() {
         return Ok(DnsServer::default());
     }
-    let (udp, tcp) = bring_up::inside(netns, || sockets(&gateways).map_err(|error| failed("its sockets", error)))?;
+    let (udp, tcp) = worker::inside(netns, || sockets(&gateways).map_err(|error| failed("its sockets", error)))?;
     let udp = UdpSocket::from_std(udp).map_err(|error| failed("its UDP socket", error))?;
     let tcp = TcpListener::from_std(tcp).map_err(|error| failed("its TCP socket", error))?;
     let server =
