@@ -300,10 +300,12 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
         (one == oracle::look(&engine.enclosure, &engine.label)).then_some(one)
     });
     let mut wrong = Vec::new();
+    let mut complaints = Vec::new();
     for (line, code, words) in TABLES.iter().copied().flatten() {
         let run = engine.sh(&format!("podctl {line} < /dev/null"));
         let complaint = run.stderr();
         let first = complaint.lines().next().and_then(|line| line.strip_prefix("Error: "));
+        complaints.extend(first.map(str::to_owned));
         let said = match words {
             Is(text) => first == Some(*text),
             Has(text) => first.is_some_and(|line| line.contains(text)),
@@ -326,5 +328,54 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
             panic!("this is left by\n{run}\n{left}");
         }
     }
+    let missing = refusals::without_a_row(&complaints);
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(missing.is_empty(), "{} refusals in the code have no row:\n{}", missing.len(), missing.join("\n"));
+}
+
+/// The refusals that stand in the code.
+mod refusals {
+    use harness::programs::workspace;
+    use regex::Regex;
+
+    /// Words of refusals that no command line can bring about, each with who shows that they work.
+    const ELSEWHERE: &[(&str, &str)] = &[];
+
+    /// Those whose words nobody complained in: `FILE: words`.
+    pub fn without_a_row(complaints: &[String]) -> Vec<String> {
+        let refusal = Regex::new(
+            r#"(?:Refusal|Failure)::(?:invalid|new\(\s*Kind::(?:Invalid|NameInUse|InUse|WrongState|NotSupported)\s*,)\(?\s*(?:format!\(\s*)?"((?:[^"\\]|\\.)*)""#,
+        )
+        .expect("regex");
+        let mut missing = Vec::new();
+        for program in ["podctl/src", "podshim/src", "podmon/src", "proto/src"] {
+            for (path, text) in super::super::architecture::sources(program) {
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for found in refusal.captures_iter(code) {
+                    let words = spoken(&found[1]);
+                    let pattern = Regex::new(&as_pattern(&words)).expect("a pattern made of escaped words");
+                    let has_row = complaints.iter().any(|complaint| pattern.is_match(complaint));
+                    if !has_row && !ELSEWHERE.iter().any(|(part, _)| words.contains(part)) {
+                        let file = path.strip_prefix(workspace()).unwrap_or(&path);
+                        missing.push(format!("{}: {words}", file.display()));
+                    }
+                }
+            }
+        }
+        missing
+    }
+
+    /// A string literal as it is spoken: escapes resolved, broken lines joined.
+    fn spoken(literal: &str) -> String {
+        let joined = Regex::new(r"\\\n\s*").expect("regex").replace_all(literal, "");
+        joined.replace("\\\"", "\"").replace("\\\\", "\\").replace("\\n", "\n")
+    }
+
+    /// The regular expression of what a format string can say.
+    fn as_pattern(words: &str) -> String {
+        let marked = words.replace("{{", "\u{1}").replace("}}", "\u{2}");
+        let argument = Regex::new(r"\{[^{}]*\}").expect("regex");
+        let parts: Vec<String> = argument.split(&marked).map(regex::escape).collect();
+        parts.join(".*").replace('\u{1}', r"\{").replace('\u{2}', r"\}")
+    }
 }
