@@ -98,16 +98,11 @@ fn attach_all(
 fn attach(networks: &Networks, order: &Order, host: &mut Host, attachment: &Attachment) -> Result<NetworkStatus> {
     let (record, layout) = (&attachment.record, &attachment.layout);
     let failed = |what: &str, error| failed(&format!("{}: {what}", record.name), error);
-    let leases = Leases::of(&networks.roots, &record.name);
     let device = device_name(&order.pod)?;
-    let _lock = leases.lock()?;
-    if let Some(old) = leases.device(&order.pod) {
-        // Of a start that was cut off. Its namespace has gone and the device with it, as a rule.
+    let (ip, old) = join(networks, order, attachment, &device)?;
+    if let Some(old) = old {
         link::remove(&mut host.route, &old).map_err(|error| failed("removing a device left over", error))?;
-        leases.leave(&order.pod)?;
     }
-    leases.join(&order.pod, &device)?;
-    let ip = leases.lease(layout.range, layout.gateway, attachment.ip, &order.pod)?;
     let bridge = bridge(&mut host.route, attachment)?;
     let mac = attachment.mac.unwrap_or_else(|| mac_of(ip));
     let pair = Pair {
@@ -131,6 +126,25 @@ fn attach(networks: &Networks, order: &Order, host: &mut Host, attachment: &Atta
         aliases: names(order, attachment),
         dns: record.dns,
     })
+}
+
+/// Lease and note, and the device of an earlier start that was cut off (its namespace has gone and the device with it,
+/// as a rule). From here on nobody removes the bridge: that is why the network's lock is held no longer than this.
+fn join(
+    networks: &Networks,
+    order: &Order,
+    attachment: &Attachment,
+    device: &str,
+) -> Result<(Ipv4Addr, Option<String>)> {
+    let leases = Leases::of(&networks.roots, &attachment.record.name);
+    let _lock = leases.lock()?;
+    let old = leases.device(&order.pod);
+    if old.is_some() {
+        leases.leave(&order.pod)?;
+    }
+    leases.join(&order.pod, device)?;
+    let (range, gateway) = (attachment.layout.range, attachment.layout.gateway);
+    Ok((leases.lease(range, gateway, attachment.ip, &order.pod)?, old))
 }
 
 /// A device of a pod that has gone lives on for 20 ms: the name must be another.
@@ -185,9 +199,13 @@ fn bridge(route: &mut Socket, attachment: &Attachment) -> Result<u32> {
 fn refuse_overlap(attachment: &Attachment) -> Result<()> {
     let wanted = attachment.layout.subnet;
     let routes = subnet::host_routes().map_err(|error| failed("reading the host's routes", error))?;
-    let other =
-        routes.into_iter().find(|(net, _)| net.contains(&wanted.network()) && net.prefix_len() >= wanted.prefix_len());
-    match other {
+    let in_the_way = |(net, device): &(Ipv4Net, String)| {
+        net.contains(&wanted.network())
+            && net.prefix_len() >= wanted.prefix_len()
+            // Ours, made by another pod this moment.
+            && *device != attachment.record.interface
+    };
+    match routes.into_iter().find(in_the_way) {
         Some((net, device)) => Err(Refusal::new(
             Kind::InUse,
             format!(

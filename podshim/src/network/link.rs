@@ -92,13 +92,17 @@ pub(super) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> 
     Ok(Some(Link { index, kind: kind.unwrap_or_default(), mac }))
 }
 
-/// Makes a bridge with a hardware address of its own (else it changes with its ports), down.
+/// Makes a bridge with a hardware address of its own (else it changes with its ports), down. That somebody else has
+/// made it just now is no error.
 pub(super) fn add_bridge(socket: &mut Socket, name: &str, mac: Mac, mtu: Option<u32>) -> io::Result<()> {
     let message = new_link(0, false, CREATE | EXCLUSIVE)
         .text(libc::IFLA_IFNAME, name)
         .bytes(libc::IFLA_ADDRESS, &mac)
         .nest(libc::IFLA_LINKINFO, Message::default().text(libc::IFLA_INFO_KIND, "bridge"));
-    socket.all(vec![with_mtu(message, mtu)])
+    match socket.all(vec![with_mtu(message, mtu)]) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
 }
 
 /// Gives `index` its address, if it has not got it, and sets it up.

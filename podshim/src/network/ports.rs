@@ -294,9 +294,13 @@ mod tests {
         let number = ports[0].host_port;
         let taken = port("", number + 2, 80, "tcp", 1);
         let refused = bind_all(std::slice::from_ref(&taken)).expect_err("taken").message;
-        let start =
-            format!("-p {0}:80: host port {0}/tcp is already in use by pid {1} (", number + 2, std::process::id());
-        assert!(refused.starts_with(&start) && refused.ends_with("): address already in use"), "{refused}");
+        let start = format!("-p {0}:80: host port {0}/tcp is already in use", number + 2);
+        assert!(refused.starts_with(&start) && refused.ends_with(": address already in use"), "{refused}");
+        let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("sockets");
+        let inode = table.lines().find_map(|line| inode_of(line, number as u16)).expect("a line of ours");
+        let holds_it = holds_any(std::process::id(), &[format!("socket:[{inode}]")]);
+        assert!(holds_it.expect("our descriptors"));
+        assert!(describe(std::process::id()).starts_with(&format!("pid {} (", std::process::id())));
         drop(holds);
         bind_all(&[taken]).expect("free again");
     }
