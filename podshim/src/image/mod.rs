@@ -26,6 +26,8 @@ pub mod commit;
 pub mod digest;
 pub mod document;
 pub mod download;
+#[cfg(test)]
+mod fake_registry;
 pub mod filter;
 pub mod list;
 pub mod load;

@@ -388,6 +388,10 @@ pub fn transport(error: &reqwest::Error) -> Failure {
     }
     let words = match words.rsplit_once(" (os error ") {
         Some((words, _)) => words.to_lowercase(),
+        // What rustls says when it reads "HTTP/1.1 400".
+        None if words.contains("InvalidContentType") => {
+            "it speaks no TLS: set insecure = true for it in registries.conf, or give --tls-verify=false".to_owned()
+        }
         None => words,
     };
     Failure::passing(if words.is_empty() { "the request failed".to_owned() } else { super::printable(&words) })

@@ -97,6 +97,10 @@ impl Store {
         let suffix = match reference.which() {
             Which::Tag(tag) => format!("/{}:{tag}", reference.path),
             Which::Digest(digest) => {
+                let exact = format!("/{}@{digest}", reference.path);
+                if let Some((name, hex)) = names.names.iter().find(|(name, _)| name.ends_with(&exact)) {
+                    return Ok(Some((name.clone(), hex.clone())));
+                }
                 let (path, part) = (&reference.path, format!("/{}", reference.path));
                 let hex = self.find_digest(names, &digest, |name| name == path || name.ends_with(&part))?;
                 return Ok(hex.map(|hex| (format!("{path}@{digest}"), hex)));

@@ -214,7 +214,7 @@ impl Store {
     pub(super) fn collect(&self) -> io::Result<()> {
         self.make()?;
         // Busy: the next one collects.
-        let Ok(_alone) = self.flock_using(FlockArg::LockExclusiveNonblock) else { return Ok(()) };
+        let Ok(alone) = self.flock_using(FlockArg::LockExclusiveNonblock) else { return Ok(()) };
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         for hex in self.ids("")? {
             // What an unreadable record needs is not known: then nothing is rubbish.
@@ -236,6 +236,9 @@ impl Store {
                 }
             }
         }
+        // Out of the store: deleting it takes its time and needs no lock.
+        drop(alone);
+        drop(rubbish);
         Ok(())
     }
 }

@@ -135,7 +135,8 @@ impl<S: Source> Tape<S> {
                     Err(wrong("it ends with a header that describes nothing"))
                 };
             };
-            let size = header.entry_size().map_err(|_| wrong("an entry has a malformed size"))?;
+            let size = number(&header.as_old().size, || header.entry_size())
+                .map_err(|_| wrong("an entry has a malformed size"))?;
             let twice = match header.entry_type() {
                 EntryType::GNULongName => name.replace(until_nul(self.metadata(size)?)).is_some(),
                 EntryType::GNULongLink => link.replace(until_nul(self.metadata(size)?)).is_some(),
@@ -174,7 +175,7 @@ impl<S: Source> Tape<S> {
             EntryType::Fifo => Kind::Fifo,
             other => return Err(wrong(format!("{}: unknown type {:?}", shown(&path), char::from(other.as_byte())))),
         };
-        let number = |value: io::Result<u64>, pax: Option<u64>, what: &str| -> io::Result<u32> {
+        let owner = |value: io::Result<u64>, pax: Option<u64>, what: &str| -> io::Result<u32> {
             let value = match pax {
                 Some(value) => value,
                 None => value.map_err(|_| wrong(format!("{}: malformed {what}", shown(&path))))?,
@@ -187,9 +188,11 @@ impl<S: Source> Tape<S> {
         };
         let mut entry = Entry {
             kind,
-            mode: header.mode().map_err(|_| wrong(format!("{}: malformed mode", shown(&path))))? & 0o7777,
-            uid: number(header.uid(), pax.uid, "uid")?,
-            gid: number(header.gid(), pax.gid, "gid")?,
+            mode: number(&header.as_old().mode, || header.mode())
+                .map_err(|_| wrong(format!("{}: malformed mode", shown(&path))))?
+                & 0o7777,
+            uid: owner(number(&header.as_old().uid, || header.uid()), pax.uid, "uid")?,
+            gid: owner(number(&header.as_old().gid, || header.gid()), pax.gid, "gid")?,
             mtime: pax.mtime.unwrap_or_else(|| possible(header.mtime().unwrap_or(0).try_into().unwrap_or(0), 0)),
             device: (
                 header.device_major().unwrap_or_default().unwrap_or_default(),
@@ -342,6 +345,11 @@ fn cut_off(error: io::Error) -> io::Error {
     } else {
         error
     }
+}
+
+/// A number of a header; a blank field is 0, as Go reads it.
+fn number<T: Default>(field: &[u8], read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { read() }
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -534,6 +542,15 @@ pub(crate) mod tests {
         let bytes = Raw::default().pax(&[(b"size", b"512")]).put(Raw::header(b'0', b"outer", 0), &hidden).end();
         let names: Vec<Vec<u8>> = read(&bytes).expect("read").into_iter().map(|(entry, _)| entry.path).collect();
         assert_eq!(names, [b"outer".to_vec()]);
+    }
+
+    #[test]
+    fn blank_numbers_are_zero() {
+        let mut header = Raw::header(b'0', b"x", 0);
+        let old = header.as_old_mut();
+        (old.uid, old.gid, old.mode, old.size) = ([0; 8], [b' '; 8], [0; 8], [0; 12]);
+        let (entry, _) = read(&Raw::default().put(header, b"").end()).expect("read").remove(0);
+        assert_eq!((entry.uid, entry.gid, entry.mode, entry.size), (0, 0, 0, 0));
     }
 
     #[test]

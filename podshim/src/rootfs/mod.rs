@@ -4,6 +4,7 @@
 //! (before Linux 6.8) mount(2) does it, whose options must fit into a page: layers are then named by their descriptors.
 
 use std::{
+    collections::HashSet,
     ffi::CString,
     fs::{self, File, OpenOptions},
     io,
@@ -54,8 +55,9 @@ pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Re
     if layers.is_empty() {
         return Err(Refusal::new(Kind::Invalid, "the image has no layers: there is nothing to run in it"));
     }
+    let layers = without_repeats(layers);
     let mut open = Vec::with_capacity(layers.len());
-    for layer in layers.iter().rev() {
+    for layer in &layers {
         open.push(open_directory(layer).map_err(|error| failed(layer, error))?);
     }
     make_upper(&open, upper).map_err(|error| failed(upper, error))?;
@@ -63,7 +65,7 @@ pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Re
         fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
     }
     let stack = Stack {
-        layers: layers.iter().rev().zip(&open).map(|(path, fd)| (path.as_path(), fd)).collect(),
+        layers: layers.iter().copied().zip(&open).collect(),
         upper: (upper, &open_directory(upper).map_err(|error| failed(upper, error))?),
         work: (work, &open_directory(work).map_err(|error| failed(work, error))?),
     };
@@ -95,6 +97,13 @@ pub fn unmount(target: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         _ => Ok(()),
     }
+}
+
+/// The layers top first, each once: overlayfs refuses one that comes twice (docker's empty layer does), and all that the
+/// lower one has is hidden by the upper one.
+fn without_repeats(layers: &[PathBuf]) -> Vec<&Path> {
+    let mut seen = HashSet::new();
+    layers.iter().rev().map(PathBuf::as_path).filter(|layer| seen.insert(*layer)).collect()
 }
 
 fn open_directory(path: &Path) -> io::Result<File> {
@@ -305,6 +314,11 @@ mod tests {
             mount(&layers, &upper, &work, &target).expect("again");
             assert_eq!(fs::metadata(&target).expect("stat").mode() & 0o7777, 0o700, "an upper that is there is kept");
             assert!(target.join("kept").exists());
+            unmount(&target).expect("unmount");
+            let twice = [layers[0].clone(), layers[1].clone(), layers[0].clone()];
+            mount(&twice, &dir.join("d/upper"), &work, &target).expect("a layer that comes twice");
+            assert_eq!(fs::read_to_string(target.join("same")).expect("read"), "0");
+            assert_eq!(fs::read_to_string(target.join("file-1")).expect("read"), "1");
             unmount(&target).expect("unmount");
         });
     }
