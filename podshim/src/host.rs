@@ -151,6 +151,7 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     nix::sys::prctl::set_child_subreaper(true)?;
+    sys::memory::one_arena();
     enter_mount_namespace(&engine.roots, id)?;
     runtime()?.block_on(async {
         let pod = Pod::open(engine.clone(), id.clone()).await?;
@@ -169,6 +170,8 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         server.stop_listen().await;
         drop(server);
         pod.leave(lock);
+        // The kernel takes its time over bridges; nobody waits for this any more.
+        crate::network::settle().await;
         Ok(())
     })
 }

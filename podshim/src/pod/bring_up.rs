@@ -141,7 +141,7 @@ impl Pod {
             undo.push(move || drop_shm(&shm));
         }
 
-        let up = if kinds.contains(&Kind::Net) && network.mode != "none" {
+        let up = if kinds.contains(&Kind::Net) {
             let netns = pin::open(&namespaces, Kind::Net).map_err(broken("its network namespace"))?;
             let names = self.names(pod);
             let request = network::Request { pod: &pod.id, names: &names, config: &network, netns: netns.as_fd() };
@@ -259,6 +259,13 @@ impl Pod {
     pub(super) async fn note_start(&self, member: &ContainerRecord) {
         let mut core = self.core.lock().await;
         let Some(up) = &mut core.up else { return };
+        for network in &mut up.state.networks {
+            for name in [member.name.as_str(), member.id.short()] {
+                if !network.aliases.iter().any(|alias| alias == name) {
+                    network.aliases.push(name.to_owned());
+                }
+            }
+        }
         up.state.start_order.retain(|id| id != &member.id);
         up.state.start_order.push(member.id.clone());
         self.write_state(&up.state);

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod fd;
+pub mod memory;
 pub mod mount;
 pub mod signal;
 pub mod spawn;
