@@ -1,0 +1,180 @@
+//! Limits: memory, CPUs, pids, block I/O.
+
+use proto::wire::Resources;
+
+use super::{Args, Flag, float, int, switch, text, uint, value};
+use crate::error::Failure;
+
+const SIZE: &str = "<number>[<unit>]";
+
+/// Flags that pods and containers share.
+pub const FLAGS: &[Flag] = &[
+    text("blkio-weight", "string", "Block IO weight (relative weight) accepts a weight value between 10 and 1000."),
+    text("cgroup-parent", "string", "Optional parent cgroup for the container"),
+    uint("cpu-shares", "CPU shares (relative weight)").short('c'),
+    float("cpus", "Number of CPUs. The default is 0.000 which means no limit"),
+    text("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
+    text("cpuset-mems", "string", "Memory nodes (MEMs) in which to allow execution (0-3, 0,1). Only effective on NUMA systems."),
+    text("memory", SIZE, "Memory limit (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))").short('m'),
+    text("memory-swap", "string", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
+];
+
+/// Flags of containers alone.
+pub const CONTAINER_FLAGS: &[Flag] = &[
+    uint("cpu-period", "Limit the CPU CFS (Completely Fair Scheduler) period"),
+    int("cpu-quota", "Limit the CPU CFS (Completely Fair Scheduler) quota"),
+    text(
+        "memory-reservation",
+        SIZE,
+        "Memory soft limit (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))",
+    ),
+    switch("oom-kill-disable", "Disable OOM Killer"),
+    int("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
+];
+
+/// Length of the CPU period that `--cpus` counts in, µs.
+const PERIOD: u64 = 100_000;
+
+/// The flags as a message; those a command does not have are not asked for.
+///
+/// # Errors
+/// podman's words.
+pub fn config(args: &Args) -> Result<Resources, Failure> {
+    let mut resources = Resources {
+        memory: memory(args, "memory")?,
+        cpu_shares: args.uint("cpu-shares").unwrap_or(0),
+        cpuset_cpus: cpus_of("cpus", args.text_or_empty("cpuset-cpus"))?,
+        cpuset_mems: cpus_of("mems", args.text_or_empty("cpuset-mems"))?,
+        blkio_weight: match args.text("blkio-weight") {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| {
+                Failure::invalid(format!(
+                    "invalid value for blkio-weight: strconv.ParseUint: parsing \"{text}\": invalid syntax"
+                ))
+            })?,
+        },
+        ..Default::default()
+    };
+    resources.memory_swap = match args.text("memory-swap") {
+        None => 0,
+        Some("-1") => -1,
+        Some(_) => memory(args, "memory-swap")?,
+    };
+    if resources.memory_swap > 0 && resources.memory == 0 {
+        return Err(Failure::invalid("you should always set a memory limit when using a memoryswap limit, see usage"));
+    }
+    if resources.memory_swap > 0 && resources.memory_swap < resources.memory {
+        return Err(Failure::invalid("minimum memoryswap limit should be larger than memory limit, see usage"));
+    }
+    let of_container = args.knows("cpu-quota");
+    if let Some(cpus) = args.float("cpus") {
+        for flag in ["cpu-quota", "cpu-period"] {
+            if of_container && args.given(flag) {
+                return Err(Failure::invalid(format!("--{flag} and --cpus cannot be set together")));
+            }
+        }
+        if !(0.0..=100_000.0).contains(&cpus) {
+            return Err(Failure::invalid(format!(
+                "invalid value {cpus} for --cpus: must be a number of CPUs, 0 = no limit"
+            )));
+        }
+        resources.cpus = cpus;
+        if cpus > 0.0 {
+            resources.cpu_period = PERIOD;
+            resources.cpu_quota = (cpus * PERIOD as f64) as i64;
+        }
+    }
+    if of_container {
+        container(args, &mut resources)?;
+    }
+    Ok(resources)
+}
+
+fn container(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
+    resources.cpu_quota = args.int("cpu-quota").unwrap_or(resources.cpu_quota);
+    resources.cpu_period = args.uint("cpu-period").unwrap_or(resources.cpu_period);
+    resources.memory_reservation = memory(args, "memory-reservation")?;
+    if resources.memory > 0 && resources.memory_reservation > resources.memory {
+        return Err(Failure::invalid("minimum memory limit cannot be less than memory reservation limit, see usage"));
+    }
+    resources.oom_kill_disable = args.is("oom-kill-disable");
+    resources.pids_limit = args.int("pids-limit").map_or(0, |limit| limit.max(-1));
+    Ok(())
+}
+
+fn memory(args: &Args, flag: &'static str) -> Result<i64, Failure> {
+    let text = args.text_or_empty(flag);
+    if text.is_empty() {
+        return Ok(0);
+    }
+    value::size(text).map_err(|why| Failure::invalid(format!("invalid value for memory: {why}")))
+}
+
+/// A list of numbers and ranges: `0-3,5`.
+fn cpus_of(what: &str, text: &str) -> Result<String, Failure> {
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    let is_range =
+        |part: &str| part.split_once('-').map_or_else(|| number(part), |(from, to)| number(from) && number(to));
+    if text.is_empty() || text.split(',').all(is_range) {
+        Ok(text.to_owned())
+    } else {
+        Err(Failure::invalid(format!("invalid value {text} for cpuset {what}")))
+    }
+}
+
+/// `--shm-size`
+///
+/// # Errors
+/// `unable to translate --shm-size: invalid size: 'x'`
+pub fn shm_size(args: &Args) -> Result<i64, Failure> {
+    let text = args.text_or_empty("shm-size");
+    if text.is_empty() {
+        return Ok(0);
+    }
+    value::size(text).map_err(|why| Failure::invalid(format!("unable to translate --shm-size: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::scan::{self, Parsed};
+
+    fn parse(line: &str) -> Result<Resources, Failure> {
+        let words = format!("run {line} image").split_whitespace().map(str::to_owned).collect();
+        match scan::parse(&crate::command::ROOT, words)? {
+            Parsed::Run { args, .. } => config(&args),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let found = parse("-m 64m --memory-swap -1 --cpus 1.5 --cpuset-cpus 0-1,3 --pids-limit -1").expect("limits");
+        assert_eq!((found.memory, found.memory_swap, found.pids_limit), (64 << 20, -1, -1));
+        assert_eq!((found.cpu_quota, found.cpu_period, found.cpus), (150_000, 100_000, 1.5));
+        assert_eq!(parse("--cpu-quota 5 --cpu-period 9").expect("limits").cpu_period, 9);
+        assert_eq!(parse("").expect("none"), Resources::default());
+    }
+
+    #[test]
+    fn every_refusal_here_has_its_words() {
+        for (line, words) in [
+            ("-m 5x", "invalid value for memory: invalid size: '5x'"),
+            ("-m -1", "invalid value for memory: invalid size: '-1'"),
+            ("--memory-swap 1m", "you should always set a memory limit when using a memoryswap limit, see usage"),
+            ("-m 10m --memory-swap 5m", "minimum memoryswap limit should be larger than memory limit, see usage"),
+            (
+                "-m 10m --memory-reservation 20m",
+                "minimum memory limit cannot be less than memory reservation limit, see usage",
+            ),
+            ("--cpus 1 --cpu-quota 5", "--cpu-quota and --cpus cannot be set together"),
+            ("--cpus 1 --cpu-period 5", "--cpu-period and --cpus cannot be set together"),
+            ("--cpus=-1", "invalid value -1 for --cpus: must be a number of CPUs, 0 = no limit"),
+            ("--cpuset-cpus x", "invalid value x for cpuset cpus"),
+            ("--cpuset-mems 1-", "invalid value 1- for cpuset mems"),
+            ("--blkio-weight x", "invalid value for blkio-weight: strconv.ParseUint: parsing \"x\": invalid syntax"),
+        ] {
+            assert_eq!(parse(line).expect_err(line).to_string(), words, "{line}");
+        }
+    }
+}

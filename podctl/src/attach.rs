@@ -1,0 +1,350 @@
+//! The streams of a container at this terminal, over its monitor's raw socket (proto/src/frame.rs): `run`, `start -a`,
+//! `attach`.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use prost::Message;
+use proto::{
+    Id,
+    frame::{Attach, Frame, Kind},
+    raw::{self, Raw},
+    serve::deadline,
+    wire::{ExitStatus, MonitorKill},
+};
+
+use crate::{
+    args::signal,
+    dial::Engine,
+    error::{Failure, warn},
+    relay::{ENDING, Input, PROXIED, Printer, Signals, Stream},
+    sys,
+    terminal::{self, DetachKeys, RawMode},
+};
+
+/// How a session looks like.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The container has a terminal.
+    pub tty: bool,
+    /// stdin is sent.
+    pub stdin: bool,
+    /// stdout is shown.
+    pub stdout: bool,
+    /// stderr is shown.
+    pub stderr: bool,
+    /// This terminal started the container and loses nothing.
+    pub lossless: bool,
+    /// Signals go to the container.
+    pub sig_proxy: bool,
+    /// Keys that detach.
+    pub keys: DetachKeys,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The container ended.
+    Exited(ExitStatus),
+    /// The user detached.
+    Detached,
+    /// The monitor has gone; the records tell what became of the container.
+    Lost,
+    /// The monitor closed the session, with words.
+    Closed(String),
+    /// podctl is to end by this signal.
+    Signal(i32),
+    /// Nobody reads our output.
+    Unread,
+}
+
+/// What starts the container, once its streams are attached.
+pub type Start<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+/// How long a monitor that was killed may take to have a successor.
+const SUCCESSOR: Duration = Duration::from_secs(5);
+/// How long the answer to Start may take after the container has ended.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Attaches to the container, then lets `start` run, and relays until an end.
+///
+/// # Errors
+/// When the monitor cannot be reached or refuses, and the failure of `start`.
+pub async fn run(
+    engine: &Engine,
+    pod: &Id,
+    container: &Id,
+    session: Session,
+    start: Option<Start<'_>>,
+) -> Result<End, Failure> {
+    let raw = open(engine, pod, container, &session).await?;
+    let signals = Signals::catch(if session.sig_proxy { PROXIED } else { ENDING })
+        .map_err(|error| Failure::io("catch signals", &error))?;
+    let resizes = Signals::catch(if session.tty { &[libc::SIGWINCH] } else { &[] })
+        .map_err(|error| Failure::io("catch SIGWINCH", &error))?;
+    let raw_mode = (session.tty && session.stdin).then(RawMode::enter).flatten();
+    let mut relay = Relay {
+        raw,
+        target: (engine.clone(), pod.clone(), container.clone()),
+        input: Input::stdin(session.stdin),
+        session,
+        printer: Printer::default(),
+        shown: [0; 2],
+        sent: 0,
+        unsent: None,
+        unprinted: None,
+    };
+    relay.resize();
+    let end = relay.all(signals, resizes, start).await;
+    drop(raw_mode);
+    end
+}
+
+async fn open(engine: &Engine, pod: &Id, container: &Id, session: &Session) -> Result<Raw, Failure> {
+    let words = |error: io::Error| Failure::invalid(format!("attach to container {container}: {error}"));
+    let raw = engine.monitor_raw(pod, container).map_err(words)?;
+    let wish = Attach { stdin: session.stdin, output: session.stdout || session.stderr, lossless: session.lossless };
+    let mut packet = vec![raw::ATTACH];
+    packet.extend(serde_json::to_vec(&wish).map_err(|error| words(io::Error::other(error)))?);
+    raw.send(&packet, &[]).await.map_err(words)?;
+    match tokio::time::timeout(SUCCESSOR, raw.acknowledgement()).await {
+        Ok(answer) => answer.map_err(words)?,
+        Err(_) => return Err(words(io::ErrorKind::TimedOut.into())),
+    };
+    Ok(raw)
+}
+
+struct Relay {
+    raw: Raw,
+    target: (Engine, Id, Id),
+    input: Input,
+    session: Session,
+    printer: Printer,
+    /// Bytes of stdout and stderr that were taken.
+    shown: [u64; 2],
+    /// Bytes of stdin that were sent.
+    sent: u64,
+    /// A packet of stdin that the monitor has no room for yet.
+    unsent: Option<Vec<u8>>,
+    /// Output that the printer has no room for yet.
+    unprinted: Option<(Stream, Vec<u8>)>,
+}
+
+impl Relay {
+    async fn all(
+        &mut self,
+        mut signals: Signals,
+        mut resizes: Signals,
+        mut start: Option<Start<'_>>,
+    ) -> Result<End, Failure> {
+        let mut buffer = vec![0; raw::MAX_PACKET];
+        let end = loop {
+            let end = tokio::select! {
+                started = async { match start.as_mut() { Some(start) => start.await, None => std::future::pending().await } } => {
+                    start = None;
+                    started?;
+                    None
+                }
+                packet = self.raw.receive(&mut buffer), if self.unprinted.is_none() => match packet {
+                    Ok((0, _)) | Err(_) => Some(End::Lost),
+                    Ok((length, _)) => self.packet(&buffer[..length]),
+                },
+                () = self.printer.room(), if self.unprinted.is_some() => self.print_rest(),
+                typed = self.input.read(), if self.unsent.is_none() => self.typed(typed),
+                _ = self.raw.writable(), if self.unsent.is_some() => self.send_rest(),
+                number = signals.next() => self.signal(number),
+                _ = resizes.next() => {
+                    self.resize();
+                    None
+                }
+            };
+            match end {
+                Some(End::Lost) if start.is_none() => match self.again().await {
+                    true => {}
+                    false => break End::Lost,
+                },
+                Some(end) => break end,
+                None => {}
+            }
+        };
+        // A container may end before its start has been answered, and a start that failed ends the session too: what
+        // the answer says counts.
+        if let (Some(start), End::Exited(_) | End::Lost | End::Closed(_)) = (start, &end) {
+            match tokio::time::timeout(ANSWER, start).await {
+                Ok(started) => started?,
+                Err(_) => {
+                    return Err(Failure::invalid(format!(
+                        "start of container {} was not answered in time",
+                        self.target.2
+                    )));
+                }
+            }
+        }
+        // Everything has been received: what is left is to write it, and a signal ends that.
+        tokio::select! {
+            biased;
+            done = self.finish() => Ok(if done { end } else { End::Unread }),
+            number = signals.next() => Ok(End::Signal(number)),
+        }
+    }
+
+    async fn finish(&mut self) -> bool {
+        while self.unprinted.is_some() {
+            self.printer.room().await;
+            if self.print_rest().is_some() {
+                return false;
+            }
+        }
+        self.printer.finish().await.is_ok()
+    }
+
+    /// One packet of the monitor.
+    fn packet(&mut self, packet: &[u8]) -> Option<End> {
+        let frame = Frame::decode(packet)?;
+        match frame.kind {
+            Kind::Stdout => self.output(Stream::Out, &frame),
+            Kind::Stderr => self.output(Stream::Err, &frame),
+            Kind::Skipped => {
+                let count = frame.payload.try_into().map_or(0, u64::from_le_bytes);
+                warn(&format!(
+                    "{count} bytes of output were skipped because this terminal was too slow: see podctl logs"
+                ));
+                None
+            }
+            Kind::Exit => {
+                Some(End::Exited(ExitStatus::decode(frame.payload).unwrap_or_else(|_| proto::exit::unknown(0))))
+            }
+            Kind::Closed => Some(End::Closed(String::from_utf8_lossy(frame.payload).into_owned())),
+            Kind::Stdin | Kind::StdinEnd | Kind::Resize => None,
+        }
+    }
+
+    fn output(&mut self, stream: Stream, frame: &Frame<'_>) -> Option<End> {
+        let shown = &mut self.shown[usize::from(stream == Stream::Err)];
+        // A monitor's successor may send again what its predecessor had sent.
+        let known = usize::try_from(shown.saturating_sub(frame.offset)).unwrap_or(usize::MAX);
+        let bytes = frame.payload.get(known..).unwrap_or_default();
+        *shown = (*shown).max(frame.offset + frame.payload.len() as u64);
+        let wanted = if stream == Stream::Out { self.session.stdout } else { self.session.stderr };
+        if !wanted {
+            return None;
+        }
+        self.unprinted = Some((stream, bytes.to_vec()));
+        self.print_rest()
+    }
+
+    fn print_rest(&mut self) -> Option<End> {
+        let (stream, bytes) = self.unprinted.take()?;
+        match self.printer.write(stream, bytes) {
+            Ok(rest) => {
+                self.unprinted = rest.map(|bytes| (stream, bytes));
+                None
+            }
+            Err(_) => Some(End::Unread),
+        }
+    }
+
+    /// What the user typed; empty = stdin has ended.
+    fn typed(&mut self, typed: Vec<u8>) -> Option<End> {
+        let (bytes, detached) = if self.session.tty { self.session.keys.filter(&typed) } else { (typed, false) };
+        if detached {
+            return Some(End::Detached);
+        }
+        let ended = matches!(self.input, Input::Ended);
+        if bytes.is_empty() && !ended {
+            return None;
+        }
+        let kind = if ended { Kind::StdinEnd } else { Kind::Stdin };
+        self.unsent = Some(Frame { kind, offset: self.sent, payload: &bytes }.encode());
+        self.sent += bytes.len() as u64;
+        self.send_rest()
+    }
+
+    fn send_rest(&mut self) -> Option<End> {
+        let packet = self.unsent.take()?;
+        match self.raw.try_send(&packet) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unsent = Some(packet),
+            // A monitor that has gone is seen by the next receive.
+            _ => {}
+        }
+        None
+    }
+
+    fn resize(&self) {
+        if !self.session.tty {
+            return;
+        }
+        if let Some((rows, columns)) = terminal::size() {
+            let mut payload = rows.to_le_bytes().to_vec();
+            payload.extend(columns.to_le_bytes());
+            // A lost resize is repeated by the next one.
+            let _ = self.raw.try_send(&Frame { kind: Kind::Resize, offset: 0, payload: &payload }.encode());
+        }
+    }
+
+    /// A signal for the container, or for us.
+    fn signal(&self, number: i32) -> Option<End> {
+        let ending = ENDING.contains(&number);
+        let name = signal::name(&number.to_string()).filter(|_| self.session.sig_proxy);
+        let Some(name) = name else { return ending.then_some(End::Signal(number)) };
+        let (engine, pod, container) = self.target.clone();
+        tokio::spawn(async move {
+            // A container that has not started or has ended takes no signals.
+            if let Ok(Some(monitor)) = engine.monitor(&pod, &container).await {
+                let request = MonitorKill { signal: name, all: false };
+                let _ = monitor.client().kill(deadline(Duration::from_secs(10)), &request).await;
+            }
+        });
+        // The terminal has gone: there is nothing left to be attached to.
+        (number == libc::SIGHUP && self.session.tty).then_some(End::Signal(number))
+    }
+
+    /// The monitor has gone without an exit: its successor goes on.
+    async fn again(&mut self) -> bool {
+        let (engine, pod, container) = self.target.clone();
+        let end = Instant::now() + SUCCESSOR;
+        while Instant::now() < end {
+            if let Ok(raw) = open(&engine, &pod, &container, &self.session).await {
+                self.raw = raw;
+                self.resize();
+                return true;
+            }
+            if !engine.has_monitor(&pod, &container) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+}
+
+impl End {
+    /// The exit code of podctl; asks `lost` what became of a container whose monitor has gone.
+    ///
+    /// # Errors
+    /// When the session ended without one.
+    pub async fn code(
+        self,
+        container: &Id,
+        lost: impl Future<Output = Result<ExitStatus, Failure>>,
+    ) -> Result<i32, Failure> {
+        let status = match self {
+            End::Exited(status) => status,
+            End::Detached => return Ok(0),
+            End::Lost => lost.await?,
+            End::Closed(words) => return Err(Failure::invalid(words)),
+            End::Signal(number) => sys::die_of_signal(number),
+            End::Unread => sys::die_of_broken_pipe(),
+        };
+        if status.known {
+            return Ok(status.code);
+        }
+        Err(Failure::invalid(format!(
+            "the exit code of container {container} is unknown: its monitor and its supervisor were both killed"
+        )))
+    }
+}

@@ -1,0 +1,183 @@
+//! `podctl create`, and what `run` shares with it: where a container goes, its image, its bind sources.
+
+use proto::{
+    Id, Kind, Refusal,
+    layout::Target,
+    serve::deadline,
+    wire::{ContainerConfig, ContainerCreated, CreateContainer, PodConfig, PullImage},
+};
+
+use crate::{
+    args::{
+        Action, Args, Command,
+        container::{self, Place},
+        network, resources,
+    },
+    command::{image::pull, pod::create::IdFile},
+    dial::{ACT, Engine, Shim},
+    error::{Failure, Outcome, warn},
+    output, source,
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "create",
+    about: "Create but do not start a container",
+    description: "Creates a new container from the given image or storage and prepares it for running the specified command.\n\nThe container ID is then printed to stdout. You can then start it at any time with the podctl start <container_id> command. The container will be created with the initial state 'created'.",
+    usage: "[options] IMAGE [COMMAND [ARG...]]",
+    examples: &["create alpine ls", "create --annotation HELLO=WORLD alpine ls", "create -t -i --name myctr alpine ls"],
+    flags: &[container::FLAGS, container::CREATE_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    operands: crate::args::Operands::AtLeast(1),
+    interspersed: false,
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    let mut wish = Wish::read(args)?;
+    let cidfile = wish.cidfile()?;
+    engine.block_on(async {
+        let (_shim, created) = wish.create(engine, Until::Created).await?;
+        if let Some(file) = cidfile {
+            file.write(&created.id)?;
+        }
+        output::line(&created.id)
+    })
+}
+
+/// How far a new container is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Its record is there.
+    Created,
+    /// The runtime has created it: it can be attached to.
+    Init,
+    /// It runs.
+    Started,
+}
+
+/// A container that is to be made.
+#[derive(Debug)]
+pub struct Wish {
+    /// What it is.
+    pub config: ContainerConfig,
+    place: Place,
+    replace: bool,
+    pull: PullImage,
+    quiet: bool,
+}
+
+impl Wish {
+    /// What the arguments of `create` and `run` ask for.
+    ///
+    /// # Errors
+    /// podman's words; nothing has been made.
+    pub fn read(args: &Args) -> Result<Wish, Failure> {
+        let config = container::config(args)?;
+        let place = container::place(args)?;
+        let pull = PullImage {
+            image: config.image.clone(),
+            platform: config.platform.clone(),
+            policy: config.pull.clone(),
+            tls_verify: args.switch("tls-verify"),
+            authfile: args.text_or_empty("authfile").to_owned(),
+            ..Default::default()
+        };
+        Ok(Wish { config, place, replace: args.is("replace"), pull, quiet: args.is("quiet") })
+    }
+
+    /// The file the id goes into.
+    ///
+    /// # Errors
+    /// `opening cidfile /x: …`
+    pub fn cidfile(&self) -> Result<Option<IdFile>, Failure> {
+        let path = &self.config.cidfile;
+        if path.is_empty() { Ok(None) } else { IdFile::named("cidfile", path).map(Some) }
+    }
+
+    /// Makes the container, with a pod of its own where it joins none, and pulls its image if that is missing. The shim
+    /// stays connected, so that it stays.
+    ///
+    /// # Errors
+    /// The engine's refusal; nothing is left then.
+    pub async fn create(&mut self, engine: &Engine, until: Until) -> Result<(Shim, ContainerCreated), Failure> {
+        self.resolve_references(engine)?;
+        let (pod, new_pod) = self.pod(engine)?;
+        let mut mounts = new_pod.as_ref().map(|pod| pod.mounts.clone()).unwrap_or_default();
+        mounts.extend(self.config.mounts.iter().cloned());
+        let trees = source::open(&mounts)?;
+        if matches!(self.pull.policy.as_str(), "always" | "newer") {
+            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+        }
+        let mut request = CreateContainer {
+            config: Some(self.config.clone()),
+            pod: pod.to_string(),
+            new_pod,
+            start: until == Until::Started,
+            init: until == Until::Init,
+            replace: self.replace,
+            ..Default::default()
+        };
+        let shim = engine.pod(&pod).await?;
+        let mut pulled = false;
+        loop {
+            // Each attempt takes its deposit.
+            let deposit = match &trees {
+                Some(trees) => Some(source::deposit(&shim, trees).await?),
+                None => None,
+            };
+            request.source_token = deposit.as_ref().map(|deposit| deposit.token.clone()).unwrap_or_default();
+            let failure = match shim.containers().create(deadline(ACT), &request).await {
+                Ok(created) => {
+                    for warning in &created.warnings {
+                        warn(warning);
+                    }
+                    return Ok((shim, created));
+                }
+                Err(error) => Failure::from(error),
+            };
+            if failure.kind != Kind::ImageMissing || pulled || self.pull.policy == "never" {
+                return Err(failure);
+            }
+            pull::quietly(engine, PullImage { policy: "missing".to_owned(), ..self.pull.clone() }, self.quiet).await?;
+            pulled = true;
+        }
+    }
+
+    /// The pod the container goes to; one that is made with it has an id, too.
+    fn pod(&mut self, engine: &Engine) -> Result<(Id, Option<PodConfig>), Failure> {
+        let new = |error| Failure::io("choose an id", &error);
+        match &self.place {
+            Place::Pod(name) => Ok((engine.pod_id(name)?, None)),
+            Place::NewPod(name) => {
+                if engine.roots.resolve(name)?.is_some_and(|target| matches!(target, Target::Pod(_))) {
+                    let words = format!("adding pod to state: name \"{name}\" is in use: pod already exists");
+                    return Err(Refusal::new(Kind::NameInUse, words).into());
+                }
+                let pod = container::new_pod(Some(name), &mut self.config);
+                Ok((Id::random().map_err(new)?, Some(pod)))
+            }
+            Place::Alone => {
+                let pod = container::new_pod(None, &mut self.config);
+                Ok((Id::random().map_err(new)?, Some(pod)))
+            }
+        }
+    }
+
+    /// Namespaces of other containers are named by id on the wire.
+    fn resolve_references(&mut self, engine: &Engine) -> Result<(), Failure> {
+        let config = &mut self.config;
+        let mut modes =
+            vec![&mut config.pid_mode, &mut config.ipc_mode, &mut config.uts_mode, &mut config.cgroupns_mode];
+        if let Some(network) = &mut config.network {
+            modes.push(&mut network.mode);
+        }
+        for mode in modes {
+            let Some(name) = mode.strip_prefix("container:") else { continue };
+            if let crate::dial::Found::Container { id, .. } = engine.container(name)? {
+                *mode = format!("container:{id}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! `podctl pause`
+
+use crate::{
+    args::{Action, Args, Command},
+    command::{
+        container::{ALL, plainly},
+        select::{self, NO_NAME},
+        verb::{Options, Verb, on_containers},
+    },
+    dial::{Engine, Found},
+    error::Outcome,
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "pause",
+    about: "Pause all the processes in one or more containers",
+    description: "The container name or ID can be used.",
+    usage: "[options] CONTAINER [CONTAINER...]",
+    examples: &["pause mywebserver", "pause --all"],
+    flags: &[ALL, select::LATEST, select::FILTER, select::CIDFILE],
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    engine.block_on(async {
+        let mut containers = select::containers(engine, args, false, &["running"], NO_NAME).await?;
+        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        on_containers(engine, containers, Verb::Pause, &Options::default(), false, plainly).await
+    })
+}

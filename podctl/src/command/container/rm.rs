@@ -1,0 +1,61 @@
+//! `podctl rm`
+
+use crate::{
+    args::{Action, Args, Command, int, switch},
+    command::{
+        container::ALL,
+        select::{self, NO_NAME},
+        verb::{Options, Verb, on_containers},
+    },
+    dial::{Engine, Found},
+    error::{Failure, Outcome, removal_code},
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "rm",
+    about: "Remove one or more containers",
+    description: "Removes one or more containers from the host. The container name or ID can be used.\n\nCommand does not remove images. Running or unusable containers will not be removed without the -f option.",
+    usage: "[options] CONTAINER [CONTAINER...]",
+    examples: &["rm ctrID", "rm mywebserver myflaskserver 860a4b23", "rm --force --all", "rm -f c684f0d469f2"],
+    flags: &[
+        &[
+            switch("depend", "Remove container and all containers that depend on the selected container"),
+            switch("force", "Force removal of a running or unusable container").short('f'),
+            switch("ignore", "Ignore errors when a specified container is missing").short('i'),
+            int("time", "Seconds to wait for stop before killing the container, -1 = for ever")
+                .short('t')
+                .alias(&["timeout"]),
+            switch("volumes", "Remove anonymous volumes associated with the container").short('v'),
+        ],
+        ALL,
+        select::LATEST,
+        select::FILTER_LONG,
+        select::CIDFILE,
+    ],
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    if args.given("time") && !args.is("force") {
+        return Err(Failure::invalid("--force option must be specified to use the --time option"));
+    }
+    let ignore = args.is("ignore") || args.is("force");
+    let options = Options {
+        force: args.is("force"),
+        volumes: args.is("volumes"),
+        depend: args.is("depend"),
+        ..Options::with_time(args)
+    };
+    let code = |failure: &Failure| removal_code(failure.kind);
+    engine.block_on(async {
+        let selected = select::containers(engine, args, ignore, &[], NO_NAME).await;
+        let mut containers = selected.map_err(|mut failure| {
+            failure.code = code(&failure);
+            failure
+        })?;
+        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        on_containers(engine, containers, Verb::Remove, &options, ignore, code).await
+    })
+}

@@ -1,0 +1,67 @@
+//! `podctl load`
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use proto::{raw, serve::deadline, wire::LoadImage};
+
+use crate::{
+    args::{Action, Args, Command, Operands, switch, text},
+    dial::{ACT, Engine},
+    error::{Failure, Outcome, plain},
+    output, terminal,
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "load",
+    about: "Load image(s) from a tar archive",
+    description: "Loads an image from a locally stored archive (tar file) into container storage.",
+    usage: "[options]",
+    examples: &["load --input httpd.tar", "load < httpd.tar"],
+    flags: &[&[
+        text("input", "string", "Load images from specified tar archive file (default: stdin)").short('i'),
+        switch("quiet", "Suppress the output").short('q'),
+    ]],
+    operands: Operands::None,
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+/// The archive, opened here: it is the caller's.
+fn archive(args: &Args) -> Result<(OwnedFd, String), Failure> {
+    match args.text("input") {
+        Some(path) => {
+            let file = File::open(path).map_err(|error| Failure::invalid(format!("stat {path}: {}", plain(&error))))?;
+            if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                return Err(Failure::invalid(format!("--input {path}: is a directory: name a tar archive")));
+            }
+            Ok((file.into(), path.to_owned()))
+        }
+        None if terminal::stdin_is_terminal() => {
+            Err(Failure::invalid("cannot read from terminal, use command-line redirection or the --input flag"))
+        }
+        None => {
+            let stdin = std::io::stdin();
+            let fd = stdin.as_fd().try_clone_to_owned().map_err(|error| Failure::io("read stdin", &error))?;
+            Ok((fd, "stdin".to_owned()))
+        }
+    }
+}
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    let (archive, path) = archive(args)?;
+    engine.block_on(async {
+        let words = |error: std::io::Error| Failure::io("hand the archive to podshim", &error);
+        let host = engine.host()?;
+        let token = raw::token().map_err(words)?;
+        host.raw().map_err(words)?.deposit(&token, &[archive.as_fd()]).await.map_err(words)?;
+        drop(archive);
+        let loaded = host.images().load(deadline(ACT), &LoadImage { token, path }).await?;
+        let text: String =
+            loaded.names.iter().map(|name| format!("Loaded image: {}\n", output::escape::line(name))).collect();
+        output::print(&text)
+    })
+}

@@ -1,0 +1,31 @@
+//! `podctl image …`, and the same verbs without the word.
+
+pub mod exists;
+pub mod inspect;
+pub mod list;
+pub mod load;
+pub mod pull;
+pub mod rm;
+pub mod tag;
+
+use crate::args::{Action, Command};
+
+/// The group.
+pub static COMMAND: Command = Command {
+    name: "image",
+    about: "Manage images",
+    description: "Manage images",
+    usage: "[command]",
+    interspersed: false,
+    action: Action::Group(&[
+        &exists::COMMAND,
+        &inspect::COMMAND,
+        &list::COMMAND,
+        &load::COMMAND,
+        &pull::COMMAND,
+        &rm::COMMAND,
+        &tag::COMMAND,
+        &tag::UNTAG,
+    ]),
+    ..Command::EMPTY
+};

@@ -1,0 +1,108 @@
+//! `podctl pod create`
+
+use std::fs::OpenOptions;
+
+use proto::{serve::deadline, wire::CreatePod};
+
+use crate::{
+    args::{Action, Args, Command, Operands, network, pod, resources},
+    dial::{ACT, Engine},
+    error::{Failure, Outcome, warn},
+    output,
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "create",
+    about: "Create a new empty pod",
+    description: "After creating the pod, the pod ID is printed to stdout.\n\nYou can then start it at any time with the podctl pod start <pod_id> command. The pod will be created with the initial state 'created'.",
+    usage: "[options] [NAME]",
+    examples: &[
+        "pod create",
+        "pod create --label foo=bar mypod",
+        "pod create --name web -p 8080:80 -v vol1:/usr/share/nginx/html",
+    ],
+    flags: &[pod::FLAGS, network::FLAGS, resources::FLAGS],
+    operands: Operands::AtMost(1),
+    interspersed: false,
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    let request = CreatePod { config: Some(pod::config(args)?), replace: args.is("replace") };
+    let id_file = args.text("pod-id-file").map(IdFile::open).transpose()?;
+    engine.block_on(async {
+        let created = engine.host()?.pods().create(deadline(ACT), &request).await?;
+        for warning in &created.warnings {
+            warn(warning);
+        }
+        if let Some(file) = id_file {
+            file.write(&created.id)?;
+        }
+        output::line(&created.id)
+    })
+}
+
+/// A file an id goes into: opened before anything is made, written when there is an id.
+#[derive(Debug)]
+pub struct IdFile {
+    file: std::fs::File,
+    path: String,
+}
+
+impl IdFile {
+    /// Opens or makes the file; what is in it stays until there is an id.
+    ///
+    /// # Errors
+    /// `opening pod-id-file /x: …`
+    pub fn open(path: &str) -> Result<IdFile, Failure> {
+        IdFile::named("pod-id-file", path)
+    }
+
+    /// The same, with another word for it in errors.
+    ///
+    /// # Errors
+    /// `opening cidfile /x: …`
+    pub fn named(what: &str, path: &str) -> Result<IdFile, Failure> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|error| Failure::io(format!("opening {what} {path}"), &error))?;
+        Ok(IdFile { file, path: path.to_owned() })
+    }
+
+    /// Writes the id, and nothing else is left in the file.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn write(mut self, id: &str) -> Result<(), Failure> {
+        use std::io::Write;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.write_all(id.as_bytes()))
+            .map_err(|error| Failure::io(format!("write the ID to {}", self.path), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_is_refused_before_anything_is_made() {
+        let failure = IdFile::open("/nonexist/x").expect_err("refused");
+        assert_eq!(failure.to_string(), "opening pod-id-file /nonexist/x: no such file or directory");
+    }
+
+    #[test]
+    fn an_id_replaces_what_was_in_the_file() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("id");
+        std::fs::write(&path, "something longer").expect("write");
+        IdFile::open(&path.display().to_string()).expect("open").write("abc").expect("write");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "abc");
+    }
+}

@@ -1,0 +1,211 @@
+//! The acts that pods and containers have in common.
+
+use std::time::Duration;
+
+use proto::{
+    Kind, Refusal,
+    serve::deadline,
+    wire::{ContainerAct, ContainerResult, PodAct, PodResult},
+};
+use ttrpc::context::Context;
+
+use super::select::{Container, Pod};
+use crate::{
+    args::{Args, value},
+    dial::{ACT, Engine, Found},
+    error::{Failure, Outcome, warn},
+    fan_out::{self, Shims},
+};
+
+/// An act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// start
+    Start,
+    /// stop
+    Stop,
+    /// restart
+    Restart,
+    /// kill
+    Kill,
+    /// pause
+    Pause,
+    /// unpause
+    Unpause,
+    /// rm
+    Remove,
+}
+
+/// What an act is asked for with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Grace in milliseconds, -1 = for ever.
+    pub timeout: Option<i64>,
+    /// Signal of kill.
+    pub signal: String,
+    /// `--force`
+    pub force: bool,
+    /// Anonymous volumes go too.
+    pub volumes: bool,
+    /// `--depend`
+    pub depend: bool,
+}
+
+impl Options {
+    /// `--time` of `args`.
+    pub fn with_time(args: &Args) -> Options {
+        let milliseconds = |seconds: i64| if seconds < 0 { -1 } else { seconds.saturating_mul(1000) };
+        Options { timeout: args.int("time").map(milliseconds), ..Default::default() }
+    }
+
+    /// `--signal` of `args`.
+    ///
+    /// # Errors
+    /// `invalid signal: bad`
+    pub fn with_signal(args: &Args) -> Result<Options, Failure> {
+        Ok(Options { signal: value::signal_name(args.text("signal").unwrap_or("KILL"))?, ..Default::default() })
+    }
+
+    /// How long the act may take.
+    fn context(&self) -> Context {
+        match self.timeout {
+            // Only the user knows when this is over.
+            Some(-1) => Context::default(),
+            grace => {
+                let grace = grace.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(0);
+                deadline(ACT + Duration::from_millis(grace))
+            }
+        }
+    }
+}
+
+/// What is printed for a pod that was acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Its id.
+    Id,
+    /// Its name.
+    Name,
+}
+
+/// Acts on pods and prints them. With `ignore` a pod that has gone meanwhile is no failure.
+///
+/// # Errors
+/// The failures together; `code` gives the exit code of one.
+pub async fn on_pods(
+    engine: &Engine,
+    pods: Vec<Pod>,
+    verb: Verb,
+    options: &Options,
+    (shown, ignore): (Shown, bool),
+    code: impl Fn(&Failure) -> i32,
+) -> Outcome {
+    let shims = Shims::new(engine);
+    let results = fan_out::each(pods, async |pod| {
+        let result = match on_pod(&shims, &pod.id, verb, options).await {
+            Err(failure) if ignore && crate::error::is_missing(failure.kind) => return Ok(None),
+            other => other?,
+        };
+        if verb == Verb::Unpause && !result.acted {
+            return Ok(None);
+        }
+        let name = if result.name.is_empty() { &pod.typed } else { &result.name };
+        Ok(Some(if shown == Shown::Name { name.clone() } else { pod.id.to_string() }))
+    })
+    .await;
+    fan_out::report(results, code)
+}
+
+async fn on_pod(shims: &Shims<'_>, pod: &proto::Id, verb: Verb, options: &Options) -> Result<PodResult, Failure> {
+    let request = PodAct {
+        pod: pod.to_string(),
+        timeout_ms: options.timeout.unwrap_or(0),
+        has_timeout: options.timeout.is_some(),
+        signal: options.signal.clone(),
+        force: options.force,
+        volumes: options.volumes,
+        ..Default::default()
+    };
+    let client = shims.of(pod).await?.pods();
+    let context = options.context();
+    let result = match verb {
+        Verb::Start => client.start(context, &request).await,
+        Verb::Stop => client.stop(context, &request).await,
+        Verb::Restart => client.restart(context, &request).await,
+        Verb::Kill => client.kill(context, &request).await,
+        Verb::Pause => client.pause(context, &request).await,
+        Verb::Unpause => client.unpause(context, &request).await,
+        Verb::Remove => client.remove(context, &request).await,
+    }?;
+    for warning in &result.warnings {
+        warn(warning);
+    }
+    if result.errors.is_empty() {
+        return Ok(result);
+    }
+    Err(Failure { messages: result.errors, ..Failure::invalid("") })
+}
+
+/// Acts on containers and prints them as they were typed. With `ignore` one that has gone is no failure.
+///
+/// # Errors
+/// The failures together; `code` gives the exit code of one.
+pub async fn on_containers(
+    engine: &Engine,
+    containers: Vec<Container>,
+    verb: Verb,
+    options: &Options,
+    ignore: bool,
+    code: impl Fn(&Failure) -> i32,
+) -> Outcome {
+    let shims = Shims::new(engine);
+    let results =
+        fan_out::each(containers, async |container| match on_container(&shims, &container, verb, options).await {
+            Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
+            other => other.map(|()| Some(container.typed.clone())),
+        })
+        .await;
+    fan_out::report(results, code)
+}
+
+async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, options: &Options) -> Result<(), Failure> {
+    let (pod, id) = match &container.found {
+        Found::Container { pod, id } => (pod, id),
+        // The infra has no process: stopping it stops the pod, and so on.
+        Found::Infra(pod) if verb == Verb::Remove && !options.depend => return Err(infra(&container.typed, pod)),
+        Found::Infra(pod) => return on_pod(shims, pod, verb, options).await.map(|_| ()),
+    };
+    let request = ContainerAct {
+        container: id.to_string(),
+        timeout_ms: options.timeout.unwrap_or(0),
+        has_timeout: options.timeout.is_some(),
+        signal: options.signal.clone(),
+        force: options.force,
+        volumes: options.volumes,
+        depend: options.depend,
+        ..Default::default()
+    };
+    let client = shims.of(pod).await?.containers();
+    let context = options.context();
+    let result: ContainerResult = match verb {
+        Verb::Start => client.start(context, &request).await,
+        Verb::Stop => client.stop(context, &request).await,
+        Verb::Restart => client.restart(context, &request).await,
+        Verb::Kill => client.kill(context, &request).await,
+        Verb::Pause => client.pause(context, &request).await,
+        Verb::Unpause => client.unpause(context, &request).await,
+        Verb::Remove => client.remove(context, &request).await,
+    }?;
+    for warning in &result.warnings {
+        warn(warning);
+    }
+    Ok(())
+}
+
+fn infra(typed: &str, pod: &proto::Id) -> Failure {
+    Refusal::new(
+        Kind::Invalid,
+        format!("container {typed} is the infra container of pod {pod} and cannot be removed without removing the pod"),
+    )
+    .into()
+}

@@ -1,0 +1,75 @@
+//! Bind sources as the caller sees them: podctl clones the mount trees in its own view and hands them over, so mounts made
+//! after the pod's shim was started, private /tmp directories and the like are what they are for the caller.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use nix::errno::Errno;
+use proto::{
+    raw,
+    wire::{Mount, mount::Kind},
+};
+
+use crate::{
+    dial::Shim,
+    error::{Failure, plain},
+    sys,
+};
+
+/// The mount trees of the bind mounts among `mounts`, in their order; `None` where there are none, or where this process
+/// may not clone trees: then the shim opens the paths itself.
+///
+/// # Errors
+/// When a source has gone.
+pub fn open(mounts: &[Mount]) -> Result<Option<Vec<OwnedFd>>, Failure> {
+    let mut trees = Vec::new();
+    for mount in mounts.iter().filter(|mount| mount.kind() == Kind::Bind) {
+        match sys::clone_tree(Path::new(&mount.source)) {
+            Ok(tree) => trees.push(tree),
+            Err(error) if is_refused(&error) => return Ok(None),
+            Err(error) => return Err(Failure::invalid(format!("statfs {}: {}", mount.source, plain(&error)))),
+        }
+    }
+    Ok((!trees.is_empty()).then_some(trees))
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    [Errno::EPERM, Errno::EACCES, Errno::ENOSYS, Errno::EINVAL]
+        .iter()
+        .any(|&no| error.raw_os_error() == Some(no as i32))
+}
+
+/// A deposit that the next request takes; it lives as long as this.
+#[derive(Debug)]
+pub struct Deposit {
+    /// What the request names it by.
+    pub token: String,
+    _connection: raw::Raw,
+}
+
+/// Deposits `trees` at the pod's shim.
+///
+/// # Errors
+/// When the shim has gone.
+pub async fn deposit(shim: &Shim, trees: &[OwnedFd]) -> Result<Deposit, Failure> {
+    let words = |error: io::Error| Failure::io("hand the sources of bind mounts to podshim", &error);
+    let token = raw::token().map_err(words)?;
+    let connection = shim.raw().map_err(words)?;
+    let fds: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+    connection.deposit(&token, &fds).await.map_err(words)?;
+    Ok(Deposit { token, _connection: connection })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_binds_are_opened() {
+        let volume = Mount { kind: Kind::Volume.into(), source: "v".to_owned(), ..Default::default() };
+        assert!(open(&[volume]).expect("nothing").is_none());
+    }
+}
