@@ -103,6 +103,9 @@ impl FakeRegistry {
     }
 }
 
+/// Sends a status, headers and a body.
+type Send<'a> = dyn Fn(&str, &str, &[u8]) -> std::io::Result<bool> + 'a;
+
 struct Connection {
     host: String,
     other: String,
@@ -218,12 +221,7 @@ impl Connection {
         }
     }
 
-    fn manifest(
-        &self,
-        repository: &str,
-        reference: &str,
-        send: &dyn Fn(&str, &str, &[u8]) -> std::io::Result<bool>,
-    ) -> std::io::Result<bool> {
+    fn manifest(&self, repository: &str, reference: &str, send: &Send<'_>) -> std::io::Result<bool> {
         let kind = format!("Content-Type: {OCI}\r\n");
         let good = String::from_utf8_lossy(&self.content.manifest).into_owned();
         let digest = Digest::of(&self.content.manifest).to_string();

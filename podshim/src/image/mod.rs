@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`reference`], [`registries`], [`platform`] | names as people type them; registries.conf; which image of several |
+//! | [`mod@reference`], [`registries`], [`platform`] | names as people type them; registries.conf; which image of several |
 //! | [`digest`], [`manifest`] | what strangers wrote, as types that cannot hold what is wrong |
 //! | [`registry`], [`auth`], [`download`] | the wire: HTTP, tokens, blobs that are verified as they come |
 //! | [`pull`], [`load`], [`save`] | the three ways in and out |

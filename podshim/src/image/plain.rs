@@ -32,11 +32,26 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Something that ends it when it is dropped.
+    pub fn on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
+    }
+
     /// # Errors
     /// `Interrupted` in words when it was cancelled.
     pub fn check(&self) -> io::Result<()> {
         // ErrorKind::Interrupted would be tried again by io::copy.
         if self.0.load(Ordering::Relaxed) { Err(io::Error::other("cancelled")) } else { Ok(()) }
+    }
+}
+
+/// See [`Cancel::on_drop`].
+#[derive(Debug)]
+pub struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

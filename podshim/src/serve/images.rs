@@ -151,3 +151,90 @@ impl proto::wire::Images for Images {
         Ok(self.blocking(move |store| store.prune(request.all, &request.filters)).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Seek, os::unix::net::UnixStream, time::Duration};
+
+    use proto::{
+        serve::{self, Connections},
+        wire::{ImagesClient, create_images},
+    };
+
+    use super::*;
+
+    /// A docker-archive of an image without layers, called `names`.
+    fn archive(names: &str) -> File {
+        let config =
+            br#"{"architecture":"amd64","os":"linux","config":{"Cmd":["x"]},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let manifest = format!(r#"[{{"Config":"c.json","RepoTags":[{names}],"Layers":[]}}]"#);
+        let mut tar = tar::Builder::new(tempfile::tempfile().expect("file"));
+        for (name, text) in [("c.json", &config[..]), ("manifest.json", manifest.as_bytes())] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, text).expect("append");
+        }
+        let mut file = tar.into_inner().expect("tar");
+        file.rewind().expect("rewind");
+        file
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_life_of_an_image() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let roots = Roots { state: dir.path().into(), run: dir.path().into() };
+        let deposits = Arc::new(Mutex::new(Deposits::default()));
+        let service = create_images(Arc::new(Images::new(&roots, deposits.clone())));
+        let (ours, theirs) = UnixStream::pair().expect("pair");
+        let listener = serve::listener(None, Some(theirs), &Connections::default()).expect("listener");
+        let mut server = ttrpc::r#async::Server::new().add_listener(listener).register_service(service);
+        server.start().await.expect("start");
+        let client = ImagesClient::new(serve::client(ours).expect("client"));
+        let context = || serve::deadline(Duration::from_secs(10));
+        let refusal = |error: ttrpc::Error| Refusal::from(error);
+
+        // Nothing there.
+        let mut pull =
+            client.pull(context(), &PullImage { image: "A".into(), ..Default::default() }).await.expect("stream");
+        let error = refusal(pull.recv().await.expect_err("refused"));
+        assert_eq!((error.kind, error.subject.as_str()), (Kind::Invalid, "A"));
+        let missing = ImageName { name: "x".into() };
+        let error = refusal(client.resolve(context(), &missing).await.expect_err("missing"));
+        assert_eq!((error.kind, error.message.as_str()), (Kind::NoSuchImage, "x: image not known"));
+        let error = client.load(context(), &LoadImage { token: "t".into(), path: String::new() }).await;
+        assert_eq!(refusal(error.expect_err("no descriptor")).kind, Kind::Invalid);
+
+        // Loaded, named, shown, removed.
+        let load = async |names: &str| {
+            deposits.lock().expect("lock").add("t", vec![archive(names).into()]).expect("room");
+            client.load(context(), &LoadImage { token: "t".into(), path: "a.tar".into() }).await
+        };
+        let error = refusal(load(r#""Bad Name""#).await.expect_err("bad name"));
+        assert!(error.message.starts_with("a.tar: ") && error.message.contains("invalid reference format"), "{error}");
+        assert_eq!(load(r#""x:1""#).await.expect("loaded").names, ["docker.io/library/x:1"]);
+        let tag = TagImage { source: "x:1".into(), targets: vec!["y".into()] };
+        client.tag(context(), &tag).await.expect("tagged");
+        let found = client.resolve(context(), &ImageName { name: "y".into() }).await.expect("found");
+        assert_eq!(found.names, ["docker.io/library/x:1", "localhost/y:latest"]);
+        let rows = client.list(context(), &ListImages::default()).await.expect("list");
+        let rows: Value = serde_json::from_slice(&rows.json).expect("json");
+        assert_eq!(
+            (rows[0]["Id"].as_str(), rows[0]["Names"][1].as_str()),
+            (Some(found.id.as_str()), Some("localhost/y:latest"))
+        );
+        let names = ImageNames { names: vec!["x:1".into()] };
+        let shown = client.inspect(context(), &names).await.expect("inspect");
+        let shown: Value = serde_json::from_slice(&shown.json).expect("json");
+        assert_eq!(shown[0]["Config"]["Cmd"][0], "x");
+        let remove = |name: &str| RemoveImages { names: vec![name.to_owned()], ..Default::default() };
+        let done = client.remove(context(), &remove(&found.id)).await.expect("answer");
+        assert!(done.errors[0].contains("by ID with more than one tag"), "{:?}", done.errors);
+        let done = client.remove(context(), &remove("y")).await.expect("answer");
+        assert_eq!((done.untagged, done.deleted.len()), (vec!["localhost/y:latest".to_owned()], 0));
+        let done = client.remove(context(), &remove("x:1")).await.expect("answer");
+        assert_eq!((done.untagged.len(), done.deleted), (1, vec![found.id]));
+        let done = client.remove(context(), &remove("x:1")).await.expect("answer");
+        assert_eq!((done.missing, done.errors), (true, vec!["x:1: image not known".to_owned()]));
+    }
+}
