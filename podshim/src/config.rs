@@ -1,8 +1,15 @@
 //! The engine's configuration: read once at the start of a role, then plain values.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use proto::Roots;
+
+/// Extended attribute on the root of an unpacked layer that says nothing of it: whoever stacks layers looks further down
+/// for owner and mode. Set by `image`, read by `rootfs`, which do not know each other.
+pub const IMPLIED_ROOT: &str = "trusted.podctl.implied-root";
 
 /// Configuration of this engine.
 #[derive(Clone, Debug)]
@@ -13,7 +20,31 @@ pub struct Engine {
     pub runtime: String,
 }
 
+/// Variables that reach our own children; everything else of the caller's environment stays with the caller.
+const ENVIRONMENT: &[&str] = &["PATH", "PODCTL_BOOT_ID", "PODCTL_CGROUP_PREFIX", "PODCTL_FP"];
+
 impl Engine {
+    /// Path of the sibling program `name`: beside this executable, in `../libexec/podctl`, or on PATH.
+    ///
+    /// # Errors
+    /// When it is nowhere.
+    pub fn program(&self, name: &str) -> io::Result<PathBuf> {
+        let own = std::env::current_exe()?;
+        let dir = own.parent().unwrap_or(Path::new("/"));
+        [dir.join(name), dir.join("../libexec/podctl").join(name)]
+            .into_iter()
+            .chain(std::env::var_os("PATH").iter().flat_map(std::env::split_paths).map(|dir| dir.join(name)))
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("{name} is not installed beside {}", own.display()))
+            })
+    }
+
+    /// The environment of our own children.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, std::ffi::OsString)> + use<> {
+        ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)))
+    }
+
     /// Absolute path of the OCI runtime `name` ("" = the engine's).
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Reads only, takes no lock, asks no monitor. What vanishes meanwhile is skipped; what cannot be read is shown as
 //! `Unknown` and never hides the others.
 
-use std::{fs, io};
+use std::{fs, io, thread};
 
 use proto::{
     Id, Roots,
@@ -70,6 +70,13 @@ impl Pod {
         }
     }
 
+    /// What of it is up; `None` when nothing is.
+    pub fn up(&self) -> Option<&PodState> {
+        let infra = matches!(self.infra, Some(ContainerState::Running | ContainerState::Paused));
+        let lives = || infra || self.containers.iter().any(|container| container.state.is_alive());
+        self.state.as_ref().filter(|state| state.started && lives())
+    }
+
     /// A hidden pod of one: a container without --pod.
     pub fn hidden(&self) -> bool {
         self.record.as_ref().is_ok_and(|record| record.config.hidden)
@@ -90,12 +97,30 @@ impl Pod {
     }
 }
 
+/// From how many pods on reading them is shared among threads.
+const MANY: usize = 64;
+/// Threads that read.
+const MOST_THREADS: usize = 8;
+
 /// All pods, hidden ones too, oldest first.
 ///
 /// # Errors
 /// When `$STATE/pods` exists and cannot be read.
 pub fn pods(roots: &Roots) -> io::Result<Vec<Pod>> {
-    let mut pods: Vec<Pod> = ids(&roots.pods())?.iter().filter_map(|id| pod(roots, id)).collect();
+    let ids = ids(&roots.pods())?;
+    let read = |ids: &[Id]| -> Vec<Pod> { ids.iter().filter_map(|id| pod(roots, id)).collect() };
+    let mut pods = if ids.len() < MANY {
+        read(&ids)
+    } else {
+        // Small files and processes to look at, each a few calls into the kernel: all processors can.
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        thread::scope(|scope| {
+            let chunks = ids.chunks(ids.len().div_ceil(threads));
+            let readers: Vec<_> = chunks.map(|chunk| scope.spawn(|| read(chunk))).collect();
+            // A reader cannot panic: nothing it reads is taken for granted. Its pods would be left out.
+            readers.into_iter().flat_map(|reader| reader.join().unwrap_or_default()).collect()
+        })
+    };
     pods.sort_by_cached_key(|pod| (pod.record.as_ref().map_or(0, |record| record.created), pod.id().clone()));
     Ok(pods)
 }
@@ -121,11 +146,7 @@ pub fn pod(roots: &Roots, id: &Id) -> Option<Pod> {
             || Lock::is_held(&roots.pod_lock(id)) || containers.iter().any(|container| container.state.is_alive());
         match &state {
             None => ContainerState::Created,
-            Some(state) if !state.started => ContainerState::Exited,
-            Some(state) if !lives() => {
-                let _ = state;
-                ContainerState::Exited
-            }
+            Some(state) if !state.started || !lives() => ContainerState::Exited,
             Some(state) if state.paused => ContainerState::Paused,
             Some(_) => ContainerState::Running,
         }
@@ -160,10 +181,11 @@ pub fn state_of(monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> Co
     if monitor.phase == Phase::Backoff && monitor.monitor.is_alive() {
         return ContainerState::Running;
     }
-    let Some(init) = &monitor.init else { return ended };
+    // Once started it has ended when its process has, whether the exit is on disk yet or not.
+    let without_process = if monitor.started_at != 0 { ContainerState::Exited } else { ended };
+    let Some(init) = &monitor.init else { return without_process };
     if !init.is_alive() {
-        // It ran in this boot or an earlier one; whether the exit is on disk yet makes no difference to what it is.
-        return if monitor.started_at != 0 { ContainerState::Exited } else { ended };
+        return without_process;
     }
     match monitor.phase {
         Phase::Created => ContainerState::Initialized,
@@ -182,4 +204,53 @@ fn ids(dir: &std::path::Path) -> io::Result<Vec<Id>> {
         Err(error) => return Err(error),
     };
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn monitor(phase: Phase, init: Option<Process>, started_at: i64) -> MonitorState {
+        MonitorState {
+            schema: record::SCHEMA,
+            monitor: Process::this(),
+            phase,
+            init,
+            started_at,
+            restart_count: 0,
+            execs: Vec::new(),
+            log_dropped: 0,
+            oom_kills: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_of_container_states() {
+        let exit = ExitRecord {
+            schema: record::SCHEMA,
+            status: proto::exit::from_wait_status(0, 9),
+            started_at: 1,
+            restart_count: 0,
+            error: String::new(),
+        };
+        let this = Some(Process::this());
+        let gone = Some(Process { start_time: 1, ..Process::this() });
+        let cases = [
+            (None, None, ContainerState::Created),
+            (None, Some(&exit), ContainerState::Exited),
+            (Some(monitor(Phase::Created, None, 0)), None, ContainerState::Created),
+            (Some(monitor(Phase::Created, None, 0)), Some(&exit), ContainerState::Exited),
+            (Some(monitor(Phase::Created, this.clone(), 0)), Some(&exit), ContainerState::Initialized),
+            (Some(monitor(Phase::Running, this.clone(), 5)), None, ContainerState::Running),
+            (Some(monitor(Phase::Paused, this.clone(), 5)), None, ContainerState::Paused),
+            (Some(monitor(Phase::Stopping, this.clone(), 5)), None, ContainerState::Stopping),
+            (Some(monitor(Phase::Running, gone.clone(), 5)), None, ContainerState::Exited),
+            (Some(monitor(Phase::Created, gone, 0)), None, ContainerState::Created),
+            (Some(monitor(Phase::Exited, None, 5)), None, ContainerState::Exited),
+            (Some(monitor(Phase::Backoff, None, 5)), Some(&exit), ContainerState::Running),
+        ];
+        for (monitor, exit, state) in cases {
+            assert_eq!(state_of(monitor.as_ref(), exit), state, "{monitor:?}");
+        }
+    }
 }

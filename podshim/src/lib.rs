@@ -26,6 +26,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod config;
 pub mod etc;
+pub mod host;
 pub mod image;
 pub mod index;
 pub mod monitor;

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::{MetadataExt, OpenOptionsExt},
@@ -43,12 +43,22 @@ impl Process {
 
     /// Whether it is still there, as a process or as a zombie nobody has reaped.
     pub fn exists(&self) -> bool {
-        self.pid != 0 && self.boot_id == boot_id() && start_time(self.pid) == Some(self.start_time)
+        self.state().is_some()
     }
 
     /// Whether it still runs: it exists and is no zombie.
     pub fn is_alive(&self) -> bool {
-        self.exists() && !matches!(state_letter(self.pid), Some('Z' | 'X') | None)
+        !matches!(self.state(), Some('Z' | 'X') | None)
+    }
+
+    /// Its state letter while it exists; one look answers for its identity and its state.
+    fn state(&self) -> Option<char> {
+        if self.pid == 0 || self.boot_id != boot_id() {
+            return None;
+        }
+        let fields = stat_fields(self.pid)?;
+        let start_time: u64 = fields.get(19)?.parse().ok()?;
+        if start_time == self.start_time { fields.first()?.chars().next() } else { None }
     }
 
     /// A pidfd of it, when it is still the same process.
@@ -74,8 +84,11 @@ pub fn boot_id() -> &'static str {
 
 /// Fields of `/proc/PID/stat` from the third on (the second may contain anything, parentheses too).
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = memchr::memrchr(b')', &stat)?;
+    // The line is shorter than this (52 numbers and a name), and the kernel makes it anew for every read.
+    let mut stat = [0u8; 2048];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = &stat[..length];
+    let end = memchr::memrchr(b')', stat)?;
     let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
     Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
 }

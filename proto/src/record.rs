@@ -76,8 +76,11 @@ pub fn write_bytes(path: &Path, bytes: &[u8], durability: Durability) -> io::Res
 /// `NotFound` where there is none; `InvalidData` where it is not what it should be (an empty file is, after a power
 /// loss, no record).
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX + 1).read_to_end(&mut text)?;
+    let file = File::open(path)?;
+    // Room for all of it, and one byte to see the end: two reads. It was renamed here whole and does not grow.
+    let size = file.metadata()?.len().min(MAX);
+    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    file.take(MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -1,1 +1,32 @@
-//! Harness.
+//! What the tests stand on: engines in enclosures of their own, commands typed into them, images, and the proof that
+//! nothing is left.
+//!
+//! ```text
+//! enclosure   PID 1, namespaces, links of one pretend machine           (bin/enclosed.rs is that PID 1)
+//! engine      one engine under test in it: directories, label, cgroup prefix, environment
+//! cli         a line typed at its shell, what came back, what was expected
+//! terminal    the same on a pseudo-terminal
+//! table       columns of `ps` by their headers
+//! images      the images tests run, built once per machine from Debian's packages
+//! image       an image made by a test: layers, config, archives
+//! registry    docker-registry, and a registry that lies
+//! oracle      what is there, and that nothing of ours is
+//! wait        until a condition holds; the only sleep of the suite
+//! programs    where the programs under test are
+//! ```
+
+pub mod cli;
+pub mod enclosure;
+pub mod engine;
+pub mod image;
+pub mod images;
+pub mod oracle;
+pub mod programs;
+pub mod registry;
+pub mod table;
+pub mod terminal;
+pub mod wait;
+
+pub use cli::Run;
+pub use engine::{Engine, Machine};
+pub use wait::until;

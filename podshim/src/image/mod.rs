@@ -1,14 +1,56 @@
-//! Images: stub.
-use std::{fs::File, path::PathBuf};
+//! Images: their names, where they come from, and the store they are in.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`reference`], [`registries`], [`platform`] | names as people type them; registries.conf; which image of several |
+//! | [`digest`], [`manifest`] | what strangers wrote, as types that cannot hold what is wrong |
+//! | [`registry`], [`auth`], [`download`] | the wire: HTTP, tokens, blobs that are verified as they come |
+//! | [`pull`], [`load`], [`save`] | the three ways in and out |
+//! | [`archive`] | files in an archive, found without unpacking it |
+//! | [`plain`], [`tape`], [`unpack`] | a layer: decompressed, read as tar, written where no link leads out |
+//! | [`commit`], [`store`], [`remove_tree`] | the directory of the store, and its rubbish |
+//! | [`resolve`], [`list`], [`filter`], [`document`] | finding and showing |
+//! | [`remove`] | naming and removing |
+//!
+//! Whoever adds (pull, load) holds a shared lock while nothing of it is named yet; who removes collects only when nobody
+//! adds. Readers take no lock.
+
+use std::{io, path::PathBuf};
 
 use oci_spec::image::ImageConfiguration;
-use proto::{Roots, refusal::Result, wire};
-use tokio::sync::mpsc;
+use proto::{Kind, Refusal, Roots};
+
+pub mod archive;
+pub mod auth;
+pub mod commit;
+pub mod digest;
+pub mod document;
+pub mod download;
+#[cfg(test)]
+mod fake_registry;
+pub mod filter;
+pub mod list;
+pub mod load;
+pub mod manifest;
+pub mod plain;
+pub mod platform;
+pub mod pull;
+pub mod reference;
+pub mod registries;
+pub mod registry;
+pub mod remove;
+pub mod remove_tree;
+pub mod resolve;
+pub mod save;
+pub mod store;
+pub mod tape;
+pub mod unpack;
 
 /// The store of images.
 #[derive(Clone, Debug)]
 pub struct Store {
-    _roots: Roots,
+    roots: Roots,
+    root: PathBuf,
 }
 
 /// An image of the store.
@@ -35,23 +77,34 @@ pub struct Image {
 impl Store {
     /// Opens it; makes nothing.
     pub fn open(roots: &Roots) -> Store {
-        Store { _roots: roots.clone() }
+        Store { roots: roots.clone(), root: roots.images() }
     }
-    /// The image `name` stands for as users type it: short name, full name, name@digest, id or its beginning.
-    /// Kind::ImageMissing when it is not in the store.
-    pub fn resolve(&self, _name: &str) -> Result<Image> {
-        unimplemented!()
+
+    /// A refusal for a failure of the store itself.
+    fn broken(&self, error: &io::Error) -> Refusal {
+        Refusal::internal(format_args!("image store {}", self.root.display()), cause(error))
     }
-    /// All, newest first.
-    pub fn list(&self) -> Result<Vec<Image>> {
-        unimplemented!()
-    }
-    /// Pulls from a registry, telling the progress.
-    pub async fn pull(&self, _request: &wire::PullImage, _progress: mpsc::Sender<wire::PullProgress>) -> Result<Image> {
-        unimplemented!()
-    }
-    /// Loads an archive; the names it now has.
-    pub fn load(&self, _archive: File) -> Result<Vec<String>> {
-        unimplemented!()
+}
+
+/// podman's words for an image that is not in the store.
+fn not_known(kind: Kind, name: &str) -> Refusal {
+    Refusal::new(kind, format!("{}: image not known", printable(name))).about(name)
+}
+
+/// `text` of a stranger as one line that no terminal acts on: control and direction characters are replaced.
+pub fn printable(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The words of an error without its number.
+fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
     }
 }

@@ -1,43 +1,70 @@
-//! Networks: stub.
+//! Networks, and what a pod has of them: addresses, published ports, names.
+//!
+//! ```text
+//! store        $STATE/networks/NAME.json, the default network     subnet    which subnets may be used
+//! attachment   what was asked for → networks, or a refusal        lease     who has which address
+//! bring_up, take_down                                             ports     host ports, bound and held
+//! worker       the thread that does it                            sysctl    /proc/sys/net
+//! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
+//! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
+//! document     what people read of a network                      filter    which they want to read of
+//! ```
+//! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
+//! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
+//! table come with the first pod and go with the last.
+
+mod attachment;
+mod bring_up;
+mod conntrack;
+mod dns;
+mod document;
+pub mod filter;
+mod firewall;
+mod lease;
+mod link;
+mod netlink;
+mod nft;
+mod ports;
+mod resolv;
+mod store;
+mod subnet;
+mod sysctl;
+mod take_down;
+#[cfg(test)]
+mod tests;
+mod worker;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use proto::{
-    Id, Roots,
-    record::{NetworkRecord, NetworkStatus},
-    refusal::Result,
-    wire,
+use proto::{Id, record::NetworkStatus, refusal::Result, wire};
+
+pub use self::{
+    dns::{DnsServer, serve as serve_dns},
+    document::{NetworkDocument, document, inspect_document},
+    resolv::resolv_conf,
+    store::Networks,
 };
 
 /// Name of the network that is always there.
 pub const DEFAULT: &str = "podman";
 
-/// The store of networks.
-#[derive(Clone, Debug)]
-pub struct Networks {
-    _roots: Roots,
-}
+/// Domain of the names pods have on a network that answers names.
+pub const DOMAIN: &str = "dns.podman";
 
 impl Networks {
-    /// Opens it.
-    pub fn open(roots: &Roots) -> Networks {
-        Networks { _roots: roots.clone() }
-    }
-    /// Creates a network (bridge device and rules come with the first pod).
-    pub fn create(&self, _request: &wire::CreateNetwork) -> Result<NetworkRecord> {
-        unimplemented!()
-    }
-    /// By name or unique beginning of the id.
-    pub fn get(&self, _name: &str) -> Result<NetworkRecord> {
-        unimplemented!()
-    }
-    /// All, the default network first.
-    pub fn list(&self) -> Result<Vec<NetworkRecord>> {
-        unimplemented!()
-    }
     /// Removes the record, the bridge, its rules and leases; the caller has checked that no pod uses it.
-    pub async fn remove(&self, _name: &str) -> Result<()> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// The default network is refused, and one a pod is on right now.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        let (networks, name) = (self.clone(), name.to_owned());
+        worker::on_thread("network removal", move || take_down::remove_network(&networks, &name)).await
     }
+}
+
+/// podman's refusal to remove a network that pods use.
+pub fn in_use(name: &str) -> proto::Refusal {
+    take_down::in_use(name)
 }
 
 /// What a pod wants of the network.
@@ -65,40 +92,59 @@ pub struct Up {
 }
 
 /// Checks everything that can be checked before anything is made: networks exist, addresses fit, ports are free.
-pub fn check(_networks: &Networks, _config: &wire::NetworkConfig) -> Result<()> {
-    unimplemented!()
+///
+/// # Errors
+/// A refusal in its final words.
+pub fn check(networks: &Networks, config: &wire::NetworkConfig) -> Result<()> {
+    bring_up::check(networks, config)
 }
 
-/// Brings the pod's network up; on failure nothing is left.
-pub async fn up(_networks: &Networks, _request: Request<'_>) -> Result<Up> {
-    unimplemented!()
+/// Brings the pod's network up; on failure nothing is left. The pod's lock is held by the caller: it is what keeps the
+/// leases.
+///
+/// With mode `none` only the loopback device is set up; with a mode that has no namespace of its own nothing is done.
+///
+/// # Errors
+/// A refusal in its final words.
+pub async fn up(networks: &Networks, request: Request<'_>) -> Result<Up> {
+    let netns = request.netns.try_clone_to_owned();
+    let order = bring_up::Order {
+        pod: request.pod.clone(),
+        names: request.names.to_vec(),
+        config: request.config.clone(),
+        netns: netns.map_err(|error| proto::Refusal::internal("network namespace", error))?,
+    };
+    let networks = networks.clone();
+    worker::on_thread("network", move || bring_up::up(&networks, &order)).await
 }
 
-/// Takes it down: rules, port elements, leases, conntrack entries by the pod's label. Needs no namespace, may be asked twice.
-pub async fn down(_networks: &Networks, _pod: &Id) -> Result<()> {
-    unimplemented!()
+/// Takes it down: rules, port elements, leases, conntrack entries by the pod's label. Needs no namespace, may be asked
+/// twice. The host's end of the veth pair goes with the namespace; that, the bridge and the table are seen to after the
+/// answer, see [`settle`].
+///
+/// # Errors
+/// When the kernel refuses; what is left is then removed by asking again.
+pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
+    let (networks, pod) = (networks.clone(), pod.clone());
+    worker::on_thread("network", move || take_down::down(&networks, &pod)).await
+}
+
+/// Waits until what [`down`] put off is done (less than a second as a rule). A program calls it last before it exits,
+/// when it has given its answers and released its locks.
+pub async fn settle() {
+    let wait = || {
+        take_down::join_removals();
+        Ok(())
+    };
+    if let Err(error) = worker::on_thread("network", wait).await {
+        tracing::warn!(%error, "a bridge or rules that nobody needs may be left");
+    }
 }
 
 /// A shim that adopts a running pod binds its host ports again and flushes nothing.
-pub fn hold_ports(_ports: &[wire::PortMapping]) -> Result<Vec<OwnedFd>> {
-    unimplemented!()
-}
-
-/// Answers DNS inside the pod's network namespace until the returned handle is dropped.
-pub fn serve_dns(
-    _networks: &Networks,
-    _pod: &Id,
-    _netns: BorrowedFd<'_>,
-    _status: &[NetworkStatus],
-) -> Result<DnsServer> {
-    unimplemented!()
-}
-
-/// A running DNS server.
-#[derive(Debug)]
-pub struct DnsServer {}
-
-/// Text of the pod's /etc/resolv.conf.
-pub fn resolv_conf(_networks: &Networks, _config: &wire::NetworkConfig, _status: &[NetworkStatus]) -> Result<String> {
-    unimplemented!()
+///
+/// # Errors
+/// When somebody has taken one meanwhile.
+pub fn hold_ports(ports: &[wire::PortMapping]) -> Result<Vec<OwnedFd>> {
+    Ok(ports::bind_all(ports)?.0)
 }

@@ -1,1 +1,181 @@
-//! pod: stub.
+//! What happens to one pod.
+//!
+//! ```text
+//!            create            ensure_up            start             stop, end            remove
+//!  (nothing) ──────▶ recorded ──────────▶ infra up ──────▶ members up ─────────▶ infra up ──▶ down ──▶ (nothing)
+//!                                            ▲                                      │
+//!                                            └───────────── start again ◀───────────┘
+//! ```
+//!
+//! Who may do what at once is decided by three locks, always taken in this order and never held while something may take
+//! as long as it likes (a stop's grace, a pull):
+//!
+//! 1. the **gate**: acts on one member share it, acts on the whole pod (start, stop, rm) have it alone;
+//! 2. a member's **turn**: the steps of one member, one act after the other, beside those of other members;
+//! 3. the pod's **core**: namespaces, network, ports, the order of start. Whoever holds it is the pod's driver.
+//!
+//! All three are fair: acts happen in the order in which they were asked for. Every act runs in a task of its own, so a
+//! client that goes away changes nothing.
+
+mod bring_up;
+pub mod create;
+mod files;
+mod member;
+pub mod names;
+pub mod record;
+mod remove;
+mod sources;
+mod stop;
+mod undo;
+mod whole;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use proto::{
+    Id, Refusal,
+    alive::Lock,
+    raw::Deposits,
+    record::{ContainerRecord, PodRecord},
+    refusal::Result,
+};
+use tokio::sync::{Notify, RwLock, mpsc};
+
+use crate::{
+    config::Engine,
+    image, index,
+    monitor::{Ended, Supervisor},
+    network, volume,
+};
+use bring_up::Core;
+
+/// The pod this shim serves.
+pub struct Pod {
+    /// Configuration.
+    pub engine: Engine,
+    /// Its id. There need not be a record yet.
+    pub id: Id,
+    /// Its monitors.
+    pub monitors: Supervisor,
+    /// Descriptors clients have deposited for a request.
+    pub deposits: Arc<Mutex<Deposits>>,
+    networks: network::Networks,
+    volumes: volume::Volumes,
+    images: image::Store,
+    gate: RwLock<()>,
+    turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
+    core: tokio::sync::Mutex<Core>,
+    acts: AtomicUsize,
+    changed: Notify,
+}
+
+impl Pod {
+    /// Takes charge of the pod `id`: what an earlier shim left running is adopted.
+    ///
+    /// # Errors
+    /// When the records of a running pod cannot be read.
+    pub async fn open(engine: Engine, id: Id) -> Result<Arc<Pod>> {
+        let (ended, mut events) = mpsc::unbounded_channel::<Ended>();
+        let monitors =
+            Supervisor::new(&engine, &id, ended).map_err(|error| Refusal::internal("the notify socket", error))?;
+        let pod = Arc::new(Pod {
+            networks: network::Networks::open(&engine.roots),
+            volumes: volume::Volumes::open(&engine.roots),
+            images: image::Store::open(&engine.roots),
+            engine,
+            id,
+            monitors,
+            deposits: Arc::default(),
+            gate: RwLock::default(),
+            turns: Mutex::default(),
+            core: tokio::sync::Mutex::default(),
+            acts: AtomicUsize::new(0),
+            changed: Notify::new(),
+        });
+        pod.adopt().await?;
+        let this = Arc::downgrade(&pod);
+        tokio::spawn(async move {
+            while let Some(Ended(container)) = events.recv().await {
+                let Some(pod) = this.upgrade() else { break };
+                let this = pod.clone();
+                // Nobody waits for this answer; what goes wrong is in the log.
+                drop(pod.act(async move { this.ended(&container).await }));
+            }
+        });
+        Ok(pod)
+    }
+
+    /// Runs an act in a task of its own and counts it; the answer is lost only with the shim.
+    pub fn act<T, F>(self: &Arc<Self>, work: F) -> impl Future<Output = Result<T>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.acts.fetch_add(1, Ordering::AcqRel);
+        let pod = self.clone();
+        let task = tokio::spawn(async move {
+            let result = work.await;
+            pod.acts.fetch_sub(1, Ordering::AcqRel);
+            pod.changed.notify_one();
+            result
+        });
+        async move { task.await.unwrap_or_else(|error| Err(Refusal::internal("the act broke off", error))) }
+    }
+
+    /// Nothing of the pod is up and nobody is at work.
+    pub async fn is_idle(&self) -> bool {
+        self.acts.load(Ordering::Acquire) == 0 && self.monitors.count() == 0 && !self.core.lock().await.is_up()
+    }
+
+    /// Waits until an act has ended.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The turn of a member.
+    fn turn(&self, container: &Id) -> Arc<tokio::sync::Mutex<()>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(container.clone()).or_default().clone()
+    }
+
+    /// The pod's record.
+    ///
+    /// # Errors
+    /// [`proto::Kind::NoSuchPod`] when it has not been created, or has been removed.
+    async fn record(&self) -> Result<Arc<PodRecord>> {
+        self.core.lock().await.record.clone().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))
+    }
+
+    /// The container `id` of this pod as it is now.
+    ///
+    /// # Errors
+    /// [`proto::Kind::NoSuchContainer`], or when its record cannot be read.
+    pub fn container(&self, id: &Id) -> Result<(ContainerRecord, index::Container)> {
+        let found = index::container(&self.engine.roots, &self.id, id)
+            .ok_or_else(|| Refusal::no_such_container(id.as_str()))?;
+        match &found.record {
+            Ok(record) => Ok((record.clone(), found)),
+            Err(_) => {
+                Err(Refusal::internal(format!("container {id}"), "its record cannot be read: remove it with rm -f"))
+            }
+        }
+    }
+
+    /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed; the lock is held
+    /// until the directory has another name, so nobody else ever works in it.
+    pub fn leave(&self, lock: Lock) {
+        let dir = self.engine.roots.run_pod(&self.id);
+        let tombstone = self.engine.roots.run_pods().join(format!(".rm-{}", self.id));
+        crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
+        if std::fs::rename(&dir, &tombstone).is_ok() {
+            // What cannot be removed is a tombstone in a directory that the next boot empties.
+            let _ = std::fs::remove_dir_all(&tombstone);
+        }
+        drop(lock);
+    }
+}

@@ -1,32 +1,46 @@
-//! What a pod and a container are, and what they may not be: stub.
-use oci_spec::image::ImageConfiguration;
-use proto::{
-    record::{ContainerRecord, ImageUse, PodRecord},
-    refusal::Result,
-    wire::{ContainerConfig, PodConfig},
-};
+//! What a pod and a container are, and what they may not be.
+//!
+//! Everything here is pure: it reads no file and asks nobody, so a request is refused before anything of it exists, and
+//! every refusal has a row in one table (`refusals`, a test). What only the machine can tell (whether a limit can
+//! be set, a port is free, a host path is there) is checked by the module that uses it.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `pod` | a pod as a whole: what goes with `--infra=false`, sharing, policies |
+//! | `container` | a container as a whole, and what a member of a pod leaves to its pod |
+//! | `merge` | image + pod + options → the record of a container |
+//! | `modes` | where each namespace of a member comes from; its host name |
+//! | `network`, `ports` | addresses, names, DNS; published ports |
+//! | `mounts` | destinations, options, volumes |
+//! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
+//! | `image` | what an image's config may say: all of it is hostile |
+//! | `log`, `process` | where output goes; umask, time zone, keys |
+//! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
-/// Refuses a pod that cannot be, and fills in defaults (share, exit policy, network mode, hostname stays "" = pod name).
-/// Pure: touches nothing.
-pub fn check_pod(_config: PodConfig) -> Result<PodConfig> {
-    unimplemented!()
-}
+mod container;
+mod image;
+mod limits;
+mod log;
+mod merge;
+mod modes;
+mod mounts;
+mod network;
+mod pod;
+mod policy;
+mod ports;
+mod process;
+mod security;
+pub mod signal;
+mod text;
+mod user;
 
-/// Refuses a container that cannot be in `pod` (reference §2.22, §3.1 conflicts, hostile names, env, labels, mounts,
-/// users, workdirs, signals …). Pure. Called before the image is looked up.
-pub fn check_container(_config: ContainerConfig, _pod: &PodConfig) -> Result<ContainerConfig> {
-    unimplemented!()
-}
+#[cfg(test)]
+mod refusals;
 
-/// Merges options, image and pod into a record whose `args`, `env`, `user`, `workdir`, `stop_signal`, `mounts` are final
-/// (anonymous volumes have a random 64-hex name listed in `anonymous_volumes`; member wins over pod per destination).
-/// Refuses hostile image content. Pure but for random names.
-pub fn merge(
-    _id: proto::Id,
-    _name: String,
-    _config: ContainerConfig,
-    _pod: &PodRecord,
-    _image: Option<(&ImageConfiguration, ImageUse)>,
-) -> Result<ContainerRecord> {
-    unimplemented!()
-}
+pub use container::{check_container, warnings};
+pub use image::publish_all;
+pub use merge::merge;
+pub use modes::{Place, Sharing, hostname, not_a_member};
+pub use mounts::is_anonymous;
+pub use pod::check_pod;
+pub use text::{check_labels, shown as quotable};

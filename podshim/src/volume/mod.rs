@@ -1,42 +1,26 @@
-//! Volumes: stub.
-use std::path::{Path, PathBuf};
+//! Volumes: directories that outlive containers.
+//!
+//! ```text
+//! $STATE/volumes                 0700
+//!   .lock                        flock: names come and go under it
+//!   NAME/                        0700: what is in a volume is nobody's but its containers'
+//!     volume.json
+//!     lock                       flock: copy-up
+//!     _data/                     0755 or as the image's directory; what containers see
+//!     _copy.part, _copy          an image's content on its way into _data
+//!   .new-…, .gone-…              on their way in and out
+//! ```
+//! A volume appears and vanishes by one rename, so none is ever half there. Who uses one is read from the records of pods
+//! and containers ([`users`]); a container's record names its volumes *before* they are ensured, and a removal looks at the
+//! records under the store's lock: so either the removal sees the record, or the volume is made again.
 
-use proto::{Roots, record::VolumeRecord, refusal::Result};
+mod copy_up;
+mod document;
+mod filter;
+mod store;
+mod tree;
+pub mod users;
 
-/// The store of volumes.
-#[derive(Clone, Debug)]
-pub struct Volumes {
-    _roots: Roots,
-}
-
-impl Volumes {
-    /// Opens it; makes nothing.
-    pub fn open(roots: &Roots) -> Volumes {
-        Volumes { _roots: roots.clone() }
-    }
-    /// The volume `name`, made if it is not there. True when it was made now.
-    pub fn ensure(&self, _name: &str, _anonymous: bool) -> Result<(VolumeRecord, bool)> {
-        unimplemented!()
-    }
-    /// The volume `name`.
-    pub fn get(&self, _name: &str) -> Result<VolumeRecord> {
-        unimplemented!()
-    }
-    /// All, by name.
-    pub fn list(&self) -> Result<Vec<VolumeRecord>> {
-        unimplemented!()
-    }
-    /// Removes it with its data; the caller has checked that no container uses it.
-    pub fn remove(&self, _name: &str) -> Result<()> {
-        unimplemented!()
-    }
-    /// Its data directory.
-    pub fn data(&self, _name: &str) -> PathBuf {
-        unimplemented!()
-    }
-    /// Copies what the image has at `destination` (a path inside `rootfs`, resolved inside it) into the volume, once and
-    /// only while it is empty, with owner, mode, xattrs, links.
-    pub fn copy_up(&self, _name: &str, _rootfs: &Path, _destination: &str) -> Result<()> {
-        unimplemented!()
-    }
-}
+pub use document::document;
+pub use filter::{Filter, parse as parse_filters};
+pub use store::Volumes;

@@ -1,0 +1,89 @@
+# The verbs of the project; `make help` prints them.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+# What CI and the tests run: like `release`, without the minutes of link-time optimisation over everything.
+PROFILE ?= ci
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+programs := podctl podshim podmon
+cargo    := $(CARGO) --locked
+bin      := $(DESTDIR)$(PREFIX)/bin
+libexec  := $(DESTDIR)$(PREFIX)/libexec/podctl
+share    := $(DESTDIR)$(PREFIX)/share
+built    := target/release
+
+# `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
+timed = TIMEFORMAT='== %1R s for '
+
+.PHONY: help setup build images check unit suite test demo bench install uninstall clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Installs Debian's packages that are missing here (needs root and the registry only if some are)
+	@$(timed)setup; time tests/setup.sh build run test
+
+build: ## Builds the programs (profile ci)
+	@tests/setup.sh build
+	@$(timed)build; time $(cargo) build --profile $(PROFILE) $(programs:%=-p %)
+
+images: ## Builds the images that the tests run, once per machine
+	@tests/setup.sh build test
+	@$(timed)images; time { $(cargo) build --quiet --profile $(PROFILE) -p tests --bins; target/$(PROFILE)/images; }
+
+check: ## Format, clippy, documentation, licences and advisories
+	@tests/setup.sh build
+	@$(timed)formatting; time $(cargo) fmt --all --check
+	@$(timed)clippy; time $(cargo) clippy --quiet --profile $(PROFILE) --workspace --all-targets -- -D warnings
+	@$(timed)documentation; time RUSTDOCFLAGS='-D warnings' $(cargo) doc --quiet --profile $(PROFILE) --workspace --no-deps --document-private-items
+	@$(timed)dependencies; time tests/audit.sh
+
+unit: ## The tests beside the code
+	@$(timed)'unit tests'; time $(cargo) test --profile $(PROFILE) --workspace --exclude tests
+
+suite: ## The tests of the real programs (needs root); one of them: make suite T=name
+	@$(timed)suite; time $(cargo) test --profile $(PROFILE) -p tests -- $(T)
+
+test: ## Everything: installs what is missing, builds, checks, tests (needs root)
+	@$(MAKE) setup
+	@$(MAKE) build
+	@$(MAKE) check
+	@$(MAKE) images
+	@$(MAKE) unit
+	@$(MAKE) suite
+
+demo: ## A pod with nginx, a sidecar, a shared volume and a published port, from nothing (needs root)
+	@tests/setup.sh build run demo
+	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) $(programs:%=-p %)
+	@tests/demo.sh target/$(PROFILE)/podctl
+
+bench: ## podctl and Debian's podman in turns on the same images: medians, ratios, memory (needs root)
+	@tests/setup.sh build run test bench
+	@$(timed)build; time $(cargo) build --quiet --release --workspace --bins
+	@target/release/bench $(B)
+
+install: ## Installs the programs, their man pages and completions below PREFIX
+	@tests/setup.sh build
+	$(cargo) build --release $(programs:%=-p %)
+	install -D -m 755 -t $(bin) $(built)/podctl
+	install -D -m 755 -t $(libexec) $(built)/podshim $(built)/podmon
+	install -d $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions $(share)/fish/vendor_completions.d
+	$(built)/podctl man $(share)/man/man1
+	$(built)/podctl completion bash > $(share)/bash-completion/completions/podctl
+	$(built)/podctl completion zsh > $(share)/zsh/site-functions/_podctl
+	$(built)/podctl completion fish > $(share)/fish/vendor_completions.d/podctl.fish
+
+uninstall: ## Removes what install has put there
+	rm -f $(bin)/podctl $(libexec)/podshim $(libexec)/podmon $(share)/man/man1/podctl.1 $(share)/man/man1/podctl-*.1
+	rm -f $(share)/bash-completion/completions/podctl $(share)/zsh/site-functions/_podctl $(share)/fish/vendor_completions.d/podctl.fish
+	-rmdir $(libexec) 2> /dev/null
+
+clean: ## Removes everything that was built
+	$(CARGO) clean
+	rm -rf .cache

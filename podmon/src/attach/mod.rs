@@ -1,0 +1,189 @@
+//! Clients that see the container's output live.
+//!
+//! Every batch goes to each client at once, or not at all: a client never slows the container. What happens to one whose
+//! socket is full depends on what it asked for:
+//!
+//! - an ordinary client misses bytes, and is told how many ([`Kind::Skipped`]);
+//! - a lossless one (the terminal that started the container) is served from the log until it has caught up;
+//! - a lossless one with log driver `none` has no log to be served from: there the container waits, as with podman.
+
+mod behind;
+mod session;
+
+use std::{cell::RefCell, io, rc::Rc, time::Duration};
+
+use proto::{
+    frame::{self, Frame, Kind, MAX_PAYLOAD},
+    log_line::Stream,
+    raw::Raw,
+    wire::ExitStatus,
+};
+use tokio::{sync::Notify, time::timeout};
+
+pub use session::serve;
+
+use crate::stdio::{
+    ledger::{HEADROOM, Mark},
+    position::index,
+};
+use behind::Behind;
+
+/// Clients attached at once.
+pub const MAX_CLIENTS: usize = 32;
+/// How long an ordinary client may take for its last frames.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+/// How long the terminal that started the container may take for them: it may be a pager in which somebody reads.
+const LAST_FRAMES_LOSSLESS: Duration = Duration::from_secs(3600);
+
+/// All clients of the container.
+#[derive(Debug, Default)]
+pub struct Clients {
+    list: RefCell<Vec<Rc<Client>>>,
+    exit: RefCell<Option<ExitStatus>>,
+    changed: Notify,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    raw: Raw,
+    output: bool,
+    lossless: bool,
+    delivery: RefCell<Delivery>,
+    /// The delivery is not live any more, or the container has ended.
+    wake: Notify,
+}
+
+/// How a client gets its bytes.
+#[derive(Debug)]
+enum Delivery {
+    /// At once.
+    Live,
+    /// It lags: so many bytes were skipped.
+    Skipping(u64),
+    /// It lags, and is served from the log.
+    Behind(Box<Behind>),
+    /// It lags and there is no log: the container waits until these packets are sent.
+    Waiting(Vec<Vec<u8>>),
+}
+
+impl Clients {
+    /// Sends `stream`'s bytes of one batch to every client. `buffer` has [`HEADROOM`] in front of them; it comes back as
+    /// it was. `mark` is where things were before the batch, `logged` whether the bytes are in the log.
+    pub fn send(&self, stream: Stream, mark: Mark, buffer: &mut [u8], logged: bool) {
+        let clients = self.list.borrow();
+        if clients.iter().all(|client| !client.output) {
+            return;
+        }
+        let kind = match stream {
+            Stream::Stdout => Kind::Stdout,
+            Stream::Stderr => Kind::Stderr,
+        };
+        let length = buffer.len() - HEADROOM;
+        let mut start = 0;
+        while start < length {
+            let end = length.min(start + MAX_PAYLOAD);
+            let offset = mark.offset[index(stream)] + start as u64;
+            // The header is put over the bytes before the payload, which have been sent, and they are put back.
+            let mut covered = [0; HEADROOM];
+            covered.copy_from_slice(&buffer[start..start + HEADROOM]);
+            buffer[start..start + HEADROOM].copy_from_slice(&Frame { kind, offset, payload: &[] }.header());
+            for client in clients.iter().filter(|client| client.output) {
+                client.send(stream, mark, start, &buffer[start..HEADROOM + end], logged);
+            }
+            buffer[start..start + HEADROOM].copy_from_slice(&covered);
+            start = end;
+        }
+    }
+
+    /// Waits until no client makes the container wait.
+    pub async fn caught_up(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let waiting =
+                self.list.borrow().iter().any(|client| matches!(*client.delivery.borrow(), Delivery::Waiting(_)));
+            if !waiting {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The container has ended: every client gets what it has not got yet, then this. Waits until they have gone.
+    pub async fn end(&self, exit: &ExitStatus) {
+        self.say_end(exit);
+        let gone = |lossless: bool| async move {
+            loop {
+                let changed = self.changed.notified();
+                if self.list.borrow().iter().all(|client| client.lossless != lossless) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Past the deadline they are left where they are.
+        let _ = timeout(LAST_FRAMES, gone(false)).await;
+        let _ = timeout(LAST_FRAMES_LOSSLESS, gone(true)).await;
+    }
+
+    /// Tells every client that the container has ended, without waiting.
+    pub fn say_end(&self, exit: &ExitStatus) {
+        *self.exit.borrow_mut() = Some(*exit);
+        for client in self.list.borrow().iter() {
+            client.wake.notify_one();
+        }
+    }
+
+    fn exit(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    fn add(&self, client: Rc<Client>) -> Result<(), &'static str> {
+        let mut list = self.list.borrow_mut();
+        if list.len() >= MAX_CLIENTS {
+            return Err("too many attach clients");
+        }
+        list.push(client);
+        Ok(())
+    }
+
+    fn remove(&self, client: &Rc<Client>) {
+        self.list.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
+        self.changed.notify_waiters();
+    }
+}
+
+impl Client {
+    /// Sends one packet of a batch, `start` bytes into it, or remembers that it could not be sent.
+    fn send(&self, stream: Stream, mark: Mark, start: usize, packet: &[u8], logged: bool) {
+        let payload = (packet.len() - frame::HEADER) as u64;
+        let mut delivery = self.delivery.borrow_mut();
+        let next = match &mut *delivery {
+            Delivery::Live => match self.raw.try_send(packet) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.lossless && logged {
+                        Delivery::Behind(Box::new(Behind::from(mark, stream, start)))
+                    } else if self.lossless {
+                        Delivery::Waiting(vec![packet.to_vec()])
+                    } else {
+                        Delivery::Skipping(payload)
+                    }
+                }
+                // It has gone; its session notices by itself.
+                Err(_) => return,
+            },
+            Delivery::Skipping(bytes) => {
+                *bytes += payload;
+                return;
+            }
+            Delivery::Behind(_) => return,
+            Delivery::Waiting(packets) => {
+                packets.push(packet.to_vec());
+                return;
+            }
+        };
+        *delivery = next;
+        self.wake.notify_one();
+    }
+}

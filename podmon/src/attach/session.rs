@@ -1,0 +1,189 @@
+//! One attach session: frames both ways until one side has enough.
+
+use std::{io, rc::Rc, time::Duration};
+
+use prost::Message;
+use proto::{
+    frame::{Attach, Frame, Kind},
+    raw::{ACK, MAX_PACKET, NAK, Raw},
+};
+use tokio::time::timeout;
+
+use super::{
+    Client, Delivery,
+    behind::{Behind, Next},
+};
+use crate::stdio::Stdio;
+
+/// How long a client that has got everything may take to close its side.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves the client behind `raw` until it or the container has ended.
+pub async fn serve(raw: Raw, request: Attach, stdio: &Rc<Stdio>) {
+    let delivery = match first_delivery(&request, stdio) {
+        Some(behind) => Delivery::Behind(Box::new(behind)),
+        None => Delivery::Live,
+    };
+    let client = Rc::new(Client {
+        raw,
+        output: request.output,
+        lossless: request.lossless,
+        delivery: delivery.into(),
+        wake: tokio::sync::Notify::new(),
+    });
+    // The acknowledgement is the first packet: it is sent before the first batch can be.
+    if let Err(words) = stdio.clients().add(client.clone()) {
+        let packet = [&[NAK], words.as_bytes()].concat();
+        // It has gone: then nobody needs to know.
+        let _ = client.raw.try_send(&packet);
+        return;
+    }
+    if client.raw.try_send(&[ACK]).is_ok() {
+        let gone = tokio::select! {
+            () = receive(&client, &request, stdio) => true,
+            result = deliver(&client, stdio) => result.is_err(),
+        };
+        if !gone {
+            farewell(&client).await;
+        } else if request.lossless && request.stdin {
+            // Without its terminal nobody will ever say that stdin has ended.
+            stdio.stdin().end();
+        }
+    }
+    stdio.clients().remove(&client);
+}
+
+/// Where a lossless client begins: at the first byte of this run.
+fn first_delivery(request: &Attach, stdio: &Stdio) -> Option<Behind> {
+    let ledger = stdio.output().ledger();
+    let place = ledger.as_ref()?.place();
+    let live = !request.lossless || !request.output || place.offset == [0; 2];
+    (!live).then(|| Behind::from_start(place.run_start))
+}
+
+/// Client → container, until the client has gone.
+async fn receive(client: &Client, request: &Attach, stdio: &Stdio) {
+    // Untouched pages of it cost nothing.
+    let mut buffer = vec![0; MAX_PACKET];
+    loop {
+        let Ok((length, _fds)) = client.raw.receive(&mut buffer).await else { return };
+        if length == 0 {
+            return;
+        }
+        let Some(frame) = Frame::decode(&buffer[..length]) else { return };
+        match frame.kind {
+            Kind::Stdin if request.stdin => stdio.stdin().write(frame.payload).await,
+            Kind::StdinEnd if request.stdin => stdio.stdin().end(),
+            Kind::Resize => {
+                if let [rows_low, rows_high, columns_low, columns_high] = *frame.payload {
+                    let rows = u16::from_le_bytes([rows_low, rows_high]);
+                    let columns = u16::from_le_bytes([columns_low, columns_high]);
+                    stdio.resize(rows, columns);
+                }
+            }
+            // Stdin that was not announced, or a kind that only a monitor sends.
+            Kind::Stdin | Kind::StdinEnd => {}
+            Kind::Stdout | Kind::Stderr | Kind::Skipped | Kind::Exit | Kind::Closed => return,
+        }
+    }
+}
+
+/// Container → client whenever the client is not live, and at the end.
+///
+/// # Errors
+/// When the client has gone.
+async fn deliver(client: &Client, stdio: &Stdio) -> io::Result<()> {
+    loop {
+        match catch_up(client, stdio)? {
+            Progress::Live => {
+                if let Some(exit) = stdio.clients().exit() {
+                    let payload = exit.encode_to_vec();
+                    let packet = Frame { kind: Kind::Exit, offset: 0, payload: &payload }.encode();
+                    return client.raw.send(&packet, &[]).await;
+                }
+                client.wake.notified().await;
+            }
+            Progress::Full => client.raw.writable().await?,
+            Progress::More => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// How far [`catch_up`] has come.
+enum Progress {
+    /// The client is live.
+    Live,
+    /// Its socket is full.
+    Full,
+    /// It reads as fast as we send, and others want to be served too.
+    More,
+}
+
+/// Packets sent in one go.
+const BURST: usize = 16;
+
+/// Sends what the client lacks.
+fn catch_up(client: &Client, stdio: &Stdio) -> io::Result<Progress> {
+    let mut delivery = client.delivery.borrow_mut();
+    for _ in 0..BURST {
+        let next = match &mut *delivery {
+            Delivery::Live => return Ok(Progress::Live),
+            Delivery::Skipping(bytes) => {
+                let payload = bytes.to_le_bytes();
+                let packet = Frame { kind: Kind::Skipped, offset: 0, payload: &payload }.encode();
+                if !try_send(client, &packet)? {
+                    return Ok(Progress::Full);
+                }
+                Delivery::Live
+            }
+            Delivery::Waiting(packets) => {
+                while let Some(packet) = packets.first() {
+                    if !try_send(client, packet)? {
+                        return Ok(Progress::Full);
+                    }
+                    packets.remove(0);
+                }
+                Delivery::Live
+            }
+            Delivery::Behind(behind) => {
+                let next = match stdio.output().ledger().as_ref() {
+                    Some(ledger) => behind.next(ledger),
+                    None => Next::CaughtUp,
+                };
+                match next {
+                    Next::CaughtUp => Delivery::Live,
+                    Next::Lost(bytes) => Delivery::Skipping(bytes),
+                    Next::Packet => {
+                        if let Some(packet) = behind.packet()
+                            && !try_send(client, packet)?
+                        {
+                            return Ok(Progress::Full);
+                        }
+                        behind.sent();
+                        continue;
+                    }
+                }
+            }
+        };
+        *delivery = next;
+        stdio.clients().changed.notify_waiters();
+    }
+    Ok(Progress::More)
+}
+
+fn try_send(client: &Client, packet: &[u8]) -> io::Result<bool> {
+    match client.raw.try_send(packet) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads what the client still sends until it closes: closing with unread packets would make the kernel throw away what
+/// the client has not read yet (ECONNRESET).
+async fn farewell(client: &Client) {
+    let mut buffer = vec![0; MAX_PACKET];
+    let drained = async { while client.raw.receive(&mut buffer).await.is_ok_and(|(length, _)| length > 0) {} };
+    // Past the deadline it is the client's loss.
+    let _ = timeout(FAREWELL, drained).await;
+}

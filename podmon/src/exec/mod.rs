@@ -1,0 +1,341 @@
+//! Commands run in the running container.
+//!
+//! The caller's pipes go straight to the command: no byte of them passes through here, and nothing of ours stays beside
+//! it but an entry in a table. The runtime joins the container and leaves the command to us as the nearest subreaper, so
+//! its exit code is exact. A command with a terminal leaves us the master: the caller gets a duplicate, and if the caller
+//! goes away the output is read and thrown away, so that the command never waits for nobody.
+//!
+//! Commands of a monitor that was killed go on; their exit codes belong to nobody.
+
+pub mod process;
+pub mod user;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use proto::{
+    Id, Kind, Refusal,
+    alive::Process,
+    refusal::Result,
+    time,
+    wire::{ExecRequest, ExecStarted, ExitStatus, WindowSize},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{Notify, watch},
+};
+
+use crate::{
+    reap::Reaper,
+    runtime::{self, Runtime},
+    stdio::console::Console,
+    sys,
+};
+
+/// Exit codes kept for whoever has not asked yet; the oldest are forgotten first.
+const MAX_KEPT: usize = 256;
+
+/// All commands of the container.
+#[derive(Debug)]
+pub struct Execs {
+    runtime: Rc<Runtime>,
+    reaper: Rc<Reaper>,
+    directory: PathBuf,
+    sessions: RefCell<HashMap<String, Rc<Session>>>,
+    changed: Notify,
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Session {
+    exit: watch::Receiver<Option<ExitStatus>>,
+    master: RefCell<Option<Rc<AsyncFd<OwnedFd>>>>,
+}
+
+/// Files of one runtime call, removed with it.
+#[derive(Debug)]
+struct Files {
+    spec: PathBuf,
+    pid: PathBuf,
+    log: PathBuf,
+}
+
+impl Files {
+    fn new(directory: &Path, id: &str) -> Files {
+        let path = |what: &str| directory.join(format!("exec-{}.{what}", &id[..16.min(id.len())]));
+        Files { spec: path("json"), pid: path("pid"), log: path("log") }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in [&self.spec, &self.pid, &self.log] {
+            // Not all are always made; a leftover goes with the directory.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Execs {
+    /// For the container of `runtime`; files go to `directory`.
+    pub fn new(runtime: Rc<Runtime>, reaper: Rc<Reaper>, directory: PathBuf) -> Execs {
+        Execs { runtime, reaper, directory, sessions: RefCell::default(), changed: Notify::new() }
+    }
+
+    /// Runs a command in the container whose first process is `init`. `fds` are what was deposited for it.
+    ///
+    /// # Errors
+    /// For a request that cannot be met, and in the runtime's words.
+    pub async fn start(
+        self: &Rc<Self>,
+        request: ExecRequest,
+        fds: Vec<OwnedFd>,
+        init: &Process,
+    ) -> Result<ExecStarted> {
+        let stdio = streams(&request, fds)?;
+        let id = Id::random().map_err(|error| Refusal::internal("exec: id", error))?.as_str().to_owned();
+        let files = Files::new(&self.directory, &id);
+        let spec = process::spec(&request, self.runtime.bundle(), init)?;
+        write_spec(&files.spec, &spec)?;
+        let console = match request.tty {
+            true => Some(self.console(&id)?),
+            false => None,
+        };
+        let expecting = self.reaper.expect();
+        let borrowed: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).collect();
+        let name = console.as_ref().map(|(_, name)| name.as_str());
+        let call =
+            runtime::Exec { spec: &files.spec, pid_file: &files.pid, log: &files.log, console: name, fds: &borrowed };
+        let master = match &console {
+            None => {
+                self.runtime.exec(call).await?;
+                None
+            }
+            Some((console, _)) => Some(self.exec_with_terminal(call, console).await?),
+        };
+        // From here on the command alone has its pipes: its end is their end.
+        drop(borrowed);
+        drop(stdio);
+        let pid = runtime::read_pid(&files.pid).map_err(|error| Refusal::internal("exec", error))?;
+        let ended = self.reaper.watch(pid);
+        drop(expecting);
+        let master = master.map(|master| sys::watch(master, Interest::READABLE).map(Rc::new)).transpose();
+        let master = master.map_err(|error| Refusal::internal("exec: terminal", error))?;
+        if let (Some(master), Some(size)) = (&master, &request.window) {
+            resize(master, size)?;
+        }
+        self.add(&id, master, ended, request.detach);
+        Ok(ExecStarted { id, pid })
+    }
+
+    /// How the command `id` ended, when it has.
+    ///
+    /// # Errors
+    /// When there is no such command.
+    pub async fn wait(&self, id: &str) -> Result<ExitStatus> {
+        let mut exit = self.find(id)?.exit.clone();
+        let status = exit.wait_for(Option::is_some).await.map(|status| *status);
+        // Who has heard it does not ask again.
+        self.sessions.borrow_mut().remove(id);
+        Ok(status.ok().flatten().unwrap_or_else(|| proto::exit::unknown(time::now())))
+    }
+
+    /// Sets the size of the terminal of command `id`.
+    ///
+    /// # Errors
+    /// When there is no such command, or it has no terminal.
+    pub fn resize(&self, id: &str, size: &WindowSize) -> Result<()> {
+        let session = self.find(id)?;
+        let master = session.master.borrow().clone();
+        match master {
+            Some(master) => resize(&master, size),
+            None if session.exit.borrow().is_some() => Ok(()),
+            None => Err(Refusal::invalid(format!("exec session {id} has no terminal")).about(id)),
+        }
+    }
+
+    /// The terminal of command `id`, for the caller.
+    ///
+    /// # Errors
+    /// When there is no such command, or it has no terminal (any more).
+    pub fn terminal(&self, id: &str) -> Result<Terminal> {
+        let session = self.find(id)?;
+        let master = session.master.borrow().clone();
+        let master = master.ok_or_else(|| Refusal::invalid(format!("exec session {id} has no terminal")).about(id))?;
+        Ok(Terminal { session, master })
+    }
+
+    /// Ids of the commands that run.
+    pub fn running(&self) -> Vec<String> {
+        let sessions = self.sessions.borrow();
+        let mut ids: Vec<String> =
+            sessions.iter().filter(|(_, session)| session.exit.borrow().is_none()).map(|(id, _)| id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Waits until a command begins or ends.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn find(&self, id: &str) -> Result<Rc<Session>> {
+        self.sessions.borrow().get(id).cloned().ok_or_else(|| {
+            Refusal::new(Kind::Gone, format!("no exec session with ID {id} found: no such exec session")).about(id)
+        })
+    }
+
+    fn console(&self, id: &str) -> Result<(Console, String)> {
+        let name = format!("exec-{}.sock", &id[..16]);
+        let console = Console::bind(self.runtime.bundle(), &name)
+            .map_err(|error| Refusal::internal("exec: console socket", error))?;
+        Ok((console, name))
+    }
+
+    async fn exec_with_terminal(&self, call: runtime::Exec<'_>, console: &Console) -> Result<OwnedFd> {
+        let exec = self.runtime.exec(call);
+        tokio::pin!(exec);
+        let early = tokio::select! {
+            result = &mut exec => {
+                result?;
+                None
+            }
+            master = console.receive() => Some(master),
+        };
+        let master = match early {
+            Some(master) => {
+                exec.await?;
+                master
+            }
+            None => console.receive_late().await,
+        };
+        master.map_err(|error| Refusal::internal("exec: terminal", error))
+    }
+
+    fn add(
+        self: &Rc<Self>,
+        id: &str,
+        master: Option<Rc<AsyncFd<OwnedFd>>>,
+        ended: tokio::sync::oneshot::Receiver<i32>,
+        detached: bool,
+    ) {
+        let (sender, exit) = watch::channel(None);
+        let session = Rc::new(Session { exit, master: RefCell::new(master) });
+        self.forget_oldest();
+        self.sessions.borrow_mut().insert(id.to_owned(), session.clone());
+        self.changed.notify_one();
+        let (execs, id) = (self.clone(), id.to_owned());
+        tokio::task::spawn_local(async move {
+            let status = match ended.await {
+                Ok(raw) => proto::exit::from_wait_status(raw, time::now()),
+                Err(_) => proto::exit::unknown(time::now()),
+            };
+            session.master.borrow_mut().take();
+            if detached {
+                execs.sessions.borrow_mut().remove(&id);
+            }
+            // Nobody may wait.
+            let _ = sender.send(Some(status));
+            execs.changed.notify_one();
+        });
+    }
+
+    /// Keeps the table bounded.
+    fn forget_oldest(&self) {
+        let mut sessions = self.sessions.borrow_mut();
+        let mut ended: Vec<(i64, String)> = sessions
+            .iter()
+            .filter_map(|(id, session)| Some(((*session.exit.borrow())?.finished_at, id.clone())))
+            .collect();
+        if ended.len() >= MAX_KEPT {
+            ended.sort();
+            for (_, id) in ended.drain(..MAX_KEPT / 2) {
+                sessions.remove(&id);
+            }
+        }
+    }
+}
+
+/// A command's terminal in the hands of a caller.
+#[derive(Debug)]
+pub struct Terminal {
+    session: Rc<Session>,
+    master: Rc<AsyncFd<OwnedFd>>,
+}
+
+impl Terminal {
+    /// The master.
+    pub fn master(&self) -> BorrowedFd<'_> {
+        self.master.get_ref().as_fd()
+    }
+
+    /// The caller has gone: reads what the command writes, until it ends.
+    pub async fn throw_away(self) {
+        let mut exit = self.session.exit.clone();
+        drop(self.session);
+        let reading = async {
+            let mut buffer = [0; 4096];
+            loop {
+                let Ok(mut ready) = self.master.readable().await else { return };
+                ready.clear_ready();
+                while nix::unistd::read(self.master.get_ref(), &mut buffer).is_ok_and(|length| length > 0) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            _ = exit.wait_for(Option::is_some) => {}
+        }
+    }
+}
+
+/// The command's standard streams: the caller's pipes, or none.
+fn streams(request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+    if request.preserve_fds > 0 {
+        return Err(Refusal::new(Kind::NotSupported, "--preserve-fds is not supported by exec"));
+    }
+    if request.tty || request.detach {
+        let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        let open = || -> io::Result<_> { Ok(vec![null()?, null()?, null()?]) };
+        return open().map_err(|error| Refusal::internal("/dev/null", error));
+    }
+    if fds.len() != 3 {
+        return Err(Refusal::invalid(format!("exec: stdin, stdout and stderr were to be passed, got {}", fds.len())));
+    }
+    Ok(fds)
+}
+
+fn write_spec(path: &Path, spec: &serde_json::Value) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let write = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        io::Write::write_all(&mut file, &serde_json::to_vec(spec)?)
+    };
+    write().map_err(|error| Refusal::internal(format!("exec: {}", path.display()), error))
+}
+
+fn resize(master: &AsyncFd<OwnedFd>, size: &WindowSize) -> Result<()> {
+    let (rows, columns) = window(size)?;
+    sys::set_window_size(master.get_ref().as_fd(), rows, columns)
+        .map_err(|error| Refusal::internal("resize of the terminal", error))
+}
+
+/// Rows and columns as a terminal has them.
+///
+/// # Errors
+/// For more than 65535.
+pub fn window(size: &WindowSize) -> Result<(u16, u16)> {
+    match (u16::try_from(size.rows), u16::try_from(size.columns)) {
+        (Ok(rows), Ok(columns)) => Ok((rows, columns)),
+        _ => {
+            Err(Refusal::invalid(format!("a terminal of {} rows and {} columns is too large", size.rows, size.columns)))
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! Doing what `state` says.
+
+use std::{rc::Rc, time::Duration};
+
+use proto::{
+    Kind, Refusal,
+    alive::{self, Process},
+    record::Phase,
+    time,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Created, Init, Message, Monitor, Timer};
+use crate::{
+    record,
+    runtime::{self, Runtime},
+    service::Request,
+    state::{self, Act, Answer, Event, State, When},
+    stdio::{Stdio, console::Console},
+};
+
+/// How long a killed process may take to end before whoever waits is told that it does not.
+const STUCK: Duration = Duration::from_secs(10);
+/// How long a failure can be heard before the monitor leaves.
+const FAILURE: Duration = Duration::from_secs(2);
+/// How long commands may take to end after the container.
+const LAST_EXECS: Duration = Duration::from_secs(2);
+/// How long answers may take to be sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// exit.json is tried again so often when the disk refuses it.
+const WRITE_TRIES: u32 = 3;
+const WRITE_PAUSE: Duration = Duration::from_millis(200);
+
+impl Monitor {
+    /// An event that nobody asked for.
+    pub(super) fn happen(&mut self, event: Event) {
+        let step = state::step(self.state.get(), event);
+        self.enter(step.state);
+        self.perform(step.acts);
+        self.ask_again();
+    }
+
+    /// A request that changes the container's life.
+    pub(super) fn ask_for(&mut self, event: Event, request: Request) {
+        let step = state::step(self.state.get(), event);
+        self.enter(step.state);
+        self.perform(step.acts);
+        match step.answer {
+            Answer::Now | Answer::None => self.succeed(request),
+            Answer::Later => self.later.push(request),
+            Answer::When(when) => {
+                // Who has gone does not wait.
+                self.waiting.retain(|(_, request)| !request.is_closed());
+                self.waiting.push((when, request));
+            }
+            Answer::Refused(why) => request.refuse(self.why(why)),
+        }
+        self.ask_again();
+    }
+
+    /// What had to wait for a state to pass is asked anew.
+    fn ask_again(&mut self) {
+        let passing = [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing];
+        if !self.later.is_empty() && !passing.contains(&self.state.get()) {
+            for request in std::mem::take(&mut self.later) {
+                self.ask(request);
+            }
+        }
+    }
+
+    fn enter(&mut self, next: State) {
+        if self.state.replace(next) != next {
+            self.supervisor.status(next.word());
+        }
+    }
+
+    fn perform(&mut self, acts: &[Act]) {
+        for act in acts {
+            match act {
+                Act::RunCreate => self.run_create(),
+                Act::CancelCreate => self.runtime.cancel(),
+                Act::RunStart => self.run_start(),
+                Act::Unwrite => self.exit_file.take_placeholder_back(),
+                Act::Signal => self.signal(self.asked.signal, self.asked.all),
+                Act::SignalKill => self.signal(libc::SIGKILL, false),
+                Act::ArmGrace => self.arm_grace(),
+                Act::ArmStuck => self.stuck = Some(self.timer(STUCK, Event::Stuck)),
+                Act::ArmLifetime => self.arm_lifetime(),
+                Act::Freeze => self.freeze(),
+                Act::Thaw => self.thaw(),
+                Act::Drain => self.drain(),
+                Act::WriteExit => self.write_exit(),
+                Act::Release => self.reaper.release(),
+                Act::Persist => self.persist(),
+                Act::Delete => self.delete(),
+                Act::Tell(when) => self.tell(*when),
+                Act::TellFailure(when) => self.tell_failure(*when),
+                Act::LeaveSoon => {
+                    let inbox = self.inbox.clone();
+                    tokio::task::spawn_local(async move {
+                        sleep(FAILURE).await;
+                        Monitor::send(&inbox, Message::Happened(Event::Abandoned));
+                    });
+                }
+                Act::Leave => self.leave(),
+            }
+        }
+    }
+
+    fn run_create(&self) {
+        let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
+        let (reaper, start) = (self.reaper.clone(), self.start.clone());
+        tokio::task::spawn_local(async move {
+            let created = async {
+                let expecting = reaper.expect();
+                let pid_file = start.state_record.with_file_name("pid");
+                if start.runtime_root.join(start.id.as_str()).exists() {
+                    // A monitor that was killed while it created has left it.
+                    runtime.delete().await;
+                }
+                let master = create(&runtime, &stdio, &start, &pid_file).await?;
+                let pid = runtime::read_pid(&pid_file).map_err(|error| Refusal::internal(runtime.name(), error))?;
+                let ended = reaper.hold(pid);
+                drop(expecting);
+                // Held: whether it lives or is a zombie, the pid is its.
+                let process = Process::of(pid).unwrap_or_else(|| Process { pid, ..Process::default() });
+                let pidfd = alive::pidfd_open(pid).ok();
+                stdio.begin(master).map_err(|error| Refusal::internal("terminal", error))?;
+                Ok(Created { init: Init { process, pidfd }, ended })
+            };
+            let created = created.await;
+            Monitor::send(&inbox, Message::Created(created));
+        });
+    }
+
+    /// The runtime has made the container: from here on we know its first process.
+    pub(super) fn take_init(&mut self, created: Created) {
+        let Created { init, ended } = created;
+        self.cgroup = crate::cgroup::Cgroup::of(init.process.pid, &self.start.cgroup);
+        let inbox = self.inbox.clone();
+        tokio::task::spawn_local(async move {
+            // The reaper has gone: then we have, too.
+            if let Ok(status) = ended.await {
+                Monitor::send(&inbox, Message::Ended(Some(status)));
+            }
+        });
+        self.init = Some(init);
+        self.store_fds();
+    }
+
+    /// Gives the supervisor what a successor needs.
+    pub(super) fn store_fds(&self) {
+        use std::os::fd::AsFd;
+        self.stdio.keep(|name, fd| self.supervisor.store(name, fd));
+        if let Some(pidfd) = self.init.as_ref().and_then(|init| init.pidfd.as_ref()) {
+            self.supervisor.store("pidfd", pidfd.as_fd());
+        }
+    }
+
+    fn run_start(&mut self) {
+        self.started_at = time::now();
+        // A reboot from here on leaves a container that has run and whose end nobody knows.
+        self.exit_file.put_placeholder(self.started_at);
+        let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
+        tokio::task::spawn_local(async move {
+            let started = runtime.start().await;
+            Monitor::send(&inbox, Message::Started(started));
+        });
+    }
+
+    /// Sends a signal to the first process, or to all. That it has gone is no error: its end is on the way.
+    fn signal(&self, signal: i32, all: bool) {
+        if let Some(pidfd) = self.init.as_ref().and_then(|init| init.pidfd.as_ref()) {
+            let _ = alive::pidfd_signal(pidfd, signal);
+        }
+        if all {
+            let first = self.init.as_ref().map_or(0, |init| init.process.pid);
+            let fds: Vec<_> = self
+                .cgroup
+                .processes()
+                .into_iter()
+                .filter(|pid| *pid != first)
+                .filter_map(|pid| Some((pid, alive::pidfd_open(pid).ok()?)))
+                .collect();
+            // A pid that was given to somebody else before its pidfd was opened is not in the cgroup now.
+            let still = self.cgroup.processes();
+            for (_, pidfd) in fds.iter().filter(|(pid, _)| still.contains(pid)) {
+                let _ = alive::pidfd_signal(pidfd, signal);
+            }
+        }
+    }
+
+    /// Counts the grace of a stop; a later stop can only shorten it.
+    pub(super) fn arm_grace(&mut self) {
+        let Some(grace) = self.asked.grace else { return };
+        let at = Instant::now() + grace;
+        if self.grace.as_ref().is_none_or(|timer: &Timer| at < timer.at) {
+            self.grace = Some(self.timer(grace, Event::GraceOver));
+        }
+    }
+
+    pub(super) fn arm_lifetime(&mut self) {
+        if self.start.timeout_seconds > 0 {
+            let whole = i64::from(self.start.timeout_seconds) * 1_000_000_000;
+            let left = whole - (time::now() - self.started_at).clamp(0, whole);
+            let left = Duration::from_nanos(left.unsigned_abs());
+            self.lifetime = Some(self.timer(left, Event::LifetimeOver));
+        }
+    }
+
+    fn freeze(&self) {
+        let (inbox, cgroup) = (self.inbox.clone(), self.cgroup.clone());
+        tokio::task::spawn_local(async move {
+            let frozen = cgroup.freeze().await;
+            Monitor::send(&inbox, Message::Froze(frozen));
+        });
+    }
+
+    fn thaw(&mut self) {
+        let event = match self.cgroup.thaw() {
+            Ok(()) => Event::Thawed,
+            Err(refusal) => {
+                self.failure = Some(refusal);
+                Event::ThawFailed
+            }
+        };
+        Monitor::send(&self.inbox, Message::Happened(event));
+    }
+
+    fn drain(&mut self) {
+        (self.grace, self.lifetime, self.stuck) = (None, None, None);
+        let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
+        tokio::task::spawn_local(async move {
+            stdio.drain().await;
+            Monitor::send(&inbox, Message::Happened(Event::Drained));
+        });
+    }
+
+    /// Writes exit.json, on a thread of its own: the disk may take its time, and clients are still being served.
+    fn write_exit(&mut self) {
+        let mut status = self.ended.unwrap_or_else(|| proto::exit::unknown(time::now()));
+        // Read while the cgroup is still there. A killed child is no end of the container.
+        let kills = self.cgroup.oom_kills();
+        status.oom_killed = kills > 0 && status.signal == libc::SIGKILL.unsigned_abs();
+        self.ended = Some(status);
+        self.state_file.update(|state| state.oom_kills = kills);
+        let restarts = self.state_file.get().restart_count;
+        let (inbox, path, started_at) = (self.inbox.clone(), self.exit_file.path(), self.started_at);
+        tokio::task::spawn_local(async move {
+            for attempt in 0..WRITE_TRIES {
+                if attempt > 0 {
+                    sleep(WRITE_PAUSE).await;
+                }
+                let path = path.clone();
+                let written =
+                    tokio::task::spawn_blocking(move || record::write_exit(&path, status, started_at, restarts)).await;
+                if matches!(written, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            // Where the disk refuses it, those who wait still get it from us.
+            Monitor::send(&inbox, Message::Happened(Event::Written));
+        });
+    }
+
+    /// Writes state.json as things are.
+    pub(super) fn persist(&self) {
+        let phase = match self.state.get() {
+            State::New | State::Creating | State::Created | State::Starting | State::StartingEnded => Phase::Created,
+            State::Running | State::Pausing => Phase::Running,
+            State::Paused | State::Thawing => Phase::Paused,
+            // Its exit is not on disk yet.
+            State::Stopping | State::Draining => Phase::Stopping,
+            State::Recorded | State::Failed | State::GivingUp | State::Leaving => Phase::Exited,
+        };
+        let over = phase == Phase::Exited;
+        let init = self.init.as_ref().filter(|_| !over).map(|init| init.process.clone());
+        let (execs, lost) = (self.execs.running(), self.stdio.lost_records());
+        self.state_file.update(|state| {
+            state.phase = phase;
+            state.init = init;
+            // Begun is only what the runtime says has begun.
+            state.started_at = if phase == Phase::Created { 0 } else { self.started_at };
+            state.execs = execs;
+            state.log_dropped = lost;
+        });
+    }
+
+    fn delete(&self) {
+        let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
+        tokio::task::spawn_local(async move {
+            runtime.delete().await;
+            Monitor::send(&inbox, Message::Happened(Event::Deleted));
+        });
+    }
+
+    fn tell(&mut self, when: When) {
+        if when == When::Ended {
+            self.exit = self.ended;
+            if let Some(exit) = &self.exit {
+                self.stdio.clients().say_end(exit);
+            }
+        }
+        let (told, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(other, _)| *other == when);
+        self.waiting = waiting;
+        for (_, request) in told {
+            self.succeed(request);
+        }
+    }
+
+    fn tell_failure(&mut self, when: When) {
+        if when == When::Ended && self.state.get() == State::Stopping {
+            self.failure = Some(self.stuck_words());
+        }
+        let (told, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|(other, _)| *other == when);
+        self.waiting = waiting;
+        if told.is_empty() {
+            return;
+        }
+        let over = || self.why(state::Why::Over);
+        let refusal = self.failure.clone().unwrap_or_else(over);
+        for (_, request) in told {
+            request.refuse(refusal.clone());
+        }
+    }
+
+    /// Why a killed process has not ended.
+    fn stuck_words(&self) -> Refusal {
+        let pid = self.init.as_ref().map_or(0, |init| init.process.pid);
+        let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        let how = match alive::state_letter(pid) {
+            Some('D') => format!("is in uninterruptible sleep ({place})"),
+            _ => "has not ended".to_owned(),
+        };
+        let words = format!("container {}: pid {pid} was killed {} s ago and {how}", self.start.id, STUCK.as_secs());
+        Refusal::new(Kind::TimedOut, words).about(self.start.id.as_str())
+    }
+
+    /// Ends the monitor when everybody has heard what there is to hear; asked a second time, at once.
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.leaving, true) {
+            self.gone = true;
+            return;
+        }
+        let (inbox, stdio, execs) = (self.inbox.clone(), self.stdio.clone(), self.execs.clone());
+        let (service, exit) = (self.service.clone(), self.exit);
+        tokio::task::spawn_local(async move {
+            if let Some(exit) = exit {
+                stdio.clients().end(&exit).await;
+            }
+            let settled = async {
+                while !execs.running().is_empty() {
+                    execs.changed().await;
+                }
+            };
+            // Past the deadline their codes are nobody's.
+            let _ = timeout(LAST_EXECS, settled).await;
+            let answered = async {
+                while service.busy() > 0 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let _ = timeout(LAST_ANSWERS, answered).await;
+            // Answers are on their way through ttrpc's tasks to the sockets.
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+            Monitor::send(&inbox, Message::Gone);
+        });
+    }
+}
+
+/// Runs the runtime's create; answers the terminal it has made, where there is one.
+async fn create(
+    runtime: &Runtime,
+    stdio: &Rc<Stdio>,
+    start: &proto::record::StartRecord,
+    pid_file: &std::path::Path,
+) -> proto::refusal::Result<Option<std::os::fd::OwnedFd>> {
+    const SOCKET: &str = "console.sock";
+    let ends = stdio.prepare(start)?;
+    // A stale one would be read instead of what the runtime fails to write.
+    let _ = std::fs::remove_file(pid_file);
+    if !start.tty {
+        runtime.create(ends, pid_file, None).await?;
+        return Ok(None);
+    }
+    let console = Console::bind(&start.bundle, SOCKET).map_err(|error| Refusal::internal("console socket", error))?;
+    let create = runtime.create(ends, pid_file, Some(SOCKET));
+    tokio::pin!(create);
+    let master = tokio::select! {
+        result = &mut create => {
+            result?;
+            console.receive_late().await
+        }
+        master = console.receive() => {
+            create.await?;
+            master
+        }
+    };
+    Ok(Some(master.map_err(|error| Refusal::internal(runtime.name(), error))?))
+}

@@ -1,0 +1,96 @@
+//! Taking over from a monitor that was killed.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use proto::{
+    alive,
+    record::{self, ExitRecord, MonitorState, Phase, StartRecord},
+};
+
+use super::{Asked, Init, Message, Monitor, witness};
+use crate::{cgroup::Cgroup, state::State, sys};
+
+/// What an earlier monitor of this run has left, when there is a container to be taken over.
+pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
+    let state: MonitorState = record::read(&start.state_record).ok()?;
+    let init = state.init.as_ref()?;
+    (state.phase != Phase::Exited && init.boot_id == alive::boot_id()).then_some(state)
+}
+
+impl Monitor {
+    /// Goes on where an earlier monitor was, or begins.
+    pub(super) async fn adopt(&mut self, stored: &mut HashMap<String, OwnedFd>) {
+        let earlier = self.state_file.get();
+        // Our own pid is in it now, whatever there was.
+        self.state_file.write();
+        let Some(process) = earlier.init else { return };
+        self.started_at = earlier.started_at;
+        let kept = stored.remove("pidfd");
+        // It may have ended and been reaped; the kept one still stands for it.
+        let pidfd = process.pidfd().ok().or(kept);
+        let exists = process.exists();
+        self.cgroup =
+            if exists { Cgroup::of(process.pid, &self.start.cgroup) } else { Cgroup::named(&self.start.cgroup) };
+        // What of the streams cannot be had is done without: the container's exit still counts.
+        let _ = self.stdio.adopt(&self.start, stored);
+        let known = self.start.witnessed_exit.filter(|_| !exists);
+        let known = known.or_else(|| if exists { None } else { sys::pidfd_exit(pidfd.as_ref()?.as_fd()) });
+        self.init = Some(Init { process: process.clone(), pidfd });
+        let state = self.state_of(earlier.phase, exists).await;
+        self.state.set(state);
+        self.store_fds();
+        self.go_on(state);
+        if exists {
+            self.watch_adopted(process);
+        } else {
+            Monitor::send(&self.inbox, Message::Ended(known));
+        }
+        self.persist();
+    }
+
+    /// The state that the earlier monitor was in.
+    async fn state_of(&mut self, phase: Phase, exists: bool) -> State {
+        match phase {
+            Phase::Created => {
+                // It may have been killed between the runtime's start and its record.
+                let placeholder = record::read::<ExitRecord>(&self.start.exit_record).ok();
+                let began = placeholder.filter(|record| !record.status.known).map_or(0, |record| record.started_at);
+                let started = if exists { self.runtime.has_started().await == Some(true) } else { began > 0 };
+                if !started {
+                    return State::Created;
+                }
+                self.started_at = began;
+                State::Running
+            }
+            Phase::Running | Phase::Backoff | Phase::Exited => State::Running,
+            Phase::Paused => State::Paused,
+            Phase::Stopping => State::Stopping,
+        }
+    }
+
+    /// What was being counted is counted on.
+    fn go_on(&mut self, state: State) {
+        if state == State::Stopping {
+            // Who asked has lost his connection; that he asked is still true.
+            let grace = Duration::from_millis(self.start.stop_timeout_ms.max(0).unsigned_abs());
+            self.asked = Asked { grace: (self.start.stop_timeout_ms >= 0).then_some(grace), ..Asked::default() };
+            self.arm_grace();
+        }
+        if state.has_process() && state != State::Created {
+            self.arm_lifetime();
+        }
+    }
+
+    fn watch_adopted(&self, process: alive::Process) {
+        let (inbox, reported) = (self.inbox.clone(), self.reported.clone());
+        let pidfd = self.init.as_ref().and_then(|init| init.pidfd.as_ref()?.try_clone().ok());
+        tokio::task::spawn_local(async move {
+            let status = witness::end_of(process, pidfd, reported).await;
+            Monitor::send(&inbox, Message::Ended(status));
+        });
+    }
+}

@@ -1,0 +1,294 @@
+//! The loop: waits for what is asked and what happens, lets `state` decide, and does what it says.
+//!
+//! Nothing here blocks. What takes time (the runtime, the freezer, draining, the disk) runs as a task beside the loop and
+//! comes back as a [`Message`].
+
+mod act;
+mod adopt;
+mod answer;
+mod witness;
+
+use std::{
+    cell::{Cell, RefCell},
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use proto::{
+    Refusal,
+    alive::Process,
+    raw::Deposits,
+    record::StartRecord,
+    serve::{self, Connections},
+    wire::{ExitStatus, create_monitor},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    cgroup::Cgroup,
+    config::Config,
+    exec::Execs,
+    notify::Supervisor,
+    raw::Door,
+    reap::Reaper,
+    record::{ExitFile, StateFile},
+    runtime::Runtime,
+    service::{Request, Service},
+    state::{Event, State, When},
+    stdio::Stdio,
+};
+
+/// How long a monitor that nobody asks for anything stays.
+const ABANDONED: Duration = Duration::from_secs(60);
+/// How often lost records are written into state.json at most.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a task beside the loop has to say.
+#[derive(Debug)]
+enum Message {
+    /// Something without more to it.
+    Happened(Event),
+    /// Runtime create has ended.
+    Created(proto::refusal::Result<Created>),
+    /// Runtime start has ended.
+    Started(proto::refusal::Result<()>),
+    /// The freezer has done what it was told, or not.
+    Froze(proto::refusal::Result<()>),
+    /// The first process has ended, with this raw wait(2) status if anybody knows it.
+    Ended(Option<i32>),
+    /// Records were lost to a full disk.
+    Lost,
+    /// All who must hear the end have heard it.
+    Gone,
+}
+
+/// What runtime create leaves.
+#[derive(Debug)]
+struct Created {
+    init: Init,
+    ended: oneshot::Receiver<i32>,
+}
+
+/// The container's first process.
+#[derive(Debug)]
+struct Init {
+    process: Process,
+    /// Absent where it ended before anybody could open one.
+    pidfd: Option<OwnedFd>,
+}
+
+/// What the last request for a signal or a stop wanted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    signal: i32,
+    all: bool,
+    /// `None` = for ever.
+    grace: Option<Duration>,
+}
+
+/// A timer that can be taken back.
+#[derive(Debug)]
+struct Timer {
+    at: Instant,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+struct Monitor {
+    start: Rc<StartRecord>,
+    runtime: Rc<Runtime>,
+    reaper: Rc<Reaper>,
+    supervisor: Supervisor,
+    stdio: Rc<Stdio>,
+    execs: Rc<Execs>,
+    deposits: Rc<RefCell<Deposits>>,
+    service: Service,
+    state_file: StateFile,
+    exit_file: ExitFile,
+    state: Rc<Cell<State>>,
+    init: Option<Init>,
+    cgroup: Cgroup,
+    started_at: i64,
+    /// How the first process ended, and when we knew.
+    ended: Option<ExitStatus>,
+    /// How it ended, once that is on disk.
+    exit: Option<ExitStatus>,
+    failure: Option<Refusal>,
+    asked: Asked,
+    waiting: Vec<(When, Request)>,
+    later: Vec<Request>,
+    grace: Option<Timer>,
+    lifetime: Option<Timer>,
+    stuck: Option<Timer>,
+    leaving: bool,
+    gone: bool,
+    /// What our supervisor has reported, for the task that looks for it.
+    reported: Rc<Cell<Option<i32>>>,
+    inbox: mpsc::UnboundedSender<Message>,
+}
+
+/// Serves until the container has ended for good. Runs inside a `LocalSet`.
+///
+/// # Errors
+/// When we cannot even begin to serve.
+pub async fn run(config: Config) -> Result<()> {
+    let (reaper, signals) = Reaper::new().context("signalfd")?;
+    tokio::task::spawn_local(reaper.clone().run(signals));
+    let (inbox, mut messages) = mpsc::unbounded_channel();
+    let (sender, mut requests) = mpsc::unbounded_channel();
+    let service = Service::new(sender);
+    let start = Rc::new(config.start);
+    let mut stored = config.stored;
+
+    let runtime = Rc::new(Runtime::new(&start, reaper.clone()).context("the runtime's path")?);
+    let state_file = StateFile::new(start.state_record.clone(), adopt::earlier(&start));
+    let mut monitor = Monitor {
+        stdio: Rc::new(Stdio::new(config.directory.clone(), start.tty)),
+        execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
+        deposits: Rc::default(),
+        supervisor: Supervisor::new(config.notify),
+        exit_file: ExitFile::new(start.exit_record.clone()),
+        state: Rc::new(Cell::new(State::New)),
+        init: None,
+        cgroup: Cgroup::default(),
+        started_at: 0,
+        ended: None,
+        exit: None,
+        failure: None,
+        asked: Asked::default(),
+        waiting: vec![],
+        later: vec![],
+        grace: None,
+        lifetime: None,
+        stuck: None,
+        leaving: false,
+        gone: false,
+        reported: Rc::default(),
+        service: service.clone(),
+        start,
+        runtime,
+        reaper,
+        state_file,
+        inbox,
+    };
+    monitor.adopt(&mut stored).await;
+    // What is not the container's any more.
+    drop(stored);
+
+    let listener =
+        serve::listener(Some(config.listener), None, &Connections::default()).context(sockets("mon.sock"))?;
+    let mut server = ttrpc::r#async::Server::new()
+        .register_service(create_monitor(std::sync::Arc::new(service)))
+        .add_listener(listener);
+    server.start().await.context(sockets("mon.sock"))?;
+    tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
+    monitor.supervisor.ready();
+    monitor.say_lost_records();
+    monitor.say_if_abandoned();
+
+    while !monitor.gone {
+        tokio::select! {
+            Some(request) = requests.recv() => monitor.ask(request),
+            Some(message) = messages.recv() => monitor.hear(message),
+            () = monitor.execs.changed() => monitor.persist(),
+        }
+    }
+    Ok(())
+}
+
+fn sockets(name: &str) -> String {
+    format!("serving {name}")
+}
+
+impl Monitor {
+    fn door(&self) -> Door {
+        Door::new(
+            self.state.clone(),
+            self.start.id.as_str().to_owned(),
+            self.deposits.clone(),
+            self.stdio.clone(),
+            self.execs.clone(),
+        )
+    }
+
+    /// Something has happened.
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Happened(event) => self.happen(event),
+            Message::Created(Ok(created)) => {
+                self.take_init(created);
+                self.happen(Event::CreateDone);
+            }
+            Message::Created(Err(refusal)) => self.fail(refusal, Event::CreateFailed),
+            Message::Started(Ok(())) => self.happen(Event::StartDone),
+            Message::Started(Err(refusal)) => self.fail(refusal, Event::StartFailed),
+            Message::Froze(Ok(())) => self.happen(Event::Frozen),
+            Message::Froze(Err(refusal)) => self.fail(refusal, Event::FreezeFailed),
+            Message::Ended(status) => {
+                let now = proto::time::now();
+                self.ended = Some(match status {
+                    Some(raw) => proto::exit::from_wait_status(raw, now),
+                    None => proto::exit::unknown(now),
+                });
+                self.happen(Event::Ended);
+            }
+            Message::Lost => self.persist(),
+            Message::Gone => self.gone = true,
+        }
+    }
+
+    fn fail(&mut self, refusal: Refusal, event: Event) {
+        self.failure = Some(refusal);
+        self.happen(event);
+    }
+
+    /// Says one of ours from a task.
+    fn send(inbox: &mpsc::UnboundedSender<Message>, message: Message) {
+        // The loop has ended: nobody needs to know.
+        let _ = inbox.send(message);
+    }
+
+    fn timer(&self, after: Duration, event: Event) -> Timer {
+        let inbox = self.inbox.clone();
+        let at = Instant::now() + after;
+        let task = tokio::task::spawn_local(async move {
+            sleep(after).await;
+            Monitor::send(&inbox, Message::Happened(event));
+        });
+        Timer { at, task }
+    }
+
+    fn say_if_abandoned(&self) {
+        if self.state.get() == State::New {
+            let inbox = self.inbox.clone();
+            tokio::task::spawn_local(async move {
+                sleep(ABANDONED).await;
+                Monitor::send(&inbox, Message::Happened(Event::Abandoned));
+            });
+        }
+    }
+
+    fn say_lost_records(&self) {
+        let (output, inbox) = (self.stdio.output().clone(), self.inbox.clone());
+        tokio::task::spawn_local(async move {
+            loop {
+                output.lost().await;
+                Monitor::send(&inbox, Message::Lost);
+                sleep(LOST_PAUSE).await;
+            }
+        });
+    }
+}

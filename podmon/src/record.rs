@@ -1,0 +1,143 @@
+//! The files this monitor writes: `state.json` as things change, `exit.json` when it is over.
+
+use std::{
+    cell::RefCell,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use proto::{
+    alive::Process,
+    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA},
+    wire::ExitStatus,
+};
+
+/// `state.json`.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    state: RefCell<MonitorState>,
+}
+
+impl StateFile {
+    /// Goes on with what an earlier monitor has left, or begins.
+    pub fn new(path: PathBuf, earlier: Option<MonitorState>) -> StateFile {
+        let state = earlier.unwrap_or_else(|| MonitorState {
+            schema: SCHEMA,
+            monitor: Process::default(),
+            phase: Phase::Created,
+            init: None,
+            started_at: 0,
+            restart_count: 0,
+            execs: vec![],
+            log_dropped: 0,
+            oom_kills: 0,
+        });
+        // Sessions of an earlier monitor are nobody's any more.
+        let state = MonitorState { schema: SCHEMA, monitor: Process::this(), execs: vec![], ..state };
+        StateFile { path, state: RefCell::new(state) }
+    }
+
+    /// What it says.
+    pub fn get(&self) -> MonitorState {
+        self.state.borrow().clone()
+    }
+
+    /// Changes it, and writes it if it changed. A full `$RUN` costs others their view of us and nothing else.
+    pub fn update(&self, change: impl FnOnce(&mut MonitorState)) {
+        let mut state = self.get();
+        change(&mut state);
+        if state != *self.state.borrow() {
+            *self.state.borrow_mut() = state;
+            self.write();
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self) {
+        let _ = record::write(&self.path, &*self.state.borrow(), Durability::Volatile);
+    }
+}
+
+/// `exit.json`: a placeholder while the container runs, then how it ended.
+#[derive(Debug)]
+pub struct ExitFile {
+    path: PathBuf,
+    /// What was there before the placeholder: it comes back when the start fails.
+    before: RefCell<Option<Vec<u8>>>,
+}
+
+impl ExitFile {
+    /// The file at `path`.
+    pub fn new(path: PathBuf) -> ExitFile {
+        ExitFile { path, before: RefCell::default() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Writes that a run began and nobody knows how it ended: true after a reboot, replaced otherwise.
+    pub fn put_placeholder(&self, started_at: i64) {
+        *self.before.borrow_mut() = fs::read(&self.path).ok();
+        let status = ExitStatus { known: false, code: -1, ..ExitStatus::default() };
+        // Without it a reboot hides that there was a run; no reason not to run.
+        let _ = record::write(&self.path, &exit_record(status, started_at, 0), Durability::Volatile);
+    }
+
+    /// Nothing was started after all.
+    pub fn take_placeholder_back(&self) {
+        // What cannot be written back is rewritten by the next run.
+        let _ = match self.before.borrow_mut().take() {
+            Some(before) => record::write_bytes(&self.path, &before, Durability::Volatile),
+            None => fs::remove_file(&self.path),
+        };
+    }
+}
+
+/// Writes exit.json so that it survives a power loss. Blocks for as long as the disk takes.
+///
+/// A disk that is too full for a new file still has the block of the placeholder: it is written over.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u32) -> io::Result<()> {
+    let record = exit_record(status, started_at, restarts);
+    record::write(path, &record, Durability::Durable).or_else(|_| {
+        let mut text = serde_json::to_vec(&record)?;
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        // White space after it is no part of it.
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(0).max(text.len() + 1);
+        text.resize(length, b'\n');
+        file.write_all(&text)?;
+        file.sync_data()
+    })
+}
+
+fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
+    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_brings_back_what_was_there() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = ExitFile::new(dir.path().join("exit.json"));
+        file.put_placeholder(5);
+        let read = || record::read::<ExitRecord>(&file.path);
+        assert!(read().is_ok_and(|record| !record.status.known && record.started_at == 5));
+        file.take_placeholder_back();
+        assert!(!file.path.exists());
+
+        let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
+        write_exit(&file.path, status, 1, 0).expect("write");
+        file.put_placeholder(5);
+        file.take_placeholder_back();
+        assert_eq!(read().expect("record").status.code, 7);
+    }
+}

@@ -1,0 +1,508 @@
+//! From the journal into the log, so that no line is lost, doubled or torn whatever instruction we are killed at.
+//!
+//! The container writes into a FIFO. `pump` splices what is there into the *journal*, a pipe that outlives us in the
+//! supervisor's store. From there one batch goes
+//!
+//! 1. tee into a pipe of our own, read: the journal still has the bytes;
+//! 2. encode; the run file says what is intended ([`Position::intend`]);
+//! 3. one write of the log;
+//! 4. the journal is drained by what was taken; the run file says so.
+//!
+//! A successor finds, from the run file: the log shorter than intended — it cuts a torn record and takes the batch again
+//! from the journal, which still has all of it; or the log as intended — it drains what is left of the batch.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee},
+};
+use proto::{
+    frame,
+    log_line::{self, STAMP, Stream},
+    refusal::Result,
+    time,
+};
+
+use super::position::{Phase, Place, Position, index};
+use crate::{
+    log::{Sink, Stored, lines},
+    sys,
+};
+
+/// Room in front of the bytes of a batch, where the header of an attach frame is put.
+pub const HEADROOM: usize = frame::HEADER;
+/// How long the file system's answer to "is it still the same file" is believed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How far clients and log were when a batch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Length of the log.
+    pub log_length: u64,
+    /// Bytes of each stream that are not in the log yet.
+    pub held: [usize; 2],
+    /// Bytes of each stream so far, held ones included.
+    pub offset: [u64; 2],
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    sink: Box<dyn Sink>,
+    position: Position,
+    null: File,
+    /// Ours alone, and empty between batches.
+    copy: Option<(OwnedFd, OwnedFd)>,
+    capacity: usize,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    looked: Option<Instant>,
+}
+
+impl Ledger {
+    /// Begins or goes on with `position`.
+    ///
+    /// # Errors
+    /// When `/dev/null` is missing.
+    pub fn new(sink: Box<dyn Sink>, position: Position) -> io::Result<Ledger> {
+        let null = File::options().write(true).open("/dev/null")?;
+        let capacity = super::PIPE;
+        Ok(Ledger { sink, position, null, copy: None, capacity, input: vec![], output: vec![], looked: None })
+    }
+
+    /// Finishes or takes back what a monitor was doing when it was killed. `journals` are those of stdout and stderr.
+    ///
+    /// # Errors
+    /// When the log cannot be cut or a journal not be drained.
+    pub fn recover(&mut self, journals: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+        let header = *self.position.header();
+        let same = self.sink.identity() == header.log;
+        let (finished, stream) = match header.phase {
+            Phase::Idle => (None, Stream::Stdout),
+            Phase::Writing { stream, .. } => (same.then_some(self.sink.len() >= header.next.log_length), stream),
+            Phase::Draining { stream, .. } => (Some(true), stream),
+        };
+        let mut place = header.now;
+        if finished == Some(true) {
+            place = header.next;
+            if let Some(journal) = journals[index(stream)] {
+                self.drain(journal, sys::waiting_bytes(journal)?)?;
+            }
+        } else if finished == Some(false) && self.sink.len() > header.now.log_length {
+            self.sink.cut(header.now.log_length)?;
+        }
+        place.log_length = self.sink.len();
+        self.position.settle(self.sink.identity(), place);
+        Ok(())
+    }
+
+    /// Records up to `available` bytes of `journal`. Answers where things were before, and how many bytes were taken:
+    /// they are [`input`](Self::input) until the next call.
+    ///
+    /// # Errors
+    /// Those of tee(2), read(2), splice(2): the journal still has what was not taken.
+    pub fn enter(&mut self, stream: Stream, journal: BorrowedFd<'_>, available: usize) -> io::Result<(Mark, usize)> {
+        let length = self.read_back(journal, available)?;
+        self.look();
+        let mark = self.mark();
+        let now = self.position.place();
+        let mut next = now;
+        let stamp = self.begin(&mut next);
+        let data = &self.input[HEADROOM..HEADROOM + length];
+        let encoded = lines::encode(&mut self.output, &stamp, stream, self.position.held(stream), data);
+        let tail = &data[encoded.taken - encoded.held..encoded.taken];
+        next.offset[index(stream)] += encoded.taken as u64;
+        next.held[index(stream)] = match self.position.hold(stream, encoded.keeps_held, tail) {
+            Ok(held) => held,
+            // No room even in the run directory: better a part now than a line lost.
+            Err(_) => {
+                let mut all = if encoded.keeps_held { self.position.held(stream).to_vec() } else { vec![] };
+                all.extend_from_slice(tail);
+                lines::flush(&mut self.output, &stamp, stream, &all);
+                self.position.hold(stream, false, b"")?
+            }
+        };
+        self.write(stream, encoded.taken, next, Some(journal))?;
+        Ok((mark, encoded.taken))
+    }
+
+    /// The bytes of the last batch, with [`HEADROOM`] in front.
+    pub fn input(&mut self, length: usize) -> &mut [u8] {
+        &mut self.input[..HEADROOM + length]
+    }
+
+    /// Writes what `stream` has left without a newline: nothing will follow.
+    ///
+    /// # Errors
+    /// When the run directory is unusable.
+    pub fn flush(&mut self, stream: Stream) -> io::Result<()> {
+        let mut next = self.position.place();
+        if self.position.held(stream).is_empty() && next.gap[0] == 0 {
+            return Ok(());
+        }
+        self.look();
+        let stamp = self.begin(&mut next);
+        if !self.position.held(stream).is_empty() {
+            lines::flush(&mut self.output, &stamp, stream, self.position.held(stream));
+        }
+        next.held[index(stream)] = self.position.hold(stream, false, b"")?;
+        self.write(stream, 0, next, None)
+    }
+
+    /// Where things are.
+    pub fn mark(&self) -> Mark {
+        let place = self.position.place();
+        Mark { log_length: place.log_length, held: place.held.map(|held| held.length), offset: place.offset }
+    }
+
+    /// What of `stream` is not in the log yet.
+    pub fn held(&self, stream: Stream) -> &[u8] {
+        self.position.held(stream)
+    }
+
+    /// How far the output has come.
+    pub fn place(&self) -> Place {
+        self.position.place()
+    }
+
+    /// The log.
+    pub fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    /// Opens the log's path anew.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.sink.reopen()?;
+        self.follow_sink();
+        Ok(())
+    }
+
+    /// Data flows in whole pipes: use bigger ones.
+    pub fn grow(&mut self) {
+        if self.capacity < super::BIG_PIPE {
+            self.capacity = super::BIG_PIPE;
+            self.copy = None;
+        }
+    }
+
+    /// Gives big buffers back until data flows again.
+    pub fn release(&mut self) {
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.copy = None;
+        self.capacity = super::PIPE;
+        self.looked = None;
+        self.position.release();
+    }
+
+    /// Reads up to `available` bytes of the journal, and leaves them in it.
+    fn read_back(&mut self, journal: BorrowedFd<'_>, available: usize) -> io::Result<usize> {
+        if self.input.len() != HEADROOM + self.capacity {
+            self.input = vec![0; HEADROOM + self.capacity];
+        }
+        if self.copy.is_none() {
+            let pair = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+            if self.capacity > super::PIPE {
+                // Where the limit of this user is reached the pipe stays as it is, and batches are smaller.
+                let _ = fcntl(&pair.1, FcntlArg::F_SETPIPE_SZ(self.capacity as i32));
+            }
+            self.copy = Some(pair);
+        }
+        let Some((reader, writer)) = &self.copy else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let length = tee(journal, writer, available.min(self.capacity), SpliceFFlags::SPLICE_F_NONBLOCK)?;
+        let mut filled = 0;
+        while filled < length {
+            match nix::unistd::read(reader, &mut self.input[HEADROOM + filled..HEADROOM + length]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(length)
+    }
+
+    /// Empties the output, sets the time, and says first what was lost before.
+    fn begin(&mut self, next: &mut Place) -> [u8; STAMP] {
+        self.output.clear();
+        next.stamp = time::now().max(next.stamp);
+        let stamp = log_line::stamp(next.stamp);
+        let [records, bytes, errno] = next.gap;
+        if records > 0 {
+            let cause = Errno::from_raw(i32::try_from(errno).unwrap_or(libc::EIO)).desc();
+            let words = format!("[podmon] dropped {records} records, {bytes} bytes: {cause}");
+            log_line::encode(&mut self.output, &stamp, Stream::Stderr, true, words.as_bytes());
+        }
+        stamp
+    }
+
+    /// Steps 2 to 4 of the module: intends `next`, writes the output, drains the journal.
+    fn write(
+        &mut self,
+        stream: Stream,
+        drain: usize,
+        mut next: Place,
+        journal: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let start = next.log_length;
+        let gap_record = if next.gap[0] > 0 { memchr::memchr(b'\n', &self.output).map_or(0, |at| at + 1) } else { 0 };
+        if !self.output.is_empty() {
+            let gap = next.gap;
+            next.log_length = start + self.output.len() as u64;
+            next.gap = [0; 3];
+            self.position.intend(stream, drain, next);
+            let stored = self.sink.append(&self.output);
+            if let Stored { bytes, lost: Some(cause) } = stored {
+                next.log_length = start + bytes as u64;
+                let said = gap_record > 0 && bytes >= gap_record;
+                let lost = &self.output[bytes.max(gap_record)..];
+                let records = memchr::memchr_iter(b'\n', lost).count() as u64;
+                let before = if said { [0; 3] } else { gap };
+                next.gap = [before[0] + records, before[1] + lost.len() as u64, cause as u64];
+                next.lost_records += records;
+            }
+        }
+        self.position.written(stream, drain, next);
+        if let Some(journal) = journal {
+            self.drain(journal, drain)?;
+        }
+        self.position.settle(self.sink.identity(), next);
+        if next.log_length != self.sink.len() {
+            // It was opened anew on the way.
+            self.follow_sink();
+        }
+        Ok(())
+    }
+
+    /// Removes `length` bytes from `journal` without looking at them.
+    fn drain(&self, journal: BorrowedFd<'_>, length: usize) -> io::Result<()> {
+        let mut left = length;
+        while left > 0 {
+            match splice(journal, None, self.null.as_fd(), None, left, SpliceFFlags::SPLICE_F_NONBLOCK) {
+                Ok(0) | Err(Errno::EAGAIN) => break,
+                Ok(moved) => left -= moved,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Once in a while: is the log still the file that has this path, and as long as we think?
+    fn look(&mut self) {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.looked = Some(Instant::now());
+            self.sink.look_after();
+            self.follow_sink();
+        }
+    }
+
+    fn follow_sink(&mut self) {
+        let place = self.position.place();
+        let identity = self.sink.identity();
+        if place.log_length != self.sink.len() || identity != self.position.header().log {
+            self.position.settle(identity, Place { log_length: self.sink.len(), ..place });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::MetadataExt, path::Path};
+
+    use super::*;
+    use crate::log::{Identity, k8s_file::K8sFile};
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        reader: OwnedFd,
+        writer: OwnedFd,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let (reader, writer) = nix::unistd::pipe2(OFlag::O_NONBLOCK).expect("pipe");
+            Bench { dir, reader, writer }
+        }
+        fn log(&self) -> std::path::PathBuf {
+            self.dir.path().join("ctr.log")
+        }
+        fn ledger(&self) -> Ledger {
+            let sink = K8sFile::open(self.log()).expect("log");
+            let place = Place { log_length: sink.len(), ..Place::default() };
+            let position =
+                Position::create(&self.dir.path().join("position"), sink.identity(), place).expect("position");
+            Ledger::new(Box::new(sink), position).expect("ledger")
+        }
+        fn successor(&self) -> Ledger {
+            let sink = K8sFile::open(self.log()).expect("log");
+            let position = Position::open(&self.dir.path().join("position")).expect("position");
+            let mut ledger = Ledger::new(Box::new(sink), position).expect("ledger");
+            ledger.recover([Some(self.reader.as_fd()), None]).expect("recovers");
+            ledger
+        }
+        fn put(&self, text: &[u8]) {
+            assert_eq!(nix::unistd::write(&self.writer, text).expect("write"), text.len());
+        }
+        fn take_all(&self, ledger: &mut Ledger) {
+            loop {
+                let available = sys::waiting_bytes(self.reader.as_fd()).expect("FIONREAD");
+                if available == 0 {
+                    return;
+                }
+                ledger.enter(Stream::Stdout, self.reader.as_fd(), available).expect("enters");
+            }
+        }
+        fn texts(&self) -> Vec<String> {
+            texts(&self.log())
+        }
+    }
+
+    fn texts(log: &Path) -> Vec<String> {
+        let log = std::fs::read(log).expect("log");
+        log.split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let record = log_line::Record::decode(line).expect("a whole record");
+                format!("{} {}", if record.full { "F" } else { "P" }, String::from_utf8_lossy(record.text))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lines_go_to_the_log_and_beginnings_wait() {
+        let bench = Bench::new();
+        let mut ledger = bench.ledger();
+        bench.put(b"one\ntw");
+        bench.take_all(&mut ledger);
+        assert_eq!(bench.texts(), ["F one"]);
+        assert_eq!(ledger.held(Stream::Stdout), b"tw");
+        ledger.release();
+        bench.put(b"o\nend");
+        bench.take_all(&mut ledger);
+        ledger.flush(Stream::Stdout).expect("flush");
+        assert_eq!(bench.texts(), ["F one", "F two", "P end"]);
+        assert_eq!(ledger.place().offset, [11, 0]);
+        assert_eq!(ledger.place().log_length, std::fs::metadata(bench.log()).expect("stat").size());
+    }
+
+    /// The monitor is killed after `intend`, with `written` bytes of the batch in the log.
+    fn killed_while_writing(written: impl Fn(&[u8]) -> usize) -> Vec<String> {
+        let bench = Bench::new();
+        let mut ledger = bench.ledger();
+        bench.put(b"zero\nhel");
+        bench.take_all(&mut ledger);
+        bench.put(b"d\nsecond\nthi");
+        // By hand what `enter` does up to the write.
+        let length = ledger.read_back(bench.reader.as_fd(), 12).expect("read");
+        let mut next = ledger.position.place();
+        let stamp = ledger.begin(&mut next);
+        let data = ledger.input[HEADROOM..HEADROOM + length].to_vec();
+        let held = ledger.position.held(Stream::Stdout).to_vec();
+        let encoded = lines::encode(&mut ledger.output, &stamp, Stream::Stdout, &held, &data);
+        next.held[0] = ledger.position.hold(Stream::Stdout, false, b"thi").expect("hold");
+        next.log_length += ledger.output.len() as u64;
+        ledger.position.intend(Stream::Stdout, encoded.taken, next);
+        let output = ledger.output.clone();
+        ledger.sink.append(&output[..written(&output)]);
+        drop(ledger);
+
+        let mut ledger = bench.successor();
+        bench.take_all(&mut ledger);
+        bench.put(b"rd\n");
+        bench.take_all(&mut ledger);
+        bench.texts()
+    }
+
+    #[test]
+    fn killed_at_any_byte_of_a_write_nothing_is_lost_doubled_or_torn() {
+        let whole = ["F zero", "F held", "F second", "F third"];
+        for cut in 0..=40 {
+            assert_eq!(killed_while_writing(|output| output.len() * cut / 40), whole, "{cut}/40 written");
+        }
+    }
+
+    #[test]
+    fn killed_while_draining_the_rest_is_drained() {
+        let bench = Bench::new();
+        let mut ledger = bench.ledger();
+        bench.put(b"one\ntwo\n");
+        ledger.read_back(bench.reader.as_fd(), 8).expect("read");
+        let mut next = ledger.position.place();
+        let stamp = ledger.begin(&mut next);
+        lines::encode(&mut ledger.output, &stamp, Stream::Stdout, b"", b"one\ntwo\n");
+        let output = ledger.output.clone();
+        next.log_length += output.len() as u64;
+        ledger.position.intend(Stream::Stdout, 8, next);
+        ledger.sink.append(&output);
+        ledger.drain(bench.reader.as_fd(), 3).expect("drain");
+        drop(ledger);
+        let mut ledger = bench.successor();
+        assert_eq!(sys::waiting_bytes(bench.reader.as_fd()).expect("FIONREAD"), 0);
+        bench.put(b"three\n");
+        bench.take_all(&mut ledger);
+        assert_eq!(bench.texts(), ["F one", "F two", "F three"]);
+    }
+
+    /// A sink with room for so many bytes.
+    #[derive(Debug)]
+    struct Full {
+        log: K8sFile,
+        room: std::rc::Rc<std::cell::Cell<usize>>,
+    }
+
+    impl Sink for Full {
+        fn append(&mut self, records: &[u8]) -> Stored {
+            let fits = &records[..records.len().min(self.room.get())];
+            let whole = memchr::memrchr(b'\n', fits).map_or(0, |at| at + 1);
+            self.log.append(&records[..whole]);
+            self.room.set(self.room.get() - whole);
+            Stored { bytes: whole, lost: (whole < records.len()).then_some(Errno::ENOSPC) }
+        }
+        fn len(&self) -> u64 {
+            self.log.len()
+        }
+        fn identity(&self) -> Identity {
+            self.log.identity()
+        }
+        fn reader(&self) -> io::Result<File> {
+            self.log.reader()
+        }
+        fn look_after(&mut self) {}
+        fn reopen(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            self.log.cut(length)
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_loses_is_counted_and_said() {
+        let bench = Bench::new();
+        let room = std::rc::Rc::new(std::cell::Cell::new(100));
+        let mut ledger = bench.ledger();
+        ledger.sink = Box::new(Full { log: K8sFile::open(bench.log()).expect("log"), room: room.clone() });
+        bench.put(b"a\nb\nc\nd\n");
+        bench.take_all(&mut ledger);
+        bench.put(b"e\nf");
+        bench.take_all(&mut ledger);
+        room.set(1 << 20);
+        bench.put(b"g\n");
+        bench.take_all(&mut ledger);
+        let words = format!("F [podmon] dropped 3 records, {} bytes: No space left on device", 3 * 42);
+        assert_eq!(bench.texts(), ["F a".to_owned(), "F b".to_owned(), words, "F fg".to_owned()]);
+        assert_eq!(ledger.place().lost_records, 3);
+        assert_eq!(ledger.place().gap, [0; 3]);
+    }
+}

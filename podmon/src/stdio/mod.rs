@@ -1,0 +1,303 @@
+//! The container's standard streams: made before create, pumped until the last byte, taken over by a successor.
+//!
+//! | in the run directory | what | in the supervisor's store |
+//! |---|---|---|
+//! | `stdout`, `stderr` | FIFOs the container writes ([`fifo`]) | our read ends, under these names |
+//! | `stdout.journal`, `stderr.journal` | FIFOs on the way to the log ([`ledger`]) | both ends in one descriptor: `stdout-journal`, … |
+//! | `stdin` | FIFO the container reads; missing once it has ended ([`stdin`]) | never: a stored write end would hide the end |
+//! | `position` | how far the output has come ([`position`]) | |
+//! | (a terminal has no path) | its master ([`console`]) | `pty` |
+
+pub mod console;
+pub mod fifo;
+pub mod ledger;
+pub mod output;
+pub mod position;
+pub mod pump;
+pub mod stdin;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use proto::{Refusal, log_line::Stream, record::StartRecord, refusal::Result};
+use tokio::{io::unix::AsyncFd, task::JoinHandle};
+
+use crate::{attach::Clients, log, sys};
+use ledger::Ledger;
+use output::Output;
+use position::{Place, Position, index};
+use pump::{Last, Pump};
+use stdin::Stdin;
+
+/// Size of a pipe the kernel makes.
+pub const PIPE: usize = 64 << 10;
+/// Size of pipes through which much flows.
+pub const BIG_PIPE: usize = 256 << 10;
+
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+/// The container's ends of its streams, for the runtime.
+#[derive(Debug)]
+pub struct Ends {
+    /// Descriptor 0.
+    pub stdin: OwnedFd,
+    /// Descriptor 1.
+    pub stdout: OwnedFd,
+    /// Descriptor 2: also where the runtime says why it failed.
+    pub stderr: OwnedFd,
+    /// Where that can be read. Before the container is started nothing else is written there.
+    pub errors: Rc<AsyncFd<OwnedFd>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stdio {
+    directory: PathBuf,
+    terminal: bool,
+    output: Rc<Output>,
+    stdin: Stdin,
+    sources: RefCell<[Option<Rc<AsyncFd<OwnedFd>>>; 2]>,
+    journals: RefCell<[Option<Rc<OwnedFd>>; 2]>,
+    window: Cell<Option<(u16, u16)>>,
+    last: Rc<Last>,
+    pumps: RefCell<Vec<JoinHandle<()>>>,
+}
+
+impl Stdio {
+    /// The streams of a container whose run directory is `directory`; nothing is opened yet.
+    pub fn new(directory: PathBuf, terminal: bool) -> Stdio {
+        Stdio {
+            directory,
+            terminal,
+            output: Rc::default(),
+            stdin: Stdin::default(),
+            sources: RefCell::default(),
+            journals: RefCell::default(),
+            window: Cell::default(),
+            last: Rc::default(),
+            pumps: RefCell::default(),
+        }
+    }
+
+    /// Log and clients.
+    pub fn output(&self) -> &Rc<Output> {
+        &self.output
+    }
+
+    /// The attached clients.
+    pub fn clients(&self) -> &Rc<Clients> {
+        self.output.clients()
+    }
+
+    /// The container's standard input.
+    pub fn stdin(&self) -> &Stdin {
+        &self.stdin
+    }
+
+    /// Opens the log and makes the FIFOs of a new run.
+    ///
+    /// # Errors
+    /// Naming what of the log or the run directory cannot be used.
+    pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
+        if let Some(sink) = log::open(&start.log, &default_log(start))? {
+            let place = Place { log_length: sink.len(), run_start: sink.len(), ..Place::default() };
+            let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
+                .and_then(|position| Ledger::new(sink, position))
+                .map_err(|error| self.refusal(&error))?;
+            self.output.set_ledger(Some(ledger));
+        }
+        self.make(start).map_err(|error| self.refusal(&error))
+    }
+
+    fn make(&self, start: &StartRecord) -> io::Result<Ends> {
+        if self.output.ledger().is_some() {
+            for stream in self.streams() {
+                let path = self.journal_path(*stream);
+                fifo::make(&path, None)?;
+                self.journals.borrow_mut()[index(*stream)] = Some(Rc::new(fifo::open_both(&path, true)?));
+            }
+        }
+        if self.terminal {
+            let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+            let (errors, stderr) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+            console::set_nonblocking(&errors)?;
+            return Ok(Ends { stdin: null()?, stdout: null()?, stderr, errors: pump::watch(errors, false)? });
+        }
+        let owner = Some((start.uid, start.gid));
+        for stream in STREAMS {
+            let path = self.directory.join(stream.as_str());
+            fifo::make(&path, owner)?;
+            let reader = pump::watch(fifo::open_reader(&path)?, false)?;
+            self.sources.borrow_mut()[index(stream)] = Some(reader);
+        }
+        let stdin = if start.stdin {
+            let path = self.directory.join("stdin");
+            fifo::make(&path, owner)?;
+            let (reader, writer) = fifo::open_stdin(&path)?;
+            self.stdin.open_fifo(writer, path)?;
+            reader
+        } else {
+            File::open("/dev/null")?.into()
+        };
+        let errors = self.sources.borrow()[1].clone().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Ends {
+            stdin,
+            stdout: fifo::open_both(&self.directory.join("stdout"), false)?,
+            stderr: fifo::open_both(&self.directory.join("stderr"), false)?,
+            errors,
+        })
+    }
+
+    /// Begins to pump. `master` is the terminal the runtime has made.
+    ///
+    /// # Errors
+    /// When the reactor refuses the terminal.
+    pub fn begin(&self, master: Option<OwnedFd>) -> io::Result<()> {
+        if let Some(master) = master {
+            let master = pump::watch(master, true)?;
+            if let Some((rows, columns)) = self.window.get() {
+                // The container has ended: nobody looks.
+                let _ = sys::set_window_size(master.as_fd_of(), rows, columns);
+            }
+            self.stdin.open_terminal(master.clone());
+            self.sources.borrow_mut()[0] = Some(master);
+        }
+        let sources = self.sources.borrow();
+        let journals = self.journals.borrow();
+        for stream in STREAMS {
+            let Some(source) = &sources[index(stream)] else { continue };
+            let pump = Pump::new(
+                stream,
+                source.clone(),
+                self.terminal,
+                journals[index(stream)].clone(),
+                self.output.clone(),
+                self.last.clone(),
+            );
+            self.pumps.borrow_mut().push(tokio::task::spawn_local(pump.run()));
+        }
+        Ok(())
+    }
+
+    /// Takes over the streams of a container that another monitor has left, and begins to pump. `stored` are the
+    /// descriptors the supervisor has kept.
+    ///
+    /// # Errors
+    /// When `/dev/null` or the reactor is unusable. What of the streams is missing is done without.
+    pub fn adopt(&self, start: &StartRecord, stored: &mut HashMap<String, OwnedFd>) -> io::Result<()> {
+        let mut take = |name: String, path: PathBuf, open: fn(&Path) -> io::Result<OwnedFd>| {
+            stored.remove(&name).map_or_else(|| open(&path), Ok).ok()
+        };
+        if let Some(sink) = log::open_again(&start.log, &default_log(start)) {
+            for stream in self.streams() {
+                let path = self.journal_path(*stream);
+                let open = |path: &Path| {
+                    fifo::open_both(path, true)
+                        .or_else(|_| fifo::make(path, None).and_then(|()| fifo::open_both(path, true)))
+                };
+                let journal = take(format!("{}-journal", stream.as_str()), path, open);
+                self.journals.borrow_mut()[index(*stream)] = journal.map(Rc::new);
+            }
+            let path = self.directory.join("position");
+            let position = Position::open(&path).or_else(|_| {
+                let place = Place { log_length: sink.len(), run_start: sink.len(), ..Place::default() };
+                Position::create(&path, sink.identity(), place)
+            })?;
+            let mut ledger = Ledger::new(sink, position)?;
+            let journals = self.journals.borrow();
+            ledger.recover([journals[0].as_deref().map(AsFd::as_fd), journals[1].as_deref().map(AsFd::as_fd)])?;
+            self.output.set_ledger(Some(ledger));
+        }
+        if self.terminal {
+            return self.begin(stored.remove("pty"));
+        }
+        for stream in STREAMS {
+            let reader = take(stream.as_str().to_owned(), self.directory.join(stream.as_str()), fifo::open_reader);
+            self.sources.borrow_mut()[index(stream)] = reader.and_then(|reader| pump::watch(reader, false).ok());
+        }
+        let path = self.directory.join("stdin");
+        if let Ok(writer) = fifo::open_writer(&path) {
+            self.stdin.open_fifo(writer, path)?;
+        }
+        self.begin(None)
+    }
+
+    /// What the supervisor is to keep for a successor.
+    pub fn keep(&self, mut store: impl FnMut(&str, BorrowedFd<'_>)) {
+        for stream in STREAMS {
+            if let Some(source) = &self.sources.borrow()[index(stream)] {
+                let name = if self.terminal { "pty" } else { stream.as_str() };
+                store(name, source.as_fd_of());
+            }
+            if let Some(journal) = &self.journals.borrow()[index(stream)] {
+                store(&format!("{}-journal", stream.as_str()), journal.as_fd());
+            }
+        }
+    }
+
+    /// The first process has ended: collects what is left of the output.
+    pub async fn drain(&self) {
+        self.last.say();
+        let pumps = std::mem::take(&mut *self.pumps.borrow_mut());
+        for pump in pumps {
+            // A pump that was cut off has left its bytes in the journal; there is nobody to tell.
+            let _ = pump.await;
+        }
+        // A held line that cannot be recorded is lost with the run directory that refuses it.
+        let _ = self.output.flush();
+        self.stdin.close();
+        *self.sources.borrow_mut() = Default::default();
+    }
+
+    /// Sets the size of the terminal, or remembers it until there is one.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        if !self.terminal {
+            return;
+        }
+        self.window.set(Some((rows, columns)));
+        if let Some(master) = &self.sources.borrow()[0] {
+            // The container has ended: nobody looks.
+            let _ = sys::set_window_size(master.as_fd_of(), rows, columns);
+        }
+    }
+
+    /// Records lost to a full disk.
+    pub fn lost_records(&self) -> u64 {
+        self.output.ledger().as_ref().map_or(0, |ledger| ledger.place().lost_records)
+    }
+
+    fn streams(&self) -> &'static [Stream] {
+        if self.terminal { &STREAMS[..1] } else { &STREAMS }
+    }
+
+    fn journal_path(&self, stream: Stream) -> PathBuf {
+        self.directory.join(format!("{}.journal", stream.as_str()))
+    }
+
+    fn refusal(&self, error: &io::Error) -> Refusal {
+        Refusal::internal(format!("run directory {}", self.directory.display()), error)
+    }
+}
+
+/// `ctr.log` beside exit.json.
+fn default_log(start: &StartRecord) -> PathBuf {
+    start.exit_record.with_file_name("ctr.log")
+}
+
+/// Borrows the descriptor of an [`AsyncFd`].
+trait AsFdOf {
+    fn as_fd_of(&self) -> BorrowedFd<'_>;
+}
+
+impl AsFdOf for AsyncFd<OwnedFd> {
+    fn as_fd_of(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}

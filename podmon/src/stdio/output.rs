@@ -1,0 +1,99 @@
+//! What the pumps of both streams share: the log, and the clients.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use proto::log_line::Stream;
+use tokio::sync::Notify;
+
+use super::{ledger::Ledger, position::index};
+use crate::attach::Clients;
+
+/// Buffers are given back when neither stream has moved for so long.
+const IDLE: Duration = Duration::from_millis(900);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Absent with log driver `none`, and before create.
+    ledger: RefCell<Option<Ledger>>,
+    clients: Rc<Clients>,
+    /// For log driver `none`.
+    buffer: RefCell<Vec<u8>>,
+    offset: Cell<[u64; 2]>,
+    touched: Cell<Option<Instant>>,
+    lost: Notify,
+}
+
+impl Output {
+    /// The log, from now on.
+    pub fn set_ledger(&self, ledger: Option<Ledger>) {
+        *self.ledger.borrow_mut() = ledger;
+    }
+
+    /// The log; `None` with driver `none`. Not held across an await.
+    pub fn ledger(&self) -> RefMut<'_, Option<Ledger>> {
+        self.ledger.borrow_mut()
+    }
+
+    /// The attached clients.
+    pub fn clients(&self) -> &Rc<Clients> {
+        &self.clients
+    }
+
+    /// The buffer of driver `none`. Not held across an await.
+    pub fn buffer(&self) -> RefMut<'_, Vec<u8>> {
+        self.buffer.borrow_mut()
+    }
+
+    /// Counts `length` more bytes of `stream` with driver `none`; answers the offsets before.
+    pub fn count(&self, stream: Stream, length: usize) -> [u64; 2] {
+        let before = self.offset.get();
+        let mut after = before;
+        after[index(stream)] += length as u64;
+        self.offset.set(after);
+        before
+    }
+
+    /// Records were lost.
+    pub fn say_lost(&self) {
+        self.lost.notify_one();
+    }
+
+    /// Waits until records are lost.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// Data flows.
+    pub fn touch(&self) {
+        self.touched.set(Some(Instant::now()));
+    }
+
+    /// Gives big buffers back, unless the other stream is busy.
+    pub fn release(&self) {
+        if self.touched.get().is_some_and(|touched| touched.elapsed() < IDLE) {
+            return;
+        }
+        *self.buffer.borrow_mut() = Vec::new();
+        if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
+            ledger.release();
+        }
+    }
+
+    /// Writes what has no newline: nothing will follow.
+    ///
+    /// # Errors
+    /// When the run directory is unusable.
+    pub fn flush(&self) -> io::Result<()> {
+        if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
+            ledger.flush(Stream::Stdout)?;
+            ledger.flush(Stream::Stderr)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! Every unsafe block of podmon.
+//!
+//! What nix and tokio offer safely is used where it is needed; here is only what they do not offer.
+
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Takes over a descriptor that was passed to this process by number (LISTEN_FDS) or has just been made by the kernel.
+///
+/// The caller names each number once, and nobody else owns it.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller has the number from the kernel or from whoever started this process and passes it here once;
+    // nothing else in this process closes it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Registers `fd` with tokio's reactor. Must be called inside the runtime.
+///
+/// # Errors
+/// `EPERM` for what epoll cannot watch (a regular file).
+pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd keeps its descriptor open until it is dropped, and AsyncFd deregisters it before that.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Closes every descriptor from `first` on (close_range(2)).
+pub fn close_from(first: RawFd) {
+    let first = libc::c_uint::try_from(first).unwrap_or(libc::c_uint::MAX);
+    // SAFETY: called before anything of ours has opened descriptors at or above `first`, so no owner is left behind.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
+
+/// Gives every signal its default action, and blocks none.
+pub fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no handler of ours; the kernel refuses what may not be changed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is made valid by sigemptyset before it is used.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// Ignores `signal`.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is no handler of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Keeps freed big blocks from staying in the heap: glibc otherwise raises its threshold after the first of them.
+pub fn return_big_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt only sets parameters of the allocator; called before there are threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 * 1024);
+    }
+}
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its pid.
+    pub pid: u32,
+    /// Raw status as wait(2) gives it.
+    pub status: i32,
+}
+
+/// A child that has ended, left as a zombie: any, or the one with `pid`. `None` while none has.
+///
+/// # Errors
+/// `ECHILD` where there is no such child.
+pub fn peek_ended(pid: Option<u32>) -> io::Result<Option<Ended>> {
+    let (kind, id) = match pid {
+        Some(pid) => (libc::P_PID, pid),
+        None => (libc::P_ALL, 0),
+    };
+    // SAFETY: siginfo_t is plain data for which all zeroes is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is a siginfo_t of ours that lives for the call.
+    let result =
+        unsafe { libc::waitid(kind, id, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: waitid(2) filled in the SIGCHLD members, or left the pid zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let Ok(pid) = u32::try_from(pid) else { return Ok(None) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let status = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Some(Ended { pid, status }))
+}
+
+/// Reaps the child with `pid` if it has ended.
+pub fn reap(pid: u32) -> Option<Ended> {
+    let mut status = 0;
+    let id = libc::pid_t::try_from(pid).ok()?;
+    // SAFETY: `status` is an int of ours that lives for the call.
+    let result = unsafe { libc::waitpid(id, &mut status, libc::WNOHANG | libc::__WALL) };
+    (result == id).then_some(Ended { pid, status })
+}
+
+/// A program to be started.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Its absolute path.
+    pub path: &'a CStr,
+    /// Its arguments, the name first.
+    pub args: &'a [CString],
+    /// Its whole environment.
+    pub env: &'a [CString],
+    /// Its working directory.
+    pub directory: &'a CStr,
+    /// Its descriptors 0, 1, 2 and on. All of ours are at 3 or above, or are meant as they are.
+    pub fds: &'a [BorrowedFd<'a>],
+}
+
+/// Starts `program` in a process group of its own, with every signal at its default and none blocked. All descriptors of
+/// ours are close-on-exec, so it gets those of `fds` only.
+///
+/// posix_spawn(3) shares our memory until the exec: it costs the same however big this process is.
+///
+/// # Errors
+/// Those of execve(2), of opening the directory, or of clone(2).
+pub fn spawn(program: &Program<'_>) -> io::Result<u32> {
+    // A descriptor that is also a target of another would be overwritten: move all above the targets.
+    let moved: Vec<OwnedFd> = program
+        .fds
+        .iter()
+        .map(|fd| {
+            let above = RawFd::try_from(program.fds.len()).unwrap_or(RawFd::MAX).max(3);
+            nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(above)).map(own)
+        })
+        .collect::<nix::Result<_>>()?;
+    let pointers = |list: &[CString]| -> Vec<*mut libc::c_char> {
+        list.iter().map(|text| text.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
+    };
+    let (args, env) = (pointers(program.args), pointers(program.env));
+    let check = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) };
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: `actions` and `attributes` are initialised before they are used and destroyed after, on every path; the
+    // strings, the two vectors (ended by null) and `moved` live until posix_spawn has returned, and it keeps no pointer.
+    unsafe {
+        let mut actions: libc::posix_spawn_file_actions_t = std::mem::zeroed();
+        let mut attributes: libc::posix_spawnattr_t = std::mem::zeroed();
+        check(libc::posix_spawn_file_actions_init(&mut actions))?;
+        if let Err(error) = check(libc::posix_spawnattr_init(&mut attributes)) {
+            libc::posix_spawn_file_actions_destroy(&mut actions);
+            return Err(error);
+        }
+        let result = (|| {
+            check(libc::posix_spawn_file_actions_addchdir_np(&mut actions, program.directory.as_ptr()))?;
+            for (target, fd) in moved.iter().enumerate() {
+                let target = RawFd::try_from(target).map_err(io::Error::other)?;
+                check(libc::posix_spawn_file_actions_adddup2(&mut actions, fd.as_raw_fd(), target))?;
+            }
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            check(libc::posix_spawnattr_setsigmask(&mut attributes, &set))?;
+            libc::sigfillset(&mut set);
+            check(libc::posix_spawnattr_setsigdefault(&mut attributes, &set))?;
+            check(libc::posix_spawnattr_setpgroup(&mut attributes, 0))?;
+            let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETPGROUP;
+            let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
+            check(libc::posix_spawnattr_setflags(&mut attributes, flags))?;
+            check(libc::posix_spawn(
+                &mut pid,
+                program.path.as_ptr(),
+                &actions,
+                &attributes,
+                args.as_ptr(),
+                env.as_ptr(),
+            ))
+        })();
+        libc::posix_spawnattr_destroy(&mut attributes);
+        libc::posix_spawn_file_actions_destroy(&mut actions);
+        result?;
+    }
+    u32::try_from(pid).map_err(io::Error::other)
+}
+
+/// Bytes waiting in a pipe (FIONREAD).
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn waiting_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which is ours and lives for the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &mut count) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+}
+
+/// Sets the size of a terminal (TIOCSWINSZ).
+///
+/// # Errors
+/// `ENOTTY` for what is no terminal.
+pub fn set_window_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which is ours and lives for the call.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `struct pidfd_info` of linux/pidfd.h, first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// _IOWR(0xFF, 11, struct pidfd_info)
+const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B_u32 as libc::Ioctl;
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// How the process behind a pidfd ended, as wait(2) would say it; `None` while it has not been reaped or where the kernel
+/// does not tell (before Linux 6.15).
+pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..Default::default() };
+    // SAFETY: the ioctl's number carries the size of PidfdInfo, which is ours and lives for the call.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// A file mapped shared: what is stored here outlives this process, whatever instruction it is killed at.
+///
+/// Used by one thread. The file has all its blocks (fallocate) before it is mapped, so a full file system cannot raise
+/// SIGBUS, and it is in a directory of mode 0700 where nobody else truncates it.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    /// Maps the first `length` bytes of `file`.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn new(file: &File, length: usize) -> io::Result<Mapping> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave no address"))?;
+        Ok(Mapping { start, length })
+    }
+
+    /// The bytes at `offset`. The caller does not [`put`](Self::put) there while it holds them.
+    pub fn get(&self, offset: usize, length: usize) -> &[u8] {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.length), "inside the mapping");
+        // SAFETY: the range was checked; the mapping lives as long as `self`; the two users (the headers and the held
+        // lines of `stdio::position`) write only to the range that is not current, never to one they have borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
+    }
+
+    /// Stores `bytes` at `offset`.
+    pub fn put(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset.checked_add(bytes.len()).is_some_and(|end| end <= self.length), "inside the mapping");
+        // SAFETY: the range was checked. `copy` allows for a source inside the mapping.
+        unsafe { std::ptr::copy(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len()) };
+    }
+
+    /// Stores `value` at `offset` (a multiple of 8) in one instruction, after everything that was stored before.
+    pub fn publish(&self, offset: usize, value: u64) {
+        self.word(offset).store(value, Ordering::Release);
+        // Nothing that follows (a write of the log, a drain of the journal) may happen before it.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The value at `offset` (a multiple of 8).
+    pub fn published(&self, offset: usize) -> u64 {
+        self.word(offset).load(Ordering::Acquire)
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset % 8 == 0 && offset + 8 <= self.length, "a word inside the mapping");
+        // SAFETY: in range and aligned (mmap gives whole pages); every bit pattern is a valid u64.
+        unsafe { &*self.start.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    /// Lets go of the pages; they stay in the file and come back when they are touched.
+    pub fn release(&self) {
+        // SAFETY: MADV_DONTNEED on a shared file mapping drops page table entries only, never content (madvise(2)).
+        unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, libc::MADV_DONTNEED) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `new` with this length, and no borrow of it outlives `self`.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_the_file() {
+        let file = tempfile::tempfile().expect("file");
+        file.set_len(4096).expect("length");
+        let mapping = Mapping::new(&file, 4096).expect("map");
+        mapping.put(100, b"hello");
+        mapping.publish(8, 42);
+        mapping.release();
+        assert_eq!((mapping.get(100, 5), mapping.published(8)), (&b"hello"[..], 42));
+        let mut text = [0; 5];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut text, 100).expect("read");
+        assert_eq!(&text, b"hello");
+    }
+
+    #[test]
+    fn bytes_wait_in_a_pipe() {
+        let (reader, writer) = nix::unistd::pipe().expect("pipe");
+        nix::unistd::write(&writer, b"abc").expect("write");
+        assert_eq!(waiting_bytes(reader.as_fd()).expect("FIONREAD"), 3);
+    }
+}

@@ -1,0 +1,218 @@
+//! The roles of this program: how each starts, what it serves, when it ends.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    sys::{
+        signal::{SigSet, Signal},
+        stat::{Mode, umask},
+    },
+    unistd::chdir,
+};
+use proto::{
+    Id, Roots,
+    alive::Lock,
+    layout::sockets,
+    serve::{Connections, listener},
+    socket,
+    wire::{create_containers, create_images, create_networks, create_pods, create_system, create_volumes},
+};
+
+use crate::{
+    config::Engine,
+    index, namespace,
+    pod::{Pod, record},
+    serve, sys,
+};
+
+/// What a role was started with.
+#[derive(Debug, Default)]
+pub struct Arguments {
+    /// `--root`
+    pub root: Option<PathBuf>,
+    /// `--runroot`
+    pub runroot: Option<PathBuf>,
+    /// `--runtime`
+    pub runtime: Option<String>,
+    /// `--ready-fd`: one byte goes there when somebody serves the pod.
+    pub ready_fd: Option<i32>,
+}
+
+impl Arguments {
+    /// The flags after the role's own operands.
+    ///
+    /// # Errors
+    /// Naming what is not understood.
+    pub fn parse(mut flags: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
+        let mut parsed = Arguments::default();
+        while let Some(flag) = flags.next() {
+            let mut value = || flags.next().ok_or_else(|| anyhow::anyhow!("{flag} needs a value"));
+            match flag.as_str() {
+                "--root" => parsed.root = Some(value()?.into()),
+                "--runroot" => parsed.runroot = Some(value()?.into()),
+                "--runtime" => parsed.runtime = Some(value()?),
+                "--ready-fd" => parsed.ready_fd = Some(value()?.parse()?),
+                _ => anyhow::bail!("unknown flag: {flag}"),
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn engine(&self) -> Engine {
+        let default = Roots::default();
+        Engine {
+            roots: Roots {
+                state: self.root.clone().unwrap_or(default.state),
+                run: self.runroot.clone().unwrap_or(default.run),
+            },
+            runtime: self.runtime.clone().unwrap_or_else(|| crate::etc::runtime().unwrap_or_else(|| "crun".to_owned())),
+        }
+    }
+}
+
+/// Whatever the caller left behind (signals ignored or blocked, a strange umask, a deleted directory) is not ours.
+fn sanitise() {
+    for number in Signal::iterator() {
+        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
+            sys::signal::default(number);
+        }
+    }
+    sys::signal::ignore(Signal::SIGPIPE);
+    // Neither can fail with these arguments.
+    let _ = SigSet::empty().thread_set_mask();
+    umask(Mode::from_bits_truncate(0o022));
+    let _ = chdir("/");
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// `podshim host`: fd 3 is the client's ttrpc connection, fd 4 its raw one. Ends with the connection.
+///
+/// # Errors
+/// When the descriptors are not there.
+pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
+    let client = sys::fd::inherited(3)?;
+    let raw = sys::fd::inherited(4)?;
+    sys::fd::close_from(5);
+    sanitise();
+    let engine = arguments.engine();
+    runtime()?.block_on(async {
+        let deposits = serve::raw::Shared::default();
+        serve::raw::serve(raw, &deposits);
+        let connections = Connections::default();
+        let mut server = ttrpc::r#async::Server::new()
+            .register_service(create_pods(Arc::new(serve::pods::HostPodService(engine.clone()))))
+            .register_service(create_containers(Arc::new(serve::containers::HostContainerService {
+                engine: engine.clone(),
+                deposits: deposits.clone(),
+            })))
+            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits))))
+            .register_service(create_volumes(Arc::new(serve::volumes::Service::new(&engine.roots))))
+            .register_service(create_networks(Arc::new(serve::networks::Service::new(&engine.roots))))
+            .register_service(create_system(Arc::new(serve::system::System::new(engine))))
+            .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
+        server.start().await?;
+        while connections.open() > 0 {
+            connections.changed().await;
+        }
+        Ok(())
+    })
+}
+
+/// How long a shim of which nothing is up waits for its next client.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// `podshim pod ID`: the pod's infra and engine. Ends when nothing of the pod is up and nobody is connected.
+///
+/// # Errors
+/// When the pod's directory cannot be made, or its records cannot be read.
+pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
+    let ready = arguments.ready_fd.map(sys::fd::inherited).transpose()?;
+    sys::fd::close_from(arguments.ready_fd.map_or(3, |number| number + 1));
+    sanitise();
+    let engine = arguments.engine();
+    let run = engine.roots.run_pod(id);
+    let lock = loop {
+        record::make_dir(&run)?;
+        match Lock::try_take(&engine.roots.pod_lock(id)) {
+            Ok(Some(lock)) => break lock,
+            Ok(None) => return tell(ready),
+            // An earlier shim of this pod has just left, with the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    nix::sys::prctl::set_child_subreaper(true)?;
+    sys::memory::one_arena();
+    enter_mount_namespace(&engine.roots, id)?;
+    runtime()?.block_on(async {
+        let pod = Pod::open(engine.clone(), id.clone()).await?;
+        let stream = socket::listen_stream(&run, sockets::SHIM)?;
+        serve::raw::listen(socket::listen_seqpacket(&run, sockets::SHIM_RAW)?, &pod.deposits)?;
+        let connections = Connections::default();
+        let mut server = ttrpc::r#async::Server::new()
+            .register_service(create_pods(Arc::new(serve::pods::PodService(pod.clone()))))
+            .register_service(create_containers(Arc::new(serve::containers::ContainerService(pod.clone()))))
+            .add_listener(listener(Some(stream), None, &connections)?);
+        server.start().await?;
+        tell(ready)?;
+        until_idle(&pod, &connections).await;
+        // Nobody can connect any more; whoever already waits in the backlog is cut off before its greeting is answered,
+        // and asks again.
+        server.stop_listen().await;
+        drop(server);
+        pod.leave(lock);
+        // The kernel takes its time over bridges; nobody waits for this any more.
+        crate::network::settle().await;
+        Ok(())
+    })
+}
+
+async fn until_idle(pod: &Pod, connections: &Connections) {
+    let mut first = true;
+    loop {
+        // The client that started us needs a moment to connect.
+        let patience = if std::mem::take(&mut first) { Duration::from_secs(2) } else { IDLE };
+        if connections.open() == 0 && pod.is_idle().await {
+            tokio::select! {
+                () = connections.changed() => {}
+                () = pod.changed() => {}
+                () = tokio::time::sleep(patience) => if connections.open() == 0 && pod.is_idle().await { return },
+            }
+        } else {
+            tokio::select! {
+                () = connections.changed() => {}
+                () = pod.changed() => {}
+            }
+        }
+    }
+}
+
+/// The engine's mount namespace: that of a monitor which is still there, else a new one.
+fn enter_mount_namespace(roots: &Roots, id: &Id) -> io::Result<()> {
+    let monitors = index::pod(roots, id).map(|pod| pod.containers).unwrap_or_default();
+    for monitor in monitors.iter().filter_map(|container| container.monitor.as_ref()) {
+        if monitor.monitor.is_alive() && namespace::engine::enter_of(&monitor.monitor).is_ok() {
+            chdir("/")?;
+            return Ok(());
+        }
+    }
+    namespace::engine::enter_new()
+}
+
+/// Tells whoever started us that the pod is served.
+fn tell(ready: Option<OwnedFd>) -> anyhow::Result<()> {
+    if let Some(ready) = ready {
+        // Whoever started us may have gone.
+        let _ = nix::unistd::write(&ready, b"1");
+    }
+    Ok(())
+}

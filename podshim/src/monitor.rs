@@ -1,1 +1,0 @@
-//! Starts podmon and speaks to it: stub.

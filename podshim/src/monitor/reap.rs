@@ -1,0 +1,65 @@
+//! Reaping what is orphaned to this shim.
+//!
+//! podshim is the subreaper above its monitors: when a monitor is killed, its container becomes our child and its exit
+//! status is ours to witness. Children that other code of this process waits for (nft) share our process group, a
+//! monitor or a container never does: so the group tells whose child a zombie is.
+
+use std::io;
+
+use nix::{
+    errno::Errno,
+    sys::wait::{Id as WaitId, WaitPidFlag, WaitStatus, waitid, waitpid},
+    unistd::{Pid, getpgid, getpgrp},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Sees the children of this process end.
+#[derive(Debug)]
+pub(super) struct Reaper {
+    children: Signal,
+}
+
+impl Reaper {
+    /// Begins to watch.
+    pub(super) fn new() -> io::Result<Reaper> {
+        Ok(Reaper { children: signal(SignalKind::child())? })
+    }
+
+    /// The orphans that have ended since the last call: pid and raw wait status (wait(2)).
+    pub(super) async fn orphans(&mut self) -> Vec<(u32, i32)> {
+        loop {
+            self.children.recv().await;
+            let reaped = reap();
+            if !reaped.is_empty() {
+                return reaped;
+            }
+        }
+    }
+}
+
+fn reap() -> Vec<(u32, i32)> {
+    let mut reaped = Vec::new();
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Some(pid) = waitid(WaitId::All, look).ok().and_then(|status| status.pid()) {
+        if getpgid(Some(pid)) == Ok(getpgrp()) {
+            // Somebody in this process waits for it; SIGCHLD comes again with the next orphan.
+            break;
+        }
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(status) => reaped.extend(raw(status)),
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+    reaped
+}
+
+/// The raw status of wait(2) again, which is what exit records are made of.
+fn raw(status: WaitStatus) -> Option<(u32, i32)> {
+    let (pid, raw): (Pid, i32) = match status {
+        WaitStatus::Exited(pid, code) => (pid, (code & 0xff) << 8),
+        WaitStatus::Signaled(pid, signal, core) => (pid, signal as i32 | if core { 0x80 } else { 0 }),
+        _ => return None,
+    };
+    Some((pid.as_raw().unsigned_abs(), raw))
+}

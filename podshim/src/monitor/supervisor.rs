@@ -1,0 +1,383 @@
+//! Keeping the monitors of a pod alive.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use proto::{
+    Id, Kind, Refusal, Roots,
+    alive::Process,
+    layout::sockets,
+    record::{self, Durability, ExitRecord, MonitorState, Phase, StartRecord},
+    refusal::Result,
+    serve, socket,
+    wire::{self, MonitorClient},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    notify::{Message, NotifySocket},
+    reap::Reaper,
+};
+use crate::{config::Engine, sys};
+
+/// A container's monitor has ended for good: its exit is on disk, or there never was anything to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended(pub Id);
+
+/// A running monitor.
+pub struct Monitor {
+    container: Id,
+    ended: watch::Receiver<bool>,
+    run_dir: PathBuf,
+    client: Mutex<Option<MonitorClient>>,
+}
+
+/// Supervises the monitors of one pod. Cloned handles share it.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Shared>);
+
+struct Shared {
+    engine: Engine,
+    pod: Id,
+    entries: Mutex<HashMap<Id, Entry>>,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+struct Entry {
+    monitor: Arc<Monitor>,
+    process: Process,
+    ended: watch::Sender<bool>,
+    store: HashMap<String, OwnedFd>,
+    /// Successors started in a row without a minute of peace between them.
+    successors: u32,
+    since: std::time::Instant,
+}
+
+/// How often a monitor may die in a row before its container is given up.
+const MAX_SUCCESSORS: u32 = 300;
+/// Pause before a second successor in a row.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// A monitor that lived this long has nothing to do with the one before.
+const PEACE: Duration = Duration::from_secs(10);
+/// Deadline of calls that a monitor answers at once.
+const PROMPT: Duration = Duration::from_secs(10);
+
+impl Supervisor {
+    /// Begins to supervise; [`Ended`] is sent to `ended`. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// When the notify socket cannot be bound.
+    pub fn new(engine: &Engine, pod: &Id, ended: mpsc::UnboundedSender<Ended>) -> io::Result<Supervisor> {
+        let socket = NotifySocket::bind(&engine.roots.run_pod(pod))?;
+        let mut reaper = Reaper::new()?;
+        let supervisor =
+            Supervisor(Arc::new(Shared { engine: engine.clone(), pod: pod.clone(), entries: Mutex::default(), ended }));
+        let listener = supervisor.clone();
+        tokio::spawn(async move {
+            while let Ok(message) = socket.receive().await {
+                listener.notified(message);
+            }
+        });
+        let witness = supervisor.clone();
+        tokio::spawn(async move {
+            loop {
+                for (pid, status) in reaper.orphans().await {
+                    witness.witnessed(pid, status);
+                }
+            }
+        });
+        Ok(supervisor)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Id, Entry>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roots(&self) -> &Roots {
+        &self.0.engine.roots
+    }
+
+    /// The monitor of `container`, when there is one.
+    pub fn get(&self, container: &Id) -> Option<Arc<Monitor>> {
+        self.entries().get(container).map(|entry| entry.monitor.clone())
+    }
+
+    /// How many monitors there are.
+    pub fn count(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Starts a monitor for `container`, whose start record is written.
+    ///
+    /// # Errors
+    /// When it cannot be executed.
+    pub fn start(&self, container: &Id) -> Result<Arc<Monitor>> {
+        let process = self.spawn(container, Vec::new())?;
+        self.register(container, process, HashMap::new())
+    }
+
+    /// Takes over a monitor that an earlier shim started; it stores its descriptors with us again.
+    ///
+    /// # Errors
+    /// When it has gone meanwhile.
+    pub fn adopt(&self, container: &Id, process: Process) -> Result<Arc<Monitor>> {
+        let monitor = self.register(container, process, HashMap::new())?;
+        let client = monitor.clone();
+        tokio::spawn(async move {
+            if let Ok(client) = client.client() {
+                // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs
+                // what is in flight and nothing more.
+                let _ = client.store_fds(serve::deadline(PROMPT), &wire::Empty {}).await;
+            }
+        });
+        Ok(monitor)
+    }
+
+    /// Starts a monitor for a container whose monitor died while there was no shim.
+    ///
+    /// # Errors
+    /// When it cannot be executed.
+    pub fn succeed(&self, container: &Id) -> Result<Arc<Monitor>> {
+        self.start(container)
+    }
+
+    fn register(&self, container: &Id, process: Process, store: HashMap<String, OwnedFd>) -> Result<Arc<Monitor>> {
+        let (ended, watcher) = watch::channel(false);
+        let monitor = Arc::new(Monitor {
+            container: container.clone(),
+            ended: watcher,
+            run_dir: self.roots().run_container(&self.0.pod, container),
+            client: Mutex::default(),
+        });
+        let entry = Entry {
+            monitor: monitor.clone(),
+            process: process.clone(),
+            ended,
+            store,
+            successors: 0,
+            since: std::time::Instant::now(),
+        };
+        self.entries().insert(container.clone(), entry);
+        self.watch(container, &process);
+        Ok(monitor)
+    }
+
+    /// Waits for the end of `process`, a monitor, in a task of its own.
+    fn watch(&self, container: &Id, process: &Process) {
+        let (this, container, process) = (self.clone(), container.clone(), process.clone());
+        tokio::spawn(async move {
+            if let Ok(pidfd) = process.pidfd().and_then(sys::fd::watch) {
+                // The only event of a pidfd is the end of its process (pidfd_open(2)).
+                let _ = pidfd.readable().await;
+            }
+            this.gone(&container).await;
+        });
+    }
+
+    /// A monitor is gone: it has done its work, or it gets a successor.
+    async fn gone(&self, container: &Id) {
+        if !self.has_finished(container) {
+            let again = {
+                let mut entries = self.entries();
+                entries.get_mut(container).map(|entry| {
+                    if entry.since.elapsed() > PEACE {
+                        entry.successors = 0;
+                    }
+                    entry.since = std::time::Instant::now();
+                    entry.successors += 1;
+                    entry.successors
+                })
+            };
+            match again {
+                None => return,
+                Some(1) => {}
+                Some(_) => tokio::time::sleep(BACK_OFF).await,
+            }
+            if again.is_some_and(|count| count <= MAX_SUCCESSORS) {
+                match self.replace(container) {
+                    Ok(()) => return,
+                    Err(refusal) => tracing::error!("container {container}: no new monitor: {refusal}"),
+                }
+            }
+            self.give_up(container);
+        }
+        if let Some(entry) = self.entries().remove(container) {
+            // Whoever waits may have gone.
+            let _ = entry.ended.send(true);
+        }
+        // The pod's driver lives as long as the pod.
+        let _ = self.0.ended.send(Ended(container.clone()));
+    }
+
+    /// Starts a successor with what the store holds.
+    fn replace(&self, container: &Id) -> Result<()> {
+        let fds: Vec<(String, OwnedFd)> = {
+            let entries = self.entries();
+            let Some(entry) = entries.get(container) else { return Ok(()) };
+            entry
+                .store
+                .iter()
+                .map(|(name, fd)| Ok((name.clone(), fd.try_clone()?)))
+                .collect::<io::Result<_>>()
+                .map_err(|error| Refusal::internal("stored descriptors", error))?
+        };
+        let process = self.spawn(container, fds)?;
+        if let Some(entry) = self.entries().get_mut(container) {
+            entry.process = process.clone();
+            entry.monitor.forget_client();
+        }
+        tracing::warn!("container {container}: its monitor died; process {} took over", process.pid);
+        self.watch(container, &process);
+        Ok(())
+    }
+
+    /// Whether nothing is left to monitor: the exit of the last run is on disk, or nothing ever ran.
+    fn has_finished(&self, container: &Id) -> bool {
+        let Ok(state) = record::read::<MonitorState>(&self.roots().container_state(&self.0.pod, container)) else {
+            return true;
+        };
+        match state.phase {
+            Phase::Exited => true,
+            // A monitor that ended before the runtime had made anything leaves nothing to take over.
+            Phase::Created => state.init.as_ref().is_none_or(|init| !init.exists()),
+            Phase::Running | Phase::Paused | Phase::Stopping | Phase::Backoff => false,
+        }
+    }
+
+    /// Records an exit that nobody can know any more, so that the container is over for everyone.
+    fn give_up(&self, container: &Id) {
+        let path = self.roots().exit_record(&self.0.pod, container);
+        let known = record::read::<ExitRecord>(&path).ok().filter(|exit| exit.status.finished_at != 0);
+        if known.is_none() {
+            let exit = ExitRecord {
+                schema: record::SCHEMA,
+                status: proto::exit::unknown(proto::time::now()),
+                started_at: 0,
+                restart_count: 0,
+                error: "its monitor could not be replaced".to_owned(),
+            };
+            if let Err(error) = record::write(&path, &exit, Durability::Durable) {
+                tracing::error!("container {container}: exit record: {error}");
+            }
+        }
+    }
+
+    /// Executes podmon with its two sockets and `stored` descriptors.
+    fn spawn(&self, container: &Id, stored: Vec<(String, OwnedFd)>) -> Result<Process> {
+        let run_dir = self.roots().run_container(&self.0.pod, container);
+        let prepare = || -> io::Result<Process> {
+            let stream: OwnedFd = socket::listen_stream(&run_dir, sockets::MONITOR)?.into();
+            let raw = socket::listen_seqpacket(&run_dir, sockets::MONITOR_RAW)?;
+            let mut names = vec![sockets::MONITOR.to_owned(), sockets::MONITOR_RAW.to_owned()];
+            let mut fds = vec![stream.as_fd(), raw.as_fd()];
+            for (name, fd) in &stored {
+                names.push(name.clone());
+                fds.push(fd.as_fd());
+            }
+            let mut command = Command::new(self.0.engine.program("podmon")?);
+            command
+                .arg(container.as_str())
+                .arg("--start-record")
+                .arg(self.roots().start_record(&self.0.pod, container))
+                .current_dir(&run_dir)
+                .env_clear()
+                .envs(self.0.engine.environment())
+                .env("LISTEN_FDS", fds.len().to_string())
+                .env("LISTEN_FDNAMES", names.join(":"))
+                .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));
+            let pid = sys::spawn::session(&mut command, &fds)?;
+            Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))
+        };
+        prepare().map_err(|error| Refusal::internal(format!("starting the monitor of container {container}"), error))
+    }
+
+    /// A monitor's sd_notify message.
+    fn notified(&self, message: Message) {
+        let mut entries = self.entries();
+        // The kernel vouches for the pid; a stranger's message changes nothing.
+        let Some(entry) = entries.values_mut().find(|entry| entry.process.pid == message.pid) else { return };
+        if let Some(name) = message.remove {
+            entry.store.remove(&name);
+        } else if let (Some(name), Some(fd)) = (message.store, message.fds.into_iter().next()) {
+            entry.store.insert(name, fd);
+        }
+    }
+
+    /// A child that was orphaned to us has ended. Where it is a container's first process, its monitor must know.
+    fn witnessed(&self, pid: u32, wait_status: i32) {
+        let containers: Vec<Id> = self.entries().keys().cloned().collect();
+        for container in containers {
+            let path = self.roots().container_state(&self.0.pod, &container);
+            let Ok(state) = record::read::<MonitorState>(&path) else { continue };
+            if state.init.is_none_or(|init| init.pid != pid) {
+                continue;
+            }
+            let start = self.roots().start_record(&self.0.pod, &container);
+            // Written for a monitor that is yet to come, told to the one that is there.
+            if let Ok(mut record) = record::read::<StartRecord>(&start) {
+                record.witnessed_exit = Some(wait_status);
+                if let Err(error) = record::write(&start, &record, Durability::Volatile) {
+                    tracing::error!("container {container}: start record: {error}");
+                }
+            }
+            if let Some(monitor) = self.get(&container) {
+                tokio::spawn(async move {
+                    if let Ok(client) = monitor.client() {
+                        let exit = wire::WitnessedExit { pid, wait_status };
+                        // A monitor that dies now has a successor, which reads the start record.
+                        let _ = client.report_exit(serve::deadline(PROMPT), &exit).await;
+                    }
+                });
+            }
+            return;
+        }
+    }
+}
+
+impl Monitor {
+    /// The container.
+    pub fn container(&self) -> &Id {
+        &self.container
+    }
+
+    /// A client of its ttrpc socket. Connections wait in the backlog until the monitor serves.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    pub fn client(&self) -> Result<MonitorClient> {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*client {
+            return Ok(client.clone());
+        }
+        let new = socket::connect_stream(&self.run_dir, sockets::MONITOR)
+            .and_then(serve::client)
+            .map(MonitorClient::new)
+            .map_err(|error| {
+                Refusal::new(
+                    Kind::Gone,
+                    format!("the monitor of container {} does not answer: {error}", self.container),
+                )
+                .about(self.container.as_str())
+            })?;
+        *client = Some(new.clone());
+        Ok(new)
+    }
+
+    fn forget_client(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until the monitor, or the last of its successors, has ended for good.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error is the end of the sender, which is the same.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! A pod's network down, by the pod's id alone; a network's end.
+//!
+//! What takes the kernel long (links 15–50 ms, the table 20 ms) is removed after the answer, and only after a while,
+//! because the next pod would wait for it or have to make it again.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use proto::{Id, Kind, Refusal, refusal::Result};
+
+use super::{
+    DEFAULT, Networks,
+    attachment::mac_of,
+    conntrack::Which,
+    firewall,
+    lease::{self, Leases},
+    link,
+    store::Layout,
+    worker::{Host, STACK, failed, forget_flows, lock_rules},
+};
+
+/// How long a bridge and the rules outlive the last pod.
+const LINGER: Duration = Duration::from_millis(300);
+/// How long the devices of pods that have gone may still be on the bridge of a network that is removed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Removals under way, see [`join_removals`].
+static REMOVALS: Mutex<Vec<thread::JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Takes the pod's network down.
+pub(super) fn down(networks: &Networks, pod: &Id) -> Result<()> {
+    with(networks, pod, Host::open()?)
+}
+
+/// The same with sockets that are open already.
+pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> {
+    let roots = &networks.roots;
+    let table = firewall::table_name(&roots.run);
+    let published = {
+        let _lock = lock_rules(roots)?;
+        firewall::remove(&mut host.filter, &table, pod)
+            .map_err(|error| failed("removing firewall rules (nf_tables)", error))?
+    };
+    forget_flows(&mut host.filter, &published, Which::LedTo);
+    let mut devices = Vec::new();
+    for network in lease::networks(roots) {
+        let leases = Leases::of(roots, &network);
+        if let Some(device) = leases.device(pod) {
+            let _lock = leases.lock()?;
+            leases.leave(pod)?;
+            devices.push(device);
+        }
+    }
+    if !devices.is_empty() || !published.is_empty() {
+        remove_later(networks.clone(), devices, host);
+    }
+    Ok(())
+}
+
+/// Removes devices that outlived their namespace, and what nobody needs any more, after a while. The sockets go along:
+/// closing one that has removed rules waits until no processor can be reading them (10 ms).
+fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
+    let run = move || {
+        thread::sleep(LINGER);
+        if let Err(error) = sweep(&networks, &devices, &mut host) {
+            // The next pod that goes down removes it.
+            tracing::warn!(%error, "bridges or rules that nobody needs are left");
+        }
+    };
+    let mut removals = REMOVALS.lock().unwrap_or_else(PoisonError::into_inner);
+    removals.retain(|removal| !removal.is_finished());
+    match thread::Builder::new().stack_size(STACK).spawn(run) {
+        Ok(removal) => removals.push(removal),
+        Err(error) => tracing::warn!(%error, "bridges or rules that nobody needs are left"),
+    }
+}
+
+/// Removes `devices`, the bridges of networks nobody is on, and the rules when nobody is on any.
+fn sweep(networks: &Networks, devices: &[String], host: &mut Host) -> Result<()> {
+    for device in devices {
+        link::remove(&mut host.route, device).map_err(|error| failed("removing a device", error))?;
+    }
+    for network in lease::networks(&networks.roots) {
+        remove_bridge(networks, &network, host, Duration::ZERO)?;
+    }
+    let _lock = lock_rules(&networks.roots)?;
+    if !lease::anybody(&networks.roots) {
+        let table = firewall::table_name(&networks.roots.run);
+        firewall::remove_table(&mut host.filter, &table)
+            .map_err(|error| failed("removing firewall rules (nf_tables)", error))?;
+    }
+    Ok(())
+}
+
+/// Removes a network's bridge and elements if nobody is on it; `patience` is for devices that are about to go.
+fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: Duration) -> Result<()> {
+    let leases = Leases::of(&networks.roots, network);
+    if !leases.is_empty() {
+        return Ok(());
+    }
+    let Ok(record) = networks.get(network) else { return Ok(()) };
+    let _lock = leases.lock()?;
+    if !leases.is_empty() {
+        return Ok(());
+    }
+    let layout = Layout::of(&record)?;
+    let failed = |error| failed(&format!("removing bridge {}", record.interface), error);
+    {
+        let _rules = lock_rules(&networks.roots)?;
+        let table = firewall::table_name(&networks.roots.run);
+        firewall::remove_bridge(&mut host.filter, &table, &record.interface, layout.subnet).map_err(failed)?;
+    }
+    let Some(found) = link::find(&mut host.route, &record.interface).map_err(failed)? else { return Ok(()) };
+    let ours = found.kind == "bridge" && found.mac == mac_of(layout.gateway);
+    let end = Instant::now() + patience;
+    // Another run root may use a bridge of that name, too.
+    while ours && link::has_ports(&mut host.route, found.index).map_err(failed)? && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if !ours || link::has_ports(&mut host.route, found.index).map_err(failed)? {
+        return Ok(());
+    }
+    link::remove(&mut host.route, &record.interface).map_err(failed)
+}
+
+/// Removes a network with all that is there of it.
+pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
+    let record = networks.get(name)?;
+    if record.name == DEFAULT {
+        return Err(Refusal::invalid(format!("default network {} cannot be removed", record.name)).about(name));
+    }
+    let leases = Leases::of(&networks.roots, &record.name);
+    if !leases.is_empty() {
+        return Err(in_use(name));
+    }
+    remove_bridge(networks, &record.name, &mut Host::open()?, PATIENCE)?;
+    let _lock = leases.lock()?;
+    if !leases.is_empty() {
+        return Err(in_use(name));
+    }
+    networks.forget(&record.name)?;
+    leases.clear();
+    Ok(())
+}
+
+/// podman's words for a network that pods use.
+pub(super) fn in_use(name: &str) -> Refusal {
+    let words = format!(
+        "\"{name}\" has associated containers with it. Use -f to forcefully delete containers and pods: network is being used"
+    );
+    Refusal::new(Kind::InUse, words).about(name)
+}
+
+/// Waits for removals under way; a process that exits earlier leaves a bridge or the table to the next.
+pub(super) fn join_removals() {
+    let removals = std::mem::take(&mut *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner));
+    for removal in removals {
+        // A panic there has been reported by its hook.
+        let _ = removal.join();
+    }
+}

@@ -1,0 +1,376 @@
+//! The infra of a pod: control group, namespaces, network, ports, files. Up with the first member, down with `pod stop`.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::signal::Signal,
+};
+use proto::{
+    Id, Refusal,
+    alive::{self, Process},
+    record::{self, ContainerRecord, Durability, PodRecord, PodState},
+    refusal::Result,
+    state::ContainerState,
+    wire::NetworkConfig,
+};
+
+use super::{Pod, files, record::make_dir, undo::Undo};
+use crate::{
+    cgroup, index,
+    namespace::{infra, pin, pin::Kind},
+    network, spec,
+};
+
+/// What only the driver of the pod changes.
+#[derive(Default)]
+pub(super) struct Core {
+    /// Absent until the pod is created and after it is removed.
+    pub(super) record: Option<Arc<PodRecord>>,
+    up: Option<Up>,
+}
+
+struct Up {
+    state: PodState,
+    /// Host ports, bound for as long as they are published.
+    _holds: Vec<OwnedFd>,
+    _dns: Option<network::DnsServer>,
+}
+
+impl Core {
+    /// The infra is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    /// What is up.
+    pub(super) fn state(&self) -> Option<&PodState> {
+        self.up.as_ref().map(|up| &up.state)
+    }
+}
+
+/// Size of a pod's shared /dev/shm where none was asked for (podman-pod-create(1), --shm-size).
+const SHM_SIZE: i64 = 64 << 20;
+
+/// The namespaces of a pod that are made anew and pinned; not PID, which needs a process.
+fn kinds(pod: &PodRecord) -> Vec<Kind> {
+    let shares = |name: &str| pod.config.share.iter().any(|share| share == name);
+    let mut kinds = Vec::new();
+    if shares("ipc") {
+        kinds.push(Kind::Ipc);
+    }
+    if shares("uts") {
+        kinds.push(Kind::Uts);
+    }
+    if has_own_network(&pod.config.network.clone().unwrap_or_default()) && (shares("net") || pod.config.hidden) {
+        kinds.push(Kind::Net);
+    }
+    kinds
+}
+
+/// Whether a network configuration asks for a namespace of the pod's own.
+fn has_own_network(network: &NetworkConfig) -> bool {
+    matches!(network.mode.as_str(), "" | "bridge" | "private" | "none")
+}
+
+/// The host name members of the pod see where they share it.
+fn hostname(pod: &PodRecord) -> String {
+    spec::hostname(None, &pod.name, &pod.config)
+}
+
+impl Pod {
+    /// Brings the infra up unless it is.
+    ///
+    /// # Errors
+    /// When a port is taken, an address cannot be had, the kernel refuses; nothing of it is left then.
+    pub(super) async fn ensure_up(&self) -> Result<Arc<PodRecord>> {
+        let mut core = self.core.lock().await;
+        let pod = core.record.clone().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
+        if core.up.is_none() && !pod.config.no_infra {
+            core.up = Some(self.bring_up(&pod).await?);
+        }
+        Ok(pod)
+    }
+
+    async fn bring_up(&self, pod: &PodRecord) -> Result<Up> {
+        let roots = &self.engine.roots;
+        let run = roots.run_pod(&pod.id);
+        let broken = |what: &str| {
+            let what = format!("starting pod {}: {what}", pod.name);
+            move |error: io::Error| Refusal::internal(what, error)
+        };
+        let network = pod.config.network.clone().unwrap_or_default();
+        let mut undo = Undo::default();
+
+        let cgroup = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent)?;
+        cgroup::create_pod(&cgroup, pod.config.resources.as_ref())?;
+        undo.push({
+            let cgroup = cgroup.clone();
+            move || drop(cgroup::remove(&cgroup))
+        });
+
+        let kinds = kinds(pod);
+        let namespaces = roots.namespaces(&pod.id);
+        pin::make(&namespaces, &kinds, &hostname(pod)).map_err(broken("its namespaces"))?;
+        undo.push({
+            let namespaces = namespaces.clone();
+            move || pin::unpin(&namespaces)
+        });
+        if let Some(path) = network.mode.strip_prefix("ns:") {
+            pin::pin(Path::new(path), &namespaces, Kind::Net).map_err(broken(&format!("--network ns:{path}")))?;
+        }
+        let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
+            let program = std::env::current_exe().map_err(broken("its PID 1"))?;
+            let process = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
+            undo.push({
+                let process = process.clone();
+                move || end(&process)
+            });
+            Some(process)
+        } else {
+            None
+        };
+        if kinds.contains(&Kind::Ipc) {
+            let shm = run.join("shm");
+            make_shm(&shm, pod.config.shm_size).map_err(broken("its /dev/shm"))?;
+            undo.push(move || drop_shm(&shm));
+        }
+
+        let up = if kinds.contains(&Kind::Net) {
+            let netns = pin::open(&namespaces, Kind::Net).map_err(broken("its network namespace"))?;
+            let names = self.names(pod);
+            let request = network::Request { pod: &pod.id, names: &names, config: &network, netns: netns.as_fd() };
+            Some(network::up(&self.networks, request).await?)
+        } else {
+            None
+        };
+        let (networks, ports, holds) = up.map_or_else(Default::default, |up| (up.networks, up.ports, up.holds));
+        let state = PodState {
+            schema: record::SCHEMA,
+            started: true,
+            boot_id: alive::boot_id().to_owned(),
+            started_at: proto::time::now(),
+            shim: Process::this(),
+            infra_init,
+            networks,
+            ports,
+            start_order: Vec::new(),
+            cgroup,
+            paused: false,
+        };
+        // From here on a failure has a network to take down as well, which cannot be a plain step back.
+        let finished = self.write_files(pod, &network, &state).and_then(|()| self.serve_dns(&state));
+        match finished {
+            Ok(dns) => {
+                undo.forget();
+                Ok(Up { state, _holds: holds, _dns: dns })
+            }
+            Err(refusal) => {
+                drop(holds);
+                self.take_network_down(&state).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Every name other pods may know this one by.
+    fn names(&self, pod: &PodRecord) -> Vec<String> {
+        let members = index::pod(&self.engine.roots, &pod.id).map(|pod| pod.containers).unwrap_or_default();
+        let mut names: Vec<String> = Vec::new();
+        if !pod.config.hidden {
+            names.extend([pod.name.clone(), pod.id.short().to_owned()]);
+            names.extend(pod.infra.as_ref().map(|_| pod.infra_name()));
+        }
+        names.extend(Some(pod.config.hostname.clone()).filter(|hostname| !hostname.is_empty()));
+        for member in members.iter().filter_map(|member| member.record.as_ref().ok()) {
+            names.extend([member.name.clone(), member.id.short().to_owned()]);
+        }
+        names.extend(pod.config.network.iter().flat_map(|network| network.aliases.iter().cloned()));
+        names.dedup();
+        names
+    }
+
+    fn write_files(&self, pod: &PodRecord, network: &NetworkConfig, state: &PodState) -> Result<()> {
+        let roots = &self.engine.roots;
+        let run = roots.run_pod(&pod.id);
+        let resolv_conf = network::resolv_conf(&self.networks, network, &state.networks)?;
+        let infra = pod.infra_name();
+        let hostname = hostname(pod);
+        let own: Vec<&str> = if pod.config.hidden { Vec::new() } else { vec![&hostname, &infra] };
+        (|| {
+            files::write(&run.join("hosts"), &files::hosts(network, &state.networks, &own))?;
+            files::write(&run.join("resolv.conf"), &resolv_conf)?;
+            files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
+            // After a reboot this tells a pod that was stopped by it from one that never ran.
+            fs::File::create(roots.pod(&pod.id).join("ran"))?;
+            record::write(&roots.pod_state(&pod.id), state, Durability::Volatile)
+        })()
+        .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
+    }
+
+    fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
+        if !state.networks.iter().any(|network| network.dns) {
+            return Ok(None);
+        }
+        let netns = pin::open(&self.engine.roots.namespaces(&self.id), Kind::Net)
+            .map_err(|error| Refusal::internal("the pod's network namespace", error))?;
+        network::serve_dns(&self.networks, &self.id, netns.as_fd(), &state.networks).map(Some)
+    }
+
+    /// Takes the infra down. Members have ended. Asked twice it does nothing.
+    pub(super) async fn take_down(&self, core: &mut Core) {
+        let Some(up) = core.up.take() else { return };
+        let Up { mut state, _holds: holds, _dns: dns } = up;
+        drop(dns);
+        self.take_network_down(&state).await;
+        drop(holds);
+        if let Some(init) = &state.infra_init {
+            end(init);
+        }
+        let roots = &self.engine.roots;
+        drop_shm(&roots.run_pod(&self.id).join("shm"));
+        pin::unpin(&roots.namespaces(&self.id));
+        if let Err(refusal) = cgroup::remove(&state.cgroup) {
+            tracing::warn!("pod {}: {refusal}", self.id);
+        }
+        state.started = false;
+        state.start_order.clear();
+        if let Err(error) = record::write(&roots.pod_state(&self.id), &state, Durability::Volatile) {
+            tracing::warn!("pod {}: state record: {error}", self.id);
+        }
+    }
+
+    async fn take_network_down(&self, state: &PodState) {
+        if state.networks.is_empty() && state.ports.is_empty() {
+            return;
+        }
+        // By label and idempotent: what fails now is found by the next pod that comes up.
+        if let Err(refusal) = network::down(&self.networks, &self.id).await {
+            tracing::warn!("pod {}: {refusal}", self.id);
+        }
+    }
+
+    /// Notes that a member was started, and lets the others find it.
+    pub(super) async fn note_start(&self, member: &ContainerRecord) {
+        let mut core = self.core.lock().await;
+        let Some(up) = &mut core.up else { return };
+        for network in &mut up.state.networks {
+            for name in [member.name.as_str(), member.id.short()] {
+                if !network.aliases.iter().any(|alias| alias == name) {
+                    network.aliases.push(name.to_owned());
+                }
+            }
+        }
+        up.state.start_order.retain(|id| id != &member.id);
+        up.state.start_order.push(member.id.clone());
+        self.write_state(&up.state);
+    }
+
+    /// Notes that the pod was paused or goes on.
+    pub(super) async fn note_pause(&self, paused: bool) {
+        let mut core = self.core.lock().await;
+        if let Some(up) = &mut core.up {
+            up.state.paused = paused;
+            self.write_state(&up.state);
+        }
+    }
+
+    fn write_state(&self, state: &PodState) {
+        if let Err(error) = record::write(&self.engine.roots.pod_state(&self.id), state, Durability::Volatile) {
+            tracing::warn!("pod {}: state record: {error}", self.id);
+        }
+    }
+
+    /// Adopts what an earlier shim of this pod left running.
+    pub(super) async fn adopt(&self) -> Result<()> {
+        let roots = &self.engine.roots;
+        let mut core = self.core.lock().await;
+        let Some(found) = index::pod(roots, &self.id) else { return Ok(()) };
+        let pod = found.record.map_err(|_| {
+            Refusal::internal(format!("pod {}", self.id), "its record cannot be read: remove it with rm -f")
+        })?;
+        let pod = Arc::new(pod);
+        core.record = Some(pod.clone());
+        if let Some(mut state) = found.state.filter(|state| state.started) {
+            self.pin_again(&pod, &state, &found.containers);
+            let holds = network::hold_ports(&state.ports).unwrap_or_else(|refusal| {
+                tracing::warn!("pod {}: {refusal}", pod.name);
+                Vec::new()
+            });
+            let dns = self.serve_dns(&state).unwrap_or_else(|refusal| {
+                tracing::warn!("pod {}: {refusal}", pod.name);
+                None
+            });
+            state.shim = Process::this();
+            self.write_state(&state);
+            core.up = Some(Up { state, _holds: holds, _dns: dns });
+        }
+        for container in &found.containers {
+            self.adopt_member(container);
+        }
+        Ok(())
+    }
+
+    /// Where the engine's mount namespace was lost with the last of our processes, a member's namespaces are taken from it.
+    fn pin_again(&self, pod: &PodRecord, state: &PodState, members: &[index::Container]) {
+        let dir = self.engine.roots.namespaces(&pod.id);
+        let member = members.iter().find_map(index::Container::init);
+        for kind in [Kind::Net, Kind::Ipc, Kind::Uts, Kind::Pid] {
+            let pinned = pin::open(&dir, kind).is_ok_and(|fd| {
+                nix::sys::statfs::fstatfs(&fd).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+            });
+            let wanted = kinds(pod).contains(&kind) || (kind == Kind::Pid && state.infra_init.is_some());
+            if pinned || !wanted {
+                continue;
+            }
+            let Some(member) = member else { continue };
+            let source = format!("/proc/{}/ns/{}", member.pid, kind.as_str());
+            if let Err(error) = pin::pin(Path::new(&source), &dir, kind) {
+                tracing::warn!("pod {}: its {} namespace: {error}", pod.name, kind.as_str());
+            }
+        }
+    }
+
+    fn adopt_member(&self, container: &index::Container) {
+        let Some(monitor) = &container.monitor else { return };
+        let id: &Id = container.id();
+        let result = if monitor.monitor.is_alive() {
+            self.monitors.adopt(id, monitor.monitor.clone())
+        } else if matches!(container.state, ContainerState::Created) {
+            return;
+        } else {
+            self.monitors.succeed(id)
+        };
+        if let Err(refusal) = result {
+            tracing::warn!("container {id}: {refusal}");
+        }
+    }
+}
+
+/// Ends PID 1 of a shared PID namespace, and with it what is left in there.
+fn end(process: &Process) {
+    if let Ok(pidfd) = process.pidfd() {
+        // It has ended meanwhile: fine.
+        let _ = alive::pidfd_signal(&pidfd, Signal::SIGKILL as i32);
+    }
+}
+
+fn make_shm(dir: &Path, size: i64) -> io::Result<()> {
+    make_dir(dir)?;
+    let size = if size > 0 { size } else { SHM_SIZE };
+    let options = format!("mode=1777,size={size}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("shm"), dir, Some("tmpfs"), flags, Some(options.as_str()))?;
+    Ok(())
+}
+
+fn drop_shm(dir: &Path) {
+    // Not mounted is as good as unmounted.
+    let _ = umount2(dir, MntFlags::MNT_DETACH);
+    let _ = fs::remove_dir(dir);
+}

@@ -1,0 +1,482 @@
+//! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
+
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+
+use proto::{
+    Id, Kind, Refusal,
+    record::{self, ContainerRecord, Durability, PodRecord, StartRecord},
+    refusal::Result,
+    serve,
+    state::ContainerState,
+    wire::{self, ContainerResult, LogConfig, MonitorKill},
+};
+
+use super::{
+    Pod, files,
+    record::make_dir,
+    sources::{self, Opened},
+    undo::Undo,
+};
+use crate::{
+    bundle::{self, Namespace, Namespaces},
+    cgroup, index,
+    monitor::Monitor,
+    namespace::pin,
+    rootfs,
+    spec::{self, Place, Sharing},
+};
+
+/// Deadline of runtime create and what is around it.
+const CREATE: Duration = Duration::from_secs(75);
+/// Deadline of runtime start.
+const START: Duration = Duration::from_secs(40);
+/// Deadline of what a monitor does by itself.
+const PROMPT: Duration = Duration::from_secs(15);
+/// Grace of stop where none was asked for (podman-stop(1)).
+const STOP_SECONDS: u32 = 10;
+
+impl Pod {
+    /// Starts a member. Its bind sources are looked up in the view this shim was started with.
+    ///
+    /// # Errors
+    /// When it is paused, when the command cannot be run, when the engine fails.
+    pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
+        let (record, _) = self.container(id)?;
+        self.start_with(id, Opened::new()).await?;
+        Ok(result(&record))
+    }
+
+    /// Brings a member as far as the OCI "created" state, in which clients can attach.
+    ///
+    /// # Errors
+    /// Like start.
+    pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
+        let (record, _) = self.container(id)?;
+        self.init_with(id, Opened::new()).await?;
+        Ok(result(&record))
+    }
+
+    /// Gives a member another name.
+    ///
+    /// # Errors
+    /// When the name is taken or is none.
+    pub async fn rename(&self, id: &Id, name: &str) -> Result<ContainerResult> {
+        if !proto::name::is_valid(name) {
+            return Err(Refusal::invalid(proto::name::RULE).about(name));
+        }
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        let (mut record, _) = self.container(id)?;
+        let roots = &self.engine.roots;
+        let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
+        super::record::claim(roots, name, &target)?;
+        let old = std::mem::replace(&mut record.name, name.to_owned());
+        if let Err(error) = record::write(&roots.container_record(&self.id, id), &record, Durability::Durable) {
+            super::record::release(roots, name, &target);
+            return Err(Refusal::internal(format!("renaming container {id}"), error));
+        }
+        if old != name {
+            super::record::release(roots, &old, &target);
+        }
+        Ok(result(&record))
+    }
+
+    /// Starts a member and the infra before it. One that runs already is fine.
+    ///
+    /// # Errors
+    /// When it is paused, when the command cannot be run, when the engine fails.
+    pub(super) async fn start_with(&self, id: &Id, opened: Opened) -> Result<()> {
+        let _gate = self.gate.read().await;
+        self.start_inside(id, opened).await
+    }
+
+    /// [`Pod::start_with`] for who has the gate.
+    pub(super) async fn start_inside(&self, id: &Id, opened: Opened) -> Result<()> {
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        let (record, found) = self.container(id)?;
+        match found.state {
+            ContainerState::Running => return Ok(()),
+            ContainerState::Paused => {
+                return Err(Refusal::new(
+                    Kind::WrongState,
+                    format!("cannot start paused container {id}: container state improper"),
+                ));
+            }
+            _ => {}
+        }
+        let monitor = self.prepare(&record, &found, opened).await?;
+        let started = monitor.client()?.start(serve::deadline(START), &wire::Empty {}).await.map_err(Refusal::from);
+        if let Err(refusal) = started {
+            self.abandon(&record, &monitor).await;
+            return Err(refusal);
+        }
+        self.note_start(&record).await;
+        Ok(())
+    }
+
+    /// Brings a member as far as the OCI "created" state, in which clients can attach.
+    ///
+    /// # Errors
+    /// Like start.
+    pub(super) async fn init_with(&self, id: &Id, opened: Opened) -> Result<()> {
+        let _gate = self.gate.read().await;
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        let (record, found) = self.container(id)?;
+        if found.state.is_alive() {
+            return Ok(());
+        }
+        self.prepare(&record, &found, opened).await.map(|_| ())
+    }
+
+    /// The steps up to there; the caller has the turn.
+    async fn prepare(
+        &self,
+        record: &ContainerRecord,
+        found: &index::Container,
+        mut opened: Opened,
+    ) -> Result<Arc<Monitor>> {
+        if let Some(monitor) = self.monitors.get(&record.id) {
+            if found.state == ContainerState::Initialized {
+                return Ok(monitor);
+            }
+            if found.init().is_none() {
+                // The last run is over and its monitor about to go: its end is part of this start.
+                let _ = tokio::time::timeout(PROMPT, monitor.ended()).await;
+            }
+        }
+        if found.init().is_some() || self.monitors.get(&record.id).is_some() {
+            return Err(Refusal::new(
+                Kind::WrongState,
+                format!(
+                    "container {} is still being stopped: wait for it, or kill it: container state improper",
+                    record.name
+                ),
+            ));
+        }
+        self.tear_down(record);
+        let pod = self.ensure_up().await?;
+        let roots = &self.engine.roots;
+        let run = roots.run_container(&pod.id, &record.id);
+        let broken = |error: io::Error| Refusal::internal(format!("preparing container {}", record.name), error);
+        let mut undo = Undo::default();
+        make_dir(&run).map_err(broken)?;
+        undo.push({
+            let run = run.clone();
+            move || drop(fs::remove_dir_all(run))
+        });
+
+        let used = record.image.clone().unwrap_or_default();
+        let image = self.images.resolve(&used.id)?;
+        let dir = roots.container(&pod.id, &record.id);
+        let target = roots.rootfs(&pod.id, &record.id);
+        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target)?;
+        undo.push({
+            let target = target.clone();
+            move || drop(rootfs::unmount(&target))
+        });
+        undo.push({
+            let run = run.clone();
+            move || sources::release(&run)
+        });
+        let mounts = sources::bind(record, &mut opened, &self.volumes, &run, &target)?;
+
+        let namespaces = self.namespaces(record, &pod)?;
+        let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
+        let cgroup = self.cgroup(record, &pod).await?;
+        let hostname = member_hostname(record, &pod, &namespaces);
+        let shm = roots.run_pod(&pod.id).join("shm");
+        let shares_ipc = matches!(&namespaces.ipc, Namespace::Path(path) if *path == pin::path(&roots.namespaces(&pod.id), pin::Kind::Ipc));
+        let written = bundle::write(&bundle::Input {
+            record,
+            pod: &pod,
+            image: Some(&image.config),
+            rootfs: &target,
+            bundle: &roots.bundle(&pod.id, &record.id),
+            namespaces: &namespaces,
+            mounts: &mounts,
+            hosts: own.hosts.as_deref(),
+            resolv_conf: own.resolv_conf.as_deref(),
+            hostname_file: own.hostname.as_deref(),
+            shm: Some(shm.as_path()).filter(|_| shares_ipc),
+            hostname: &hostname,
+            cgroup: &cgroup,
+        })?;
+        self.write_start_record(record, &pod, &cgroup, &written)?;
+        let monitor = self.monitors.start(&record.id)?;
+        let created =
+            monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
+        if let Err(refusal) = created {
+            self.dismiss(&monitor).await;
+            return Err(refusal);
+        }
+        undo.forget();
+        Ok(monitor)
+    }
+
+    fn write_start_record(
+        &self,
+        record: &ContainerRecord,
+        pod: &PodRecord,
+        cgroup: &str,
+        written: &bundle::Bundle,
+    ) -> Result<()> {
+        let roots = &self.engine.roots;
+        let mut log = record.config.log.clone().unwrap_or_default();
+        complete_log(&mut log, roots.log(&pod.id, &record.id));
+        let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
+        let start = StartRecord {
+            schema: record::SCHEMA,
+            id: record.id.clone(),
+            pod: pod.id.clone(),
+            name: record.name.clone(),
+            bundle: roots.bundle(&pod.id, &record.id),
+            runtime: self.engine.runtime_path(&record.config.runtime)?,
+            runtime_root: roots.run.join("runtime"),
+            exit_record: roots.exit_record(&pod.id, &record.id),
+            state_record: roots.container_state(&pod.id, &record.id),
+            log,
+            tty: record.config.tty,
+            stdin: record.config.interactive,
+            stop_signal: record.stop_signal.clone(),
+            stop_timeout_ms: i64::from(seconds) * 1000,
+            timeout_seconds: record.config.timeout_seconds,
+            restart: record.config.restart.clone().unwrap_or_default(),
+            detach_keys: record.config.detach_keys.clone(),
+            cgroup: cgroup.to_owned(),
+            uid: written.uid,
+            gid: written.gid,
+            witnessed_exit: None,
+        };
+        record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
+            .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))
+    }
+
+    /// The cgroup of a member: below the pod's, or below the parent it asks for.
+    async fn cgroup(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<String> {
+        let asked = &record.config.cgroup_parent;
+        if !asked.is_empty() {
+            return Ok(cgroup::container_path(&cgroup::pod_path(&pod.id, asked)?, &record.id));
+        }
+        let core = self.core.lock().await;
+        match core.state() {
+            Some(state) => Ok(cgroup::container_path(&state.cgroup, &record.id)),
+            None => Ok(cgroup::container_path(&cgroup::pod_path(&pod.id, &pod.config.cgroup_parent)?, &record.id)),
+        }
+    }
+
+    /// Which namespaces a member joins.
+    fn namespaces(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<Namespaces> {
+        let sharing = Sharing::of(&record.config, &pod.config);
+        Ok(Namespaces {
+            net: self.namespace(&sharing.net, pin::Kind::Net)?,
+            ipc: self.namespace(&sharing.ipc, pin::Kind::Ipc)?,
+            uts: self.namespace(&sharing.uts, pin::Kind::Uts)?,
+            pid: self.namespace(&sharing.pid, pin::Kind::Pid)?,
+            cgroup: self.namespace(&sharing.cgroup, pin::Kind::Cgroup)?,
+        })
+    }
+
+    fn namespace(&self, place: &Place, kind: pin::Kind) -> Result<Namespace> {
+        Ok(match place {
+            Place::Own => Namespace::Private,
+            Place::Pod => Namespace::Path(pin::path(&self.engine.roots.namespaces(&self.id), kind)),
+            Place::Host => Namespace::Host,
+            Place::Path(path) => Namespace::Path(PathBuf::from(path)),
+            Place::Container(name) => Namespace::Path(self.namespace_of(name, kind)?),
+        })
+    }
+
+    /// The namespace of another container, which must run.
+    fn namespace_of(&self, name: &str, kind: pin::Kind) -> Result<PathBuf> {
+        let roots = &self.engine.roots;
+        let Some(proto::layout::Target::Container { pod, container }) = roots.resolve(name)? else {
+            return Err(Refusal::no_such_container(name));
+        };
+        index::container(roots, &pod, &container)
+            .as_ref()
+            .and_then(index::Container::init)
+            .map(|init| PathBuf::from(format!("/proc/{}/ns/{}", init.pid, kind.as_str())))
+            .ok_or_else(|| {
+                Refusal::new(
+                    Kind::WrongState,
+                    format!(
+                        "cannot join the {} namespace of container {name}: it is not running: container state improper",
+                        kind.as_str()
+                    ),
+                )
+                .about(name)
+            })
+    }
+
+    /// /etc/hosts, /etc/resolv.conf and /etc/hostname of a member: the pod's where it shares its network and host name.
+    fn write_own_files(
+        &self,
+        record: &ContainerRecord,
+        pod: &PodRecord,
+        namespaces: &Namespaces,
+        run: &std::path::Path,
+    ) -> io::Result<OwnFiles> {
+        let dir = self.engine.roots.run_pod(&pod.id);
+        let network = record.config.network.clone().unwrap_or_default();
+        let pod_network = pod.config.network.clone().unwrap_or_default();
+        let in_pod = matches!(&namespaces.net, Namespace::Path(path) if path.starts_with(&dir));
+        let mut files = OwnFiles::default();
+        let no_hosts = network.no_hosts || pod_network.no_hosts;
+        if in_pod && !no_hosts {
+            let hosts = dir.join("hosts");
+            if pod.config.hidden {
+                let networks =
+                    proto::record::read::<proto::record::PodState>(&self.engine.roots.pod_state(&pod.id))?.networks;
+                let hostname = member_hostname(record, pod, namespaces);
+                files::write(&hosts, &files::hosts(&pod_network, &networks, &[&hostname, &record.name]))?;
+            } else {
+                files::append_once(&hosts, &files::member(&record.name))?;
+            }
+            files.hosts = Some(hosts);
+        } else if !no_hosts && namespaces.net == Namespace::Private {
+            let hosts = run.join("hosts");
+            files::write(&hosts, &files::hosts(&network, &[], &[&record.name]))?;
+            files.hosts = Some(hosts);
+        }
+        if in_pod && !pod_network.dns_servers.iter().any(|server| server == "none") {
+            files.resolv_conf = Some(dir.join("resolv.conf"));
+        }
+        if !record.config.no_hostname {
+            let shared = matches!(&namespaces.uts, Namespace::Path(path) if path.starts_with(&dir));
+            files.hostname = Some(if shared {
+                dir.join("hostname")
+            } else {
+                let path = run.join("hostname");
+                files::write(&path, &format!("{}\n", member_hostname(record, pod, namespaces)))?;
+                path
+            });
+        }
+        Ok(files)
+    }
+
+    /// Sends a monitor away whose container never ran.
+    async fn dismiss(&self, monitor: &Monitor) {
+        if let Ok(client) = monitor.client() {
+            // It has gone by itself: fine.
+            let _ = client.shutdown(serve::deadline(PROMPT), &wire::Empty {}).await;
+        }
+        if tokio::time::timeout(PROMPT, monitor.ended()).await.is_err() {
+            tracing::error!("container {}: its monitor does not go", monitor.container());
+        }
+    }
+
+    /// Takes back a member that was created and could not be started.
+    async fn abandon(&self, record: &ContainerRecord, monitor: &Monitor) {
+        self.dismiss(monitor).await;
+        self.tear_down(record);
+    }
+
+    /// Unmounts and removes what a run of a member has left in `$RUN`. Nothing of it runs any more.
+    pub(super) fn tear_down(&self, record: &ContainerRecord) {
+        let roots = &self.engine.roots;
+        let run = roots.run_container(&self.id, &record.id);
+        if !run.exists() {
+            return;
+        }
+        if let Err(refusal) = rootfs::unmount(&roots.rootfs(&self.id, &record.id)) {
+            tracing::warn!("container {}: {refusal}", record.id);
+        }
+        sources::release(&run);
+        if let Err(error) = fs::remove_dir_all(&run)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("container {}: {error}", record.id);
+        }
+    }
+
+    /// Pauses a running member.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn pause(&self, id: &Id) -> Result<ContainerResult> {
+        let (record, found) = self.container(id)?;
+        if found.state != ContainerState::Running {
+            return Err(Refusal::new(
+                Kind::WrongState,
+                format!("\"{}\" is not running, can't pause: container state improper", found.state),
+            ));
+        }
+        self.monitor(id)?.client()?.pause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        Ok(result(&record))
+    }
+
+    /// Lets a paused member go on.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub async fn unpause(&self, id: &Id) -> Result<ContainerResult> {
+        let (record, found) = self.container(id)?;
+        if found.state != ContainerState::Paused {
+            return Err(Refusal::new(
+                Kind::WrongState,
+                format!("\"{}\" is not paused, can't unpause: container state improper", record.id),
+            ));
+        }
+        self.monitor(id)?.client()?.unpause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        Ok(result(&record))
+    }
+
+    /// Sends a signal to a member.
+    ///
+    /// # Errors
+    /// When it does not run, or there is no such signal.
+    pub async fn kill(&self, id: &Id, signal: &str, all: bool) -> Result<ContainerResult> {
+        let (record, found) = self.container(id)?;
+        if !matches!(found.state, ContainerState::Running | ContainerState::Paused | ContainerState::Stopping) {
+            return Err(Refusal::new(
+                Kind::WrongState,
+                format!(
+                    "can only kill running containers. {} is in state {}: container state improper",
+                    record.id, found.state
+                ),
+            ));
+        }
+        let kill = MonitorKill { signal: signal.to_owned(), all };
+        self.monitor(id)?.client()?.kill(serve::deadline(PROMPT), &kill).await.map_err(Refusal::from)?;
+        Ok(result(&record))
+    }
+
+    /// The monitor of a member that is up.
+    pub(super) fn monitor(&self, id: &Id) -> Result<Arc<Monitor>> {
+        self.monitors.get(id).ok_or_else(|| {
+            Refusal::new(Kind::Gone, format!("container {} has no monitor at this moment: try again", id.short()))
+                .about(id.as_str())
+        })
+    }
+}
+
+/// The answer that names a container.
+pub(super) fn result(record: &ContainerRecord) -> ContainerResult {
+    ContainerResult { id: record.id.to_string(), name: record.name.clone(), ..Default::default() }
+}
+
+#[derive(Default)]
+struct OwnFiles {
+    hosts: Option<PathBuf>,
+    resolv_conf: Option<PathBuf>,
+    hostname: Option<PathBuf>,
+}
+
+/// The host name a member sees.
+fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Namespaces) -> String {
+    if namespaces.uts == Namespace::Host {
+        return nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    }
+    spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
+}
+
+fn complete_log(log: &mut LogConfig, default: PathBuf) {
+    if log.driver.is_empty() || log.driver == "json-file" {
+        "k8s-file".clone_into(&mut log.driver);
+    }
+    if log.path.is_empty() {
+        log.path = default.to_string_lossy().into_owned();
+    }
+}

@@ -1,0 +1,115 @@
+//! Removing members.
+
+use std::sync::Arc;
+
+use proto::{
+    Id, Kind, Refusal, record::ContainerRecord, refusal::Result, state::ContainerState, wire::ContainerResult,
+};
+
+use super::{Pod, member::result, record};
+
+/// What `rm` answers for a container that is up (podman's words).
+fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
+    Refusal::new(
+        Kind::WrongState,
+        format!(
+            "cannot remove container {} as it is {state} - running or paused containers cannot be removed without force: container state improper",
+            record.id
+        ),
+    )
+    .about(&record.name)
+}
+
+impl Pod {
+    /// Removes a member; with `force` it is stopped first. The hidden pod of one goes with it.
+    ///
+    /// # Errors
+    /// [`Kind::WrongState`] when it is up and `force` is not given.
+    pub async fn remove(self: &Arc<Self>, id: &Id, force: bool, timeout_ms: Option<i64>) -> Result<ContainerResult> {
+        let record = match self.container(id) {
+            Ok((record, found)) => {
+                if matches!(found.state, ContainerState::Running | ContainerState::Paused | ContainerState::Stopping)
+                    && !force
+                {
+                    return Err(refuse_running(&record, found.state));
+                }
+                record
+            }
+            Err(refusal) if refusal.kind == Kind::NoSuchContainer => return Err(refusal),
+            Err(refusal) if !force => return Err(refusal),
+            Err(_) => return self.remove_broken(id).await,
+        };
+        self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
+        self.remove_member(id, force, timeout_ms).await?;
+        self.settle().await;
+        Ok(result(&record))
+    }
+
+    /// Removes a member that has ended; the caller settles the pod.
+    pub(super) async fn remove_member(&self, id: &Id, force: bool, _timeout_ms: Option<i64>) -> Result<()> {
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        // Removed meanwhile, by --rm or by somebody else: that is what was asked for.
+        let Ok((record, found)) = self.container(id) else { return Ok(()) };
+        if let Some(monitor) = self.monitors.get(id) {
+            if found.init().is_some() {
+                if !force {
+                    return Err(refuse_running(&record, found.state));
+                }
+                if let Ok(client) = monitor.client() {
+                    let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
+                    // A container that was created and not started is given up instead.
+                    if found.state == ContainerState::Initialized
+                        || client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await.is_err()
+                    {
+                        let _ = client
+                            .shutdown(
+                                proto::serve::deadline(std::time::Duration::from_secs(15)),
+                                &proto::wire::Empty {},
+                            )
+                            .await;
+                    }
+                }
+            }
+            monitor.ended().await;
+        }
+        self.tear_down(&record);
+        self.forget(&record)
+    }
+
+    /// Removes the record, the names and the anonymous volumes of a member. The caller has its turn.
+    pub(super) fn forget(&self, container: &ContainerRecord) -> Result<()> {
+        record::remove_container(&self.engine.roots, &self.id, &container.id, &container.name)?;
+        for volume in &container.anonymous_volumes {
+            // Used by another container by its name: it stays.
+            let _ = self.volumes.remove(volume);
+        }
+        Ok(())
+    }
+
+    /// Removes a member whose record cannot be read: what is known of it is its id.
+    async fn remove_broken(&self, id: &Id) -> Result<ContainerResult> {
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        if let Some(monitor) = self.monitors.get(id)
+            && let Ok(client) = monitor.client()
+        {
+            let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
+            let _ = client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await;
+            monitor.ended().await;
+        }
+        let roots = &self.engine.roots;
+        let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
+        for entry in std::fs::read_dir(roots.names()).into_iter().flatten().flatten() {
+            if let Some(name) = entry.file_name().to_str() {
+                record::release(roots, name, &target);
+            }
+        }
+        record::remove_container(roots, &self.id, id, id.as_str())?;
+        Ok(ContainerResult { id: id.to_string(), name: id.to_string(), ..Default::default() })
+    }
+}
+
+fn gone_is_fine(refusal: Refusal, record: &ContainerRecord) -> Result<ContainerResult> {
+    if refusal.kind == Kind::NoSuchContainer { Ok(result(record)) } else { Err(refusal) }
+}

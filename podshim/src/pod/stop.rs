@@ -1,0 +1,165 @@
+//! Ending members: stop, the end of a run, and what follows from it for the pod.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proto::{
+    Id, Refusal,
+    record::ContainerRecord,
+    refusal::Result,
+    serve,
+    state::ContainerState,
+    wire::{self, ContainerResult, ExitStatus, MonitorStop},
+};
+
+use super::{Pod, member::result};
+use crate::{cgroup, index, monitor::Monitor};
+
+/// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
+const KILLED: Duration = Duration::from_secs(10);
+/// How long a monitor whose container has ended may need to record it and go.
+const RECORDED: Duration = Duration::from_secs(20);
+/// "For ever" of a stop without a grace period, as far as ttrpc knows one.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Pod {
+    /// Stops a member: its stop signal, `timeout_ms` of grace (its own where absent, -1 for ever), SIGKILL. One that does
+    /// not run is fine. Nothing of it is up when this answers.
+    ///
+    /// # Errors
+    /// When it cannot be made to end, naming the process.
+    pub async fn stop(self: &Arc<Self>, id: &Id, timeout_ms: Option<i64>) -> Result<ContainerResult> {
+        let (record, found) = self.container(id)?;
+        let mut answer = result(&record);
+        if !found.state.is_alive() && self.monitors.get(id).is_none() {
+            return Ok(answer);
+        }
+        let grace = timeout_ms.unwrap_or_else(|| i64::from(record.config.stop_timeout_seconds.unwrap_or(10)) * 1000);
+        let begun = Instant::now();
+        if found.state == ContainerState::Initialized {
+            if let Some(monitor) = self.monitors.get(id)
+                && let Ok(client) = monitor.client()
+            {
+                // Refused or gone: the direct way below ends it.
+                let _ = client.shutdown(serve::deadline(RECORDED), &wire::Empty {}).await;
+            }
+        } else {
+            answer.exit = self.ask_to_stop(id, grace).await;
+        }
+        self.make_sure(id, &record).await?;
+        let elapsed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        if grace > 0
+            && elapsed >= grace
+            && answer.exit.as_ref().is_some_and(|exit| exit.signal == libc::SIGKILL.unsigned_abs())
+        {
+            answer.warnings.push(format!(
+                "StopSignal {} failed to stop container {} in {} seconds, resorting to SIGKILL",
+                record.stop_signal,
+                record.name,
+                grace / 1000
+            ));
+        }
+        self.ended(id).await?;
+        Ok(answer)
+    }
+
+    /// Asks the monitor, which is the usual way. `None` when it could not do it.
+    async fn ask_to_stop(&self, id: &Id, grace: i64) -> Option<ExitStatus> {
+        let client = self.monitors.get(id)?.client().ok()?;
+        let deadline = u64::try_from(grace).map_or(FOR_EVER, |grace| Duration::from_millis(grace) + KILLED);
+        let stop = MonitorStop { signal: String::new(), timeout_ms: grace, keep_policy: false };
+        client.stop(serve::deadline(deadline), &stop).await.ok()
+    }
+
+    /// Without the monitor's help: SIGKILL to the whole cgroup, until the process is gone and the monitor with it.
+    async fn make_sure(&self, id: &Id, record: &ContainerRecord) -> Result<()> {
+        if let Some(monitor) = self.monitors.get(id)
+            && wait(&monitor, RECORDED, || !self.is_alive(id)).await
+        {
+            return Ok(());
+        }
+        let Ok((_, found)) = self.container(id) else { return Ok(()) };
+        if let Some(init) = found.init() {
+            let core = self.core.lock().await;
+            let pod_cgroup = core.state().map(|state| state.cgroup.clone());
+            drop(core);
+            if let Some(pod_cgroup) = pod_cgroup {
+                cgroup::kill(&cgroup::container_path(&pod_cgroup, id))?;
+            }
+            if let Ok(pidfd) = init.pidfd() {
+                // It has ended meanwhile: fine.
+                let _ = proto::alive::pidfd_signal(&pidfd, libc::SIGKILL);
+                if let Ok(pidfd) = crate::sys::fd::watch(pidfd) {
+                    let _ = tokio::time::timeout(KILLED, pidfd.readable()).await;
+                }
+            }
+            if init.is_alive() {
+                return Err(Refusal::new(
+                    proto::Kind::TimedOut,
+                    format!(
+                        "container {}: process {} did not die within {} seconds of SIGKILL: it is in uninterruptible sleep",
+                        record.name,
+                        init.pid,
+                        KILLED.as_secs()
+                    ),
+                ));
+            }
+        }
+        if let Some(monitor) = self.monitors.get(id) {
+            let _ = tokio::time::timeout(RECORDED, monitor.ended()).await;
+        }
+        Ok(())
+    }
+
+    fn is_alive(&self, id: &Id) -> bool {
+        self.container(id).is_ok_and(|(_, found)| found.init().is_some())
+    }
+
+    /// A member has ended: its mounts go, it is removed where it was asked to be, and the pod follows where nothing holds
+    /// it up. Called for every end, by whoever sees it first; the second finds nothing to do.
+    pub(super) async fn ended(self: &Arc<Self>, id: &Id) -> Result<()> {
+        {
+            let turn = self.turn(id);
+            let _turn = turn.lock().await;
+            let Ok((record, found)) = self.container(id) else { return Ok(()) };
+            if found.state.is_alive() || self.monitors.get(id).is_some() {
+                return Ok(());
+            }
+            self.tear_down(&record);
+            if record.config.auto_remove && found.exit.is_some() {
+                self.forget(&record)?;
+            }
+        }
+        self.settle().await;
+        Ok(())
+    }
+
+    /// Takes the infra down where nothing holds it up any more: a hidden pod whose container has ended, a pod whose exit
+    /// policy says so. A hidden pod without a container is gone.
+    pub(super) async fn settle(&self) {
+        let mut core = self.core.lock().await;
+        let Some(pod) = core.record.clone() else { return };
+        let Some(found) = index::pod(&self.engine.roots, &self.id) else { return };
+        let lives = found.containers.iter().any(|container| container.state.is_alive()) || self.monitors.count() > 0;
+        let ran = !found.containers.iter().any(|container| container.state == ContainerState::Created);
+        if lives {
+            return;
+        }
+        if pod.config.hidden || (pod.config.exit_policy == "stop" && ran) {
+            self.take_down(&mut core).await;
+        }
+        if pod.config.hidden && found.containers.is_empty() {
+            core.record = None;
+            if let Err(refusal) = super::record::remove_pod(&self.engine.roots, &pod) {
+                tracing::warn!("pod {}: {refusal}", self.id);
+            }
+        }
+    }
+}
+
+/// Waits until `monitor` has ended, as long as it may take once `dead` holds.
+async fn wait(monitor: &Monitor, deadline: Duration, dead: impl Fn() -> bool) -> bool {
+    dead() && tokio::time::timeout(deadline, monitor.ended()).await.is_ok()
+}

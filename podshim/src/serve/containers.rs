@@ -1,0 +1,125 @@
+//! Service Containers: acts on members are served by their pod's shim, lists, inspect, logs and top by the host role.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use proto::{
+    Kind, Refusal,
+    wire::{
+        ContainerAct, ContainerCreated, ContainerResult, Containers, CreateContainer, Document, Empty, InspectObjects,
+        ListContainers, LogsRequest, RenameContainer, TopReply, TopRequest,
+    },
+};
+use ttrpc::r#async::TtrpcContext;
+
+use super::{id, json, raw, to_the_end};
+use crate::{
+    config::Engine,
+    pod::Pod,
+    view::{self, EngineStores, View},
+};
+
+/// The acts on members of one pod.
+pub struct ContainerService(pub Arc<Pod>);
+
+fn timeout(act: &ContainerAct) -> Option<i64> {
+    act.has_timeout.then_some(act.timeout_ms)
+}
+
+#[async_trait]
+impl Containers for ContainerService {
+    async fn create(&self, _: &TtrpcContext, request: CreateContainer) -> ttrpc::Result<ContainerCreated> {
+        if request.pod != self.0.id.as_str() {
+            return Err(Refusal::no_such_pod(&request.pod).into());
+        }
+        let pod = self.0.clone();
+        let sources = raw::take(&pod.deposits, &request.source_token);
+        Ok(self.0.act(async move { pod.create(request, sources).await }).await?)
+    }
+
+    async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.init(&id).await }).await?)
+    }
+
+    async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.start(&id).await }).await?)
+    }
+
+    async fn stop(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.stop(&id, timeout(&act)).await }).await?)
+    }
+
+    async fn restart(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        let restart = async move {
+            pod.stop(&id, timeout(&act)).await?;
+            pod.start(&id).await
+        };
+        Ok(self.0.act(restart).await?)
+    }
+
+    async fn kill(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.kill(&id, &act.signal, act.all).await }).await?)
+    }
+
+    async fn pause(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.pause(&id).await }).await?)
+    }
+
+    async fn unpause(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.unpause(&id).await }).await?)
+    }
+
+    async fn remove(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&act.container)?);
+        Ok(self.0.act(async move { pod.remove(&id, act.force, timeout(&act)).await }).await?)
+    }
+
+    async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&request.container)?);
+        Ok(self.0.act(async move { pod.rename(&id, &request.name).await }).await?)
+    }
+}
+
+/// What only reads.
+pub struct HostContainerService {
+    /// Configuration.
+    pub engine: Engine,
+    /// Descriptors for [`Containers::logs`].
+    pub deposits: raw::Shared,
+}
+
+#[async_trait]
+impl Containers for HostContainerService {
+    async fn list(&self, _: &TtrpcContext, request: ListContainers) -> ttrpc::Result<Document> {
+        let stores = EngineStores::open(&self.engine.roots);
+        let view = View { engine: &self.engine, stores: &stores };
+        Ok(json(&view::containers::list(&view, &request)?))
+    }
+
+    async fn inspect(&self, _: &TtrpcContext, request: InspectObjects) -> ttrpc::Result<Document> {
+        let stores = EngineStores::open(&self.engine.roots);
+        let view = View { engine: &self.engine, stores: &stores };
+        Ok(view::inspect::containers(&view, &request)?.document())
+    }
+
+    async fn logs(&self, _: &TtrpcContext, request: LogsRequest) -> ttrpc::Result<Empty> {
+        let mut fds = raw::take(&self.deposits, &request.token).into_iter();
+        let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
+            return Err(Refusal::new(Kind::Invalid, "logs needs two descriptors under its token").into());
+        };
+        let roots = self.engine.roots.clone();
+        to_the_end(async move { view::logs::write(&roots, request, stdout, stderr).await }).await?;
+        Ok(Empty {})
+    }
+
+    async fn top(&self, _: &TtrpcContext, request: TopRequest) -> ttrpc::Result<TopReply> {
+        Ok(view::top::table(&self.engine.roots, &request)?)
+    }
+}

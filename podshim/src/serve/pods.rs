@@ -1,0 +1,134 @@
+//! Service Pods: what acts on one pod is served by its shim, the rest by the host role.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use proto::{
+    Id, Refusal,
+    alive::Lock,
+    refusal::Result,
+    wire::{
+        CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, PodAct, PodCreated, PodResult, Pods,
+    },
+};
+use ttrpc::r#async::TtrpcContext;
+
+use super::{hello, json, to_the_end};
+use crate::{
+    config::Engine,
+    network::Networks,
+    pod::{
+        Pod,
+        create::{check_host, make_pod},
+        record,
+    },
+    spec,
+    view::{self, EngineStores, View},
+    volume::Volumes,
+};
+
+/// The acts on one pod.
+pub struct PodService(pub Arc<Pod>);
+
+impl PodService {
+    fn check(&self, act: &PodAct) -> Result<()> {
+        if act.pod == self.0.id.as_str() { Ok(()) } else { Err(Refusal::no_such_pod(&act.pod)) }
+    }
+}
+
+fn timeout(act: &PodAct) -> Option<i64> {
+    act.has_timeout.then_some(act.timeout_ms)
+}
+
+#[async_trait]
+impl Pods for PodService {
+    async fn hello(&self, _: &TtrpcContext, request: HelloRequest) -> ttrpc::Result<HelloReply> {
+        Ok(hello(&request))
+    }
+
+    async fn start(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.start_pod().await }).await?)
+    }
+
+    async fn stop(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.stop_pod(timeout(&act)).await }).await?)
+    }
+
+    async fn restart(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.restart_pod(timeout(&act)).await }).await?)
+    }
+
+    async fn kill(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.kill_pod(&act.signal).await }).await?)
+    }
+
+    async fn pause(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.pause_pod().await }).await?)
+    }
+
+    async fn unpause(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.unpause_pod().await }).await?)
+    }
+
+    async fn remove(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
+        self.check(&act)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.remove_pod(&act, timeout(&act)).await }).await?)
+    }
+}
+
+/// What concerns no pod that is up.
+pub struct HostPodService(pub Engine);
+
+#[async_trait]
+impl Pods for HostPodService {
+    async fn hello(&self, _: &TtrpcContext, request: HelloRequest) -> ttrpc::Result<HelloReply> {
+        Ok(hello(&request))
+    }
+
+    async fn create(&self, _: &TtrpcContext, request: CreatePod) -> ttrpc::Result<PodCreated> {
+        let engine = self.0.clone();
+        to_the_end(async move { create(&engine, request) }).await
+    }
+
+    async fn list(&self, _: &TtrpcContext, request: ListPods) -> ttrpc::Result<Document> {
+        let stores = EngineStores::open(&self.0.roots);
+        Ok(json(&view::pods::list(&View { engine: &self.0, stores: &stores }, &request)?))
+    }
+
+    async fn inspect(&self, _: &TtrpcContext, request: InspectObjects) -> ttrpc::Result<Document> {
+        let stores = EngineStores::open(&self.0.roots);
+        Ok(view::inspect::pods(&View { engine: &self.0, stores: &stores }, &request)?.document())
+    }
+}
+
+/// Creates a pod: checks everything, then records it. Nothing runs.
+fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
+    let roots = &engine.roots;
+    let config = spec::check_pod(request.config.unwrap_or_default())?;
+    check_host(&Networks::open(roots), &config)?;
+    let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
+    let broken = |error: std::io::Error| Refusal::internal("creating the pod", error);
+    let run = roots.run_pod(&id);
+    record::make_dir(&run).map_err(broken)?;
+    // While the lock is held nobody takes the claimed names for those of a creator that died.
+    let lock = Lock::take(&roots.pod_lock(&id)).map_err(broken)?;
+    let made = make_pod(roots, &Volumes::open(roots), &id, config);
+    // Gone already, or a tombstone of the next boot.
+    let _ = std::fs::remove_dir_all(&run);
+    drop(lock);
+    let record = made?;
+    Ok(PodCreated { id: record.id.to_string(), name: record.name, warnings: Vec::new() })
+}

@@ -1,0 +1,123 @@
+//! `Config` of a container's document: what runs in it (InspectContainerConfig).
+
+use std::collections::BTreeSet;
+
+use proto::wire::{Argv, PortMapping};
+use serde_json::Value;
+
+use super::container::{Subject, extend};
+use crate::view::{
+    Shown,
+    json::{add, map_or_null, object, strings, strings_or_null},
+};
+
+/// Stop timeout where none is given (containers.conf(5), stop_timeout).
+const STOP_TIMEOUT_SECONDS: u32 = 10;
+
+/// The part `Config`.
+pub(super) fn document(subject: &Subject<'_>) -> Value {
+    let record = subject.record;
+    let config = record.map(|record| &record.config);
+    let env: Vec<String> = match subject.spec.as_ref().and_then(|spec| spec.process().as_ref()?.env().clone()) {
+        Some(told) => told,
+        None => record.map_or_else(Vec::new, |record| record.env.clone()),
+    };
+    let image_name = record.and_then(|record| record.image.as_ref()).map_or("", |image| &image.name);
+    let (entrypoint, command) = command(subject);
+    let mut document = object([
+        ("Hostname", hostname(subject).into()),
+        ("Domainname", "".into()),
+        ("User", record.map_or("", |record| &record.user).into()),
+        ("AttachStdin", false.into()),
+        ("AttachStdout", false.into()),
+        ("AttachStderr", false.into()),
+        ("Tty", config.is_some_and(|config| config.tty).into()),
+        ("OpenStdin", config.is_some_and(|config| config.interactive).into()),
+        ("StdinOnce", false.into()),
+        ("Env", strings(env)),
+        ("Cmd", strings_or_null(command)),
+        ("Image", image_name.into()),
+        ("Volumes", Value::Null),
+        ("WorkingDir", record.map_or("/", |record| &record.workdir).into()),
+        ("Entrypoint", strings_or_null(entrypoint)),
+        ("OnBuild", Value::Null),
+        ("Labels", map_or_null(subject.shown.labels())),
+        ("Annotations", config.map_or(Value::Null, |config| map_or_null(&config.annotations))),
+        ("StopSignal", record.map_or("SIGTERM", |record| &record.stop_signal).into()),
+    ]);
+    run_options(subject, &mut document);
+    document
+}
+
+fn run_options(subject: &Subject<'_>, document: &mut Value) {
+    let config = subject.record.map(|record| &record.config);
+    extend(document, [("HealthcheckOnFailureAction", "none".into())]);
+    let create_command = match subject.shown {
+        Shown::Member(..) => config.map(|config| &config.create_command),
+        Shown::Infra(_, record, _) => Some(&record.config.create_command),
+    };
+    add(document, "CreateCommand", strings(create_command.into_iter().flatten()));
+    add(document, "Timezone", config.map_or("", |config| &config.timezone));
+    add(document, "SystemdMode", config.is_some_and(|config| config.systemd == "always"));
+    let umask = config.map_or("", |config| &config.umask);
+    let umask = if umask.is_empty() { "0022".to_owned() } else { format!("{umask:0>4}") };
+    let stop_timeout = config.and_then(|config| config.stop_timeout_seconds).unwrap_or(STOP_TIMEOUT_SECONDS);
+    extend(
+        document,
+        [
+            ("Umask", umask.into()),
+            ("Timeout", config.map_or(0, |config| config.timeout_seconds).into()),
+            ("StopTimeout", stop_timeout.into()),
+            ("Passwd", true.into()),
+        ],
+    );
+    let sdnotify = config.map_or("", |config| &config.sdnotify);
+    add(document, "sdNotifyMode", if sdnotify.is_empty() { "container" } else { sdnotify });
+    add(document, "ExposedPorts", exposed(subject));
+}
+
+/// Entrypoint and command: those given, else those of the image; a given entrypoint leaves the image's command out.
+fn command(subject: &Subject<'_>) -> (Vec<String>, Vec<String>) {
+    let given = |argv: Option<&Argv>| argv.map(|argv| argv.args.clone());
+    let config = subject.record.map(|record| &record.config);
+    let image = subject.image.as_ref().and_then(|image| image.config.config().as_ref());
+    let entrypoint = given(config.and_then(|config| config.entrypoint.as_ref()));
+    let command = given(config.and_then(|config| config.command.as_ref()));
+    let command = command.or_else(|| match entrypoint {
+        Some(_) => None,
+        None => image.and_then(|image| image.cmd().clone()),
+    });
+    let entrypoint = entrypoint.or_else(|| image.and_then(|image| image.entrypoint().clone()));
+    (entrypoint.unwrap_or_default(), command.unwrap_or_default())
+}
+
+/// The name the container sees: its own, or the pod's where the UTS namespace is shared.
+fn hostname(subject: &Subject<'_>) -> String {
+    let pod = subject.shown.pod().record.as_ref().ok();
+    let of_pod = || {
+        pod.map_or_else(String::new, |pod| {
+            if pod.config.hostname.is_empty() { pod.name.clone() } else { pod.config.hostname.clone() }
+        })
+    };
+    match subject.record {
+        None if subject.shown.is_infra() => of_pod(),
+        Some(record) if subject.shown.joins("uts", &record.config.uts_mode) => of_pod(),
+        Some(record) if !record.config.hostname.is_empty() => record.config.hostname.clone(),
+        _ => subject.shown.id().short().to_owned(),
+    }
+}
+
+/// Exposed ports, and the published ones of whoever publishes.
+fn exposed(subject: &Subject<'_>) -> Value {
+    let of_pod = subject.shown.pod().record.as_ref().ok().and_then(|pod| pod.config.network.as_ref());
+    let own = subject.record.and_then(|record| record.config.network.as_ref());
+    let publishes = subject.shown.is_infra() || subject.shown.pod().hidden();
+    let configs = own.into_iter().chain(of_pod.filter(|_| publishes));
+    let ports: BTreeSet<String> = configs
+        .flat_map(|config| config.exposed.iter().chain(&config.ports))
+        .flat_map(|PortMapping { container_port, protocol, range, .. }| {
+            (0..(*range).max(1)).map(move |step| format!("{}/{protocol}", container_port.saturating_add(step)))
+        })
+        .collect();
+    Value::Object(ports.into_iter().map(|port| (port, object([]))).collect())
+}

@@ -1,0 +1,220 @@
+//! What comes after the end of the file.
+//!
+//! Files are watched with inotify(7), by their directories: a log that grows or is rotated, an exit that is recorded and
+//! a member that is added all wake us. A process can also vanish without a trace in any file, so once a second we look.
+//!
+//! A container has ended for its readers when its exit is recorded, or it is gone, and its log is read to the end: the
+//! monitor drains the last byte before it records the exit.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    ops::ControlFlow,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+};
+use proto::{
+    Id, Roots,
+    log_line::Record,
+    record::{MonitorState, Phase},
+    state::ContainerState,
+    time,
+    wire::LogsRequest,
+};
+
+use super::{
+    Printer, Source, about,
+    journal::{self, Journal, Start},
+    members,
+    print::Style,
+    range,
+};
+use crate::index;
+
+/// Longest time without a look at the processes.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a container without a monitor may wait for one that records its exit.
+const SUCCESSOR: Duration = Duration::from_secs(5);
+
+/// Prints the logs of `sources`, and for a whole pod those of members that come later, until all have ended.
+///
+/// # Errors
+/// Those of the files and descriptors: `BrokenPipe` when nobody reads.
+pub(super) fn run(roots: &Roots, request: &LogsRequest, sources: Vec<Source>, printer: &mut Printer) -> io::Result<()> {
+    let pod: Option<Id> = request.pod.parse().ok().filter(|_| request.containers.is_empty());
+    let mut watches = Watches::new()?;
+    let mut known: BTreeSet<Id> = BTreeSet::new();
+    let mut followed: Vec<Follower> = Vec::new();
+    let mut buffer = journal::buffer();
+    let mut sources = sources;
+    if let Some(pod) = &pod {
+        watches.add(roots.containers(pod));
+        watches.add(roots.run_pod(pod));
+    }
+    loop {
+        for source in sources.drain(..).filter(|source| known.insert(source.id.clone())).collect::<Vec<_>>() {
+            source.watched(roots).into_iter().for_each(|path| watches.add(path));
+            followed.push(Follower::new(source, request, followed.len())?);
+        }
+        watches.retry();
+        // Whether it is over is asked before the log is read: what was written until then is in it.
+        let pod_is_down = pod.as_ref().is_none_or(|pod| is_down(roots, pod));
+        for follower in &mut followed {
+            let over = follower.is_over(roots);
+            follower.pump(request, printer, &mut buffer)?;
+            // A member of a pod that is up may be started again.
+            follower.done = over && pod_is_down;
+        }
+        printer.flush()?;
+        followed.retain(|follower| !follower.done);
+        let left = if request.until == 0 { i64::MAX } else { request.until.saturating_sub(time::now()) };
+        if left <= 0 || (followed.is_empty() && pod_is_down) {
+            return Ok(());
+        }
+        watches.wait(printer, LOOK.min(Duration::from_nanos(left.unsigned_abs())))?;
+        if let Some(pod) = pod.as_ref().and_then(|pod| index::pod(roots, pod)) {
+            sources = members(roots, &pod).unwrap_or_default();
+        }
+    }
+}
+
+/// Whether nothing of the pod is up.
+fn is_down(roots: &Roots, pod: &Id) -> bool {
+    index::pod(roots, pod).is_none_or(|pod| {
+        let infra = matches!(pod.infra, Some(ContainerState::Running | ContainerState::Paused));
+        !infra && !pod.containers.iter().any(|container| container.state.is_alive())
+    })
+}
+
+impl Source {
+    /// Directories in which something happens when it writes or ends.
+    fn watched(&self, roots: &Roots) -> Vec<PathBuf> {
+        let log = self.log.parent().unwrap_or(Path::new("/")).to_path_buf();
+        vec![log, roots.container(&self.pod, &self.id), roots.run_container(&self.pod, &self.id)]
+    }
+}
+
+/// One container that is followed.
+#[derive(Debug)]
+struct Follower {
+    source: Source,
+    journal: Journal,
+    start: Start,
+    position: u64,
+    style: Style,
+    /// Since when it has neither a process nor a monitor nor an exit.
+    orphaned: Option<Instant>,
+    done: bool,
+}
+
+impl Follower {
+    fn new(source: Source, request: &LogsRequest, number: usize) -> io::Result<Follower> {
+        let journal = Journal::open(&source.log).map_err(|error| about(&source.log, &error))?;
+        let (start, _) = range(&journal, request)?;
+        let style = source.style(request, number);
+        Ok(Follower { source, journal, start, position: start.offset, style, orphaned: None, done: false })
+    }
+
+    /// Prints what has come.
+    fn pump(&mut self, request: &LogsRequest, printer: &mut Printer, buffer: &mut [u8]) -> io::Result<()> {
+        self.journal.refresh().map_err(|error| about(&self.source.log, &error))?;
+        let (start, style) = (&self.start, &mut self.style);
+        self.position = self.journal.scan(self.position, self.journal.end(), buffer, |offset, line| {
+            let late = |record: Record<'_>| record.time().is_none_or(|time| time >= request.until);
+            if request.until == 0 || !Record::decode(line).is_some_and(late) {
+                super::print(start, style, printer, offset, line)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    /// Whether nothing more will be written.
+    fn is_over(&mut self, roots: &Roots) -> bool {
+        let Some(container) = index::container(roots, &self.source.pod, &self.source.id) else { return true };
+        if container.state.is_alive() {
+            self.orphaned = None;
+            return false;
+        }
+        match &container.monitor {
+            Some(monitor) if monitor.phase != Phase::Exited && monitor.monitor.is_alive() => false,
+            Some(monitor) if is_lost(monitor, &container) => {
+                self.orphaned.get_or_insert_with(Instant::now).elapsed() >= SUCCESSOR
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether a monitor died before it recorded the exit: its successor drains what is left and does.
+fn is_lost(monitor: &MonitorState, container: &index::Container) -> bool {
+    let recorded = container
+        .exit
+        .as_ref()
+        .is_some_and(|exit| exit.started_at == monitor.started_at || exit.status.finished_at >= monitor.started_at);
+    monitor.phase != Phase::Exited && monitor.started_at != 0 && !recorded
+}
+
+/// Watched directories.
+struct Watches {
+    inotify: Inotify,
+    /// Those that are not there yet.
+    missing: Vec<PathBuf>,
+}
+
+impl Watches {
+    fn new() -> io::Result<Watches> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        Ok(Watches { inotify, missing: Vec::new() })
+    }
+
+    fn add(&mut self, path: PathBuf) {
+        if !self.watch(&path) {
+            self.missing.push(path);
+        }
+    }
+
+    fn watch(&self, path: &Path) -> bool {
+        let what = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        // Without a watch (their number is limited) the look once a second is left.
+        !matches!(self.inotify.add_watch(path, what), Err(Errno::ENOENT))
+    }
+
+    fn retry(&mut self) {
+        let missing = std::mem::take(&mut self.missing);
+        self.missing = missing.into_iter().filter(|path| !self.watch(path)).collect();
+    }
+
+    /// Waits until something has happened, it is time to look, or a reader has gone.
+    fn wait(&self, printer: &Printer, longest: Duration) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+        // Nothing is asked of the readers' descriptors: errors and hang-ups are told anyway.
+        fds.extend(printer.fds().map(|fd| PollFd::new(fd.as_fd(), PollFlags::empty())));
+        let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = |fd: &PollFd<'_>| {
+            fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+        };
+        if fds[1..].iter().any(gone) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        // What they say does not matter: all files are looked at anyway.
+        while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
+        Ok(())
+    }
+}

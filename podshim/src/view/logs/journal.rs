@@ -1,0 +1,275 @@
+//! One container's log across its rotated files.
+//!
+//! `ctr.log` is the newest, `ctr.log.1` the one before it, and so on. Rotation is by rename at a line boundary, so one
+//! behind the other they are one sequence of records, addressed here by one offset. Files are only ever appended to; a
+//! file that somebody truncates is taken as a new one.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    ops::ControlFlow,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::OFlag;
+use proto::log_line::{Record, Stream};
+
+use super::side;
+
+/// Bytes read at once: more would leave the cache before it is written.
+pub(super) const BUFFER: usize = 256 * 1024;
+/// Below this distance a search goes on line by line.
+const NEAR: u64 = 64 * 1024;
+
+/// A buffer for [`Journal::scan`].
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; BUFFER]
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    device: u64,
+    inode: u64,
+    /// Where it begins in the sequence.
+    pub(super) start: u64,
+    length: u64,
+}
+
+impl Segment {
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.length
+    }
+
+    fn is(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+
+    /// Reads into `buffer` from `offset` of the sequence on, at most to the end of this segment.
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.end() - offset).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        loop {
+            match self.file.read_at(&mut buffer[..wanted], offset - self.start) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Where printing begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The first record that is looked at.
+    pub(super) offset: u64,
+    /// Records of each stream before these do not belong to it: the last lines of two streams are interleaved.
+    pub(super) not_before: [u64; 2],
+}
+
+impl Start {
+    /// At `offset`, for both streams.
+    pub(super) fn at(offset: u64) -> Start {
+        Start { offset, not_before: [offset; 2] }
+    }
+
+    /// Whether the record of `stream` at `offset` belongs to it.
+    pub(super) fn includes(&self, stream: Stream, offset: u64) -> bool {
+        offset >= self.not_before[side(stream)]
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    pub(super) segments: Vec<Segment>,
+}
+
+impl Journal {
+    /// Opens what is there now; no file is an empty log.
+    ///
+    /// # Errors
+    /// Those of open(2); a path that is no regular file (it is the user's to choose).
+    pub(super) fn open(path: &Path) -> io::Result<Journal> {
+        let mut journal = Journal { path: path.to_path_buf(), segments: Vec::new() };
+        journal.refresh()?;
+        Ok(journal)
+    }
+
+    /// Where the sequence ends.
+    pub(super) fn end(&self) -> u64 {
+        self.segments.last().map_or(0, Segment::end)
+    }
+
+    /// Takes in what has been written and rotated since.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub(super) fn refresh(&mut self) -> io::Result<()> {
+        // The newest first: one that is renamed meanwhile is met again under its next name, and none is missed.
+        let mut newer = Vec::new();
+        for number in 0.. {
+            let Some((file, metadata)) = open(&self.numbered(number))? else {
+                // Between the rename and the new file there is a moment without the newest.
+                if number == 0 { continue } else { break }
+            };
+            if self.segments.iter().any(|segment| segment.is(&metadata)) {
+                break;
+            }
+            if !newer
+                .iter()
+                .any(|(_, known): &(File, Metadata)| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino()))
+            {
+                newer.push((file, metadata));
+            }
+        }
+        // Only now: what was written last before the rename is in.
+        self.grow()?;
+        for (file, metadata) in newer.into_iter().rev() {
+            self.push(file, &metadata);
+        }
+        Ok(())
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        if number == 0 {
+            return self.path.clone();
+        }
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+
+    fn push(&mut self, file: File, metadata: &Metadata) {
+        let start = self.end();
+        self.segments.push(Segment {
+            file,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            start,
+            length: metadata.len(),
+        });
+    }
+
+    fn grow(&mut self) -> io::Result<()> {
+        let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        let metadata = last.file.metadata()?;
+        if metadata.len() >= last.length {
+            last.length = metadata.len();
+            return Ok(());
+        }
+        // Somebody has truncated it: what it holds now comes after what it held.
+        let file = last.file.try_clone()?;
+        self.push(file, &metadata);
+        Ok(())
+    }
+
+    fn segment(&self, offset: u64) -> Option<(usize, &Segment)> {
+        let index = self.segments.partition_point(|segment| segment.end() <= offset);
+        Some((index, self.segments.get(index)?))
+    }
+
+    /// Calls `each` with offset and text of every line between `from`, where a line begins, and `to`, until it breaks.
+    /// Returns where to go on: after the last line, or where one begins that is not yet whole.
+    ///
+    /// # Errors
+    /// Those of read(2) and of `each`.
+    pub(super) fn scan(
+        &self,
+        from: u64,
+        to: u64,
+        buffer: &mut [u8],
+        mut each: impl FnMut(u64, &[u8]) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<u64> {
+        let mut position = from;
+        while position < to {
+            let Some((index, segment)) = self.segment(position) else { break };
+            let room = buffer.len().min(usize::try_from(to - position).unwrap_or(usize::MAX));
+            let read = segment.read(&mut buffer[..room], position)?;
+            let block = &buffer[..read];
+            let mut begin = 0;
+            for newline in memchr::memchr_iter(b'\n', block) {
+                if each(position + begin as u64, &block[begin..newline])?.is_break() {
+                    return Ok(position + newline as u64 + 1);
+                }
+                begin = newline + 1;
+            }
+            if begin > 0 {
+                position += begin as u64;
+            } else if read == buffer.len() {
+                // No record is that long: its rest is no record either.
+                position += read as u64;
+            } else if index + 1 == self.segments.len() {
+                break;
+            } else {
+                // Cut off, and a rotation came: it will never be whole.
+                position = segment.end();
+            }
+        }
+        Ok(position)
+    }
+
+    /// The offset of the first record whose time `is_it` accepts: none of them before it, all after it. The end where
+    /// there is none.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub(super) fn find(&self, is_it: impl Fn(i64) -> bool) -> io::Result<u64> {
+        let mut buffer = vec![0; usize::try_from(NEAR).unwrap_or(BUFFER)];
+        // Records that begin before `low` are too early; of those that begin at `high` or later `best` is the first.
+        let (mut low, mut high, mut best) = (0, self.end(), self.end());
+        while high - low > NEAR {
+            let middle = low + (high - low) / 2;
+            match self.record_after(middle, high, &mut buffer)? {
+                Some((offset, time)) if is_it(time) => (high, best) = (middle, offset),
+                Some((offset, _)) => low = offset,
+                None => high = middle,
+            }
+        }
+        self.scan(low, best, &mut buffer, |offset, line| {
+            if Record::decode(line).and_then(|record| record.time()).is_some_and(&is_it) {
+                best = offset;
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(best)
+    }
+
+    /// The first record that begins after `offset` and before `to`, with its time.
+    fn record_after(&self, offset: u64, to: u64, buffer: &mut [u8]) -> io::Result<Option<(u64, i64)>> {
+        let Some((index, segment)) = self.segment(offset) else { return Ok(None) };
+        let read = segment.read(buffer, offset)?;
+        let begin = match memchr::memchr(b'\n', &buffer[..read]) {
+            Some(newline) => offset + newline as u64 + 1,
+            None => match self.segments.get(index + 1) {
+                Some(next) => next.start,
+                None => return Ok(None),
+            },
+        };
+        let mut found = None;
+        self.scan(begin, to.max(begin), buffer, |offset, line| {
+            found = Record::decode(line).and_then(|record| Some((offset, record.time()?)));
+            Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+/// Opens a log file for reading; `None` where there is none.
+fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    // The path may be the user's: no link is followed, and a FIFO does not stop us.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log is no regular file"));
+    }
+    Ok(Some((file, metadata)))
+}

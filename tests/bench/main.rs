@@ -1,0 +1,102 @@
+//! podctl and Debian's podman in turns on the same machine and images: medians, ratios, and whether the goals are met.
+//!
+//! Each engine sits in an enclosure of its own, its directories on the same disk. Times are taken by a shell inside,
+//! around a process that is started directly: what is compared is what a user waits for.
+//!
+//! `make bench B="pod exec"` measures only the rows with one of the words in their names; `B=--rounds=5` fewer rounds.
+
+mod memory;
+mod rows;
+mod shell;
+
+use harness::{Engine, Machine, images::ALPINE, programs};
+use rows::{Row, Unit};
+use shell::Shell;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = arguments.iter().find_map(|word| word.strip_prefix("--rounds=")?.parse().ok()).unwrap_or(15);
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+
+    let machine = Machine { on_disk: true, registry: true, ..Machine::default() };
+    let theirs = Engine::on(Machine { engine: programs::Engine::Podman, ..machine });
+    let ours = Engine::on(Machine { engine: programs::Engine::Podctl, ..machine });
+    for engine in [&theirs, &ours] {
+        engine.load(&[ALPINE]);
+    }
+    println!("podman: {}", theirs.sh("podctl --version").ok());
+    println!("podctl: {}", ours.sh("podctl --version").ok());
+    println!("rounds: {rounds}, in turns; medians\n");
+    println!("{:<34} {:>12} {:>12} {:>8} {:>7}", "", "podman", "podctl", "ratio", "goal");
+
+    let mut missed = 0;
+    for row in rows::ROWS.iter().filter(|row| wanted(row.name)) {
+        missed += u32::from(!times(row, &theirs, &ours, rounds));
+    }
+    if wanted("memory") {
+        missed += memory::compare(&theirs, &ours);
+    }
+    println!("\n{}", if missed == 0 { "every goal is met".to_owned() } else { format!("{missed} goals are missed") });
+    for engine in [&theirs, &ours] {
+        engine.remove_all();
+    }
+}
+
+/// Measures one row; whether its goal is met.
+fn times(row: &Row, theirs: &Engine, ours: &Engine, rounds: usize) -> bool {
+    let mut samples = [Vec::new(), Vec::new()];
+    let mut shells = [Shell::open(theirs), Shell::open(ours)];
+    for shell in &mut shells {
+        shell.run(row.before_all);
+    }
+    // The first round warms caches up and does not count.
+    for round in 0..=rounds.min(row.rounds) {
+        for (shell, samples) in shells.iter_mut().zip(&mut samples) {
+            shell.run(row.before);
+            let took = shell.time(row.act);
+            shell.run(row.after);
+            if round > 0 {
+                samples.push(took);
+            }
+        }
+    }
+    for shell in &mut shells {
+        shell.run(row.after_all);
+    }
+    let [theirs, ours] = samples.map(median);
+    let (theirs, ours, unit) = match row.unit {
+        Unit::Milliseconds => (theirs * 1e3, ours * 1e3, "ms"),
+        Unit::PerSecond(count) => (f64::from(count) / theirs, f64::from(count) / ours, "/s"),
+    };
+    let ratio = if matches!(row.unit, Unit::Milliseconds) { theirs / ours } else { ours / theirs };
+    line(row.name, theirs, ours, unit, ratio, row.goal)
+}
+
+/// Prints one line; whether the goal is met.
+fn line(name: &str, theirs: f64, ours: f64, unit: &str, ratio: f64, goal: Goal) -> bool {
+    let (met, goal) = match goal {
+        Goal::AtLeast(times) => (ratio >= times, format!("≥ {times}")),
+        Goal::AtMost(times) => (ratio <= times, format!("≤ {times}")),
+        Goal::Within(most) => (ours <= most, format!("≤ {most} {unit}")),
+    };
+    let verdict = if met { "met" } else { "MISSED" };
+    println!("{name:<34} {theirs:>9.1} {unit:<2} {ours:>9.2} {unit:<2} {ratio:>7.2} {goal:>8}  {verdict}");
+    met
+}
+
+/// What is wanted of a ratio or a figure.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal {
+    /// podman's time is at least so many times podctl's (or podctl's rate podman's).
+    AtLeast(f64),
+    /// podctl's memory is at most so many times podman's.
+    AtMost(f64),
+    /// podctl's figure itself is at most this.
+    Within(f64),
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}

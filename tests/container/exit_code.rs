@@ -1,0 +1,100 @@
+//! What `run`, `exec`, `wait` and `start -a` end with.
+
+use harness::{Engine, images::ALPINE, until};
+
+#[test]
+fn a_foreground_run_ends_with_the_code_of_its_command() {
+    let engine = Engine::with(&[ALPINE]);
+    for code in [0, 1, 7, 125, 200, 255] {
+        engine.sh(&format!("podctl run --rm alpine sh -c 'exit {code}'")).code(code);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_found_is_127_and_leaves_nothing_with_rm() {
+    let engine = Engine::with(&[ALPINE]);
+    let run = engine.sh("podctl run --rm --name x alpine no-such-command");
+    run.code(127).mentions("OCI runtime attempted to invoke a command that was not found").mentions("no-such-command");
+    assert_eq!(run.stderr().lines().count(), 1, "{run}");
+    assert_eq!(engine.sh("podctl ps -aq").ok(), "");
+    engine.sh("podctl run -d alpine /no/such/file").code(127);
+}
+
+#[test]
+fn a_file_that_cannot_be_executed_is_126() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run --rm alpine /etc/passwd").code(126).mentions("OCI permission denied");
+    engine.sh("podctl run --rm alpine /etc").code(126);
+    engine.sh("podctl run -d --name up alpine top").ok();
+    engine.sh("podctl exec up /etc/passwd").code(126).mentions("OCI permission denied");
+    engine.sh("podctl exec up no-such-command").code(127).mentions("command that was not found");
+}
+
+#[test]
+fn the_engines_own_failures_are_125() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run --no-such-option alpine true").code(125).mentions("Error: unknown flag: --no-such-option");
+    engine
+        .sh("podctl exec nobody true")
+        .code(125)
+        .complains("Error: no container with name or ID \"nobody\" found: no such container");
+    engine.sh("podctl run --pull never 127.0.0.1:1/no/such true").code(125);
+}
+
+#[test]
+fn a_command_that_died_of_a_signal_is_128_and_its_number() {
+    let engine = Engine::with(&[ALPINE]);
+    let run = engine.start("podctl run --name victim alpine sleep 1000");
+    until("the container", || (engine.sh("podctl ps -q").lines().len() == 1).then_some(()));
+    engine.sh("podctl stop -t 0 victim").code(0);
+    run.finish().code(137);
+    assert!(engine.sh("podctl ps -a").ok().contains("Exited (137)"));
+    engine.sh("podctl wait victim").prints("137");
+
+    engine.sh("podctl run -d --name up alpine top").ok();
+    engine.sh("podctl exec up sh -c 'kill -9 $$'").code(137);
+    engine.sh("podctl exec up sh -c 'kill -SEGV $$'").code(139);
+    engine.sh("podctl exec up sh -c 'exit 9'").code(9);
+}
+
+#[test]
+fn stop_asks_first_and_the_answer_counts() {
+    let engine = Engine::with(&[ALPINE]);
+    engine
+        .sh("podctl run -d --name polite alpine sh -c 'trap \"exit 9\" TERM; echo ready; while :; do sleep 0.1; done'")
+        .ok();
+    until("it to be ready", || (engine.sh("podctl logs polite").ok() == "ready").then_some(()));
+    engine.sh("podctl stop polite").prints("polite").code(0);
+    engine.sh("podctl wait polite").prints("9");
+}
+
+#[test]
+fn stop_resorts_to_sigkill_and_says_so() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name deaf alpine sh -c 'trap \"\" TERM; while :; do sleep 1; done'").ok();
+    let stop = engine.sh("podctl stop -t 1 deaf");
+    stop.code(0).mentions("StopSignal SIGTERM failed to stop container deaf in 1 seconds, resorting to SIGKILL");
+    engine.sh("podctl wait deaf").prints("137");
+}
+
+#[test]
+fn wait_and_start_report_the_code_of_each_run() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run --name twice alpine sh -c 'echo $((2+2)); exit 3'").prints("4").code(3);
+    engine.sh("podctl start -a twice").prints("4").code(3);
+    engine.sh("podctl start twice").prints("twice").code(0);
+    engine.sh("podctl wait twice").prints("3").code(0);
+    engine.sh("podctl wait nobody").code(125);
+    let waiting = engine.start("podctl run -d --name later alpine sh -c 'sleep 1; exit 5' && podctl wait later");
+    assert_eq!(waiting.finish().lines()[1], "5");
+}
+
+#[test]
+fn a_command_that_ends_at_once_is_told_exactly_every_time() {
+    let engine = Engine::with(&[ALPINE]);
+    let line = "for i in $(seq 1 15); do podctl run --rm alpine sh -c 'echo x; exit 37' || echo $?; done";
+    let all = [engine.start(line), engine.start(line), engine.start(line)];
+    for run in all {
+        assert_eq!(run.finish().code(0).stdout(), "x\n37\n".repeat(15));
+    }
+}

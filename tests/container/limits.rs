@@ -1,0 +1,51 @@
+//! Limits in control groups, whichever version the machine has.
+
+use std::path::PathBuf;
+
+use harness::{Engine, images::ALPINE, oracle};
+
+/// The content of `file` of whichever version has it, in the group of the container or pod `id`.
+fn limit(id: &str, files: [&str; 2]) -> String {
+    fn find(directory: PathBuf, id: &str, file: &str) -> Option<String> {
+        let own = directory.to_string_lossy();
+        // The group of `id` itself: the deepest component bears it.
+        let is_own = own.rsplit('/').next().is_some_and(|name| name.contains(id));
+        if let (true, Ok(text)) = (is_own, std::fs::read_to_string(directory.join(file))) {
+            return Some(text.trim().to_owned());
+        }
+        let entries = std::fs::read_dir(&directory).ok()?;
+        entries.flatten().filter(|entry| entry.path().is_dir()).find_map(|entry| find(entry.path(), id, file))
+    }
+    let found = oracle::hierarchies().into_iter().flat_map(|mount| files.map(|file| find(mount.clone(), id, file)));
+    found.flatten().next().unwrap_or_else(|| panic!("no {files:?} for {id}"))
+}
+
+#[test]
+fn a_containers_limits_are_set_and_seen() {
+    let engine = Engine::with(&[ALPINE]);
+    let id = engine.sh("podctl run -d --memory 64m --cpus 0.5 --pids-limit 50 --cpu-shares 512 alpine top").ok();
+    assert_eq!(limit(&id, ["memory.limit_in_bytes", "memory.max"]), "67108864");
+    assert!(["50000", "50000 100000"].contains(&limit(&id, ["cpu.cfs_quota_us", "cpu.max"]).as_str()));
+    assert_eq!(limit(&id, ["pids.max", "pids.max"]), "50");
+    assert_eq!(engine.field(&id, ".HostConfig.Memory"), "67108864");
+    assert_eq!(engine.field(&id, ".HostConfig.PidsLimit"), "50");
+}
+
+#[test]
+fn a_pods_limits_hold_for_the_sum_of_its_members() {
+    let engine = Engine::with(&[ALPINE]);
+    let pod = engine.sh("podctl pod create --name p --memory 128m --cpus 1").ok();
+    engine.sh("podctl run -d --pod p alpine top").ok();
+    assert_eq!(limit(&pod, ["memory.limit_in_bytes", "memory.max"]), "134217728");
+    engine.sh("podctl pod stop -t 0 p && podctl pod start p").code(0);
+    assert_eq!(limit(&pod, ["memory.limit_in_bytes", "memory.max"]), "134217728");
+}
+
+#[test]
+fn who_takes_more_memory_than_allowed_is_killed() {
+    let engine = Engine::with(&[ALPINE]);
+    let greedy = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null; exit $?";
+    engine
+        .podctl(&["run", "--name", "greedy", "--memory", "32m", "--memory-swap", "32m", "alpine", "sh", "-c", greedy])
+        .code(137);
+}

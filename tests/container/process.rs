@@ -1,0 +1,140 @@
+//! What the command is run as: image config, options, and what it may not do.
+
+use harness::{
+    Engine,
+    image::{Image, Layer},
+    images::{self, ALPINE},
+    programs::is_stand_in,
+};
+use serde_json::json;
+
+/// An image with everything in its config, made on alpine's files.
+fn configured() -> Image {
+    Image::new()
+        .layer(Layer::new().archive(images::layer(ALPINE).as_slice(), |_| true).expect("alpine"))
+        .layer(Layer::new().owned_by(1000, 1000).directory("work"))
+        .set("User", json!("user:staff"))
+        .set("WorkingDir", json!("/work"))
+        .set("Env", json!(["PATH=/bin", "FROM_IMAGE=image", "BOTH=image"]))
+        .set("Entrypoint", json!(["echo", "entry"]))
+        .set("Cmd", json!(["command"]))
+        .set("StopSignal", json!("SIGUSR1"))
+}
+
+fn load(engine: &Engine, image: &Image, name: &str) {
+    let file = engine.path("tmp/image.tar");
+    image.docker_archive(&file, &[name]).expect("archive");
+    engine.sh("podctl load -q -i $TMPDIR/image.tar && rm $TMPDIR/image.tar").ok();
+}
+
+#[test]
+fn the_image_says_what_is_run_and_options_say_it_better() {
+    let engine = Engine::new();
+    load(&engine, &configured(), "localhost/conf:latest");
+    let run = |options: &str| engine.sh(&format!("podctl run --rm {options}")).ok();
+    assert_eq!(run("localhost/conf"), "entry command");
+    assert_eq!(run("localhost/conf more words"), "entry more words");
+    assert_eq!(run("--entrypoint id localhost/conf"), "uid=1000(user) gid=50(staff) groups=50(staff)");
+    assert_eq!(run("--entrypoint '[\"echo\",\"json\"]' localhost/conf x"), "json x");
+    assert_eq!(run("--entrypoint pwd localhost/conf"), "/work");
+    assert_eq!(run("--entrypoint pwd -w /tmp localhost/conf"), "/tmp");
+    assert_eq!(run("--entrypoint id -u root localhost/conf -u"), "0");
+    assert_eq!(run("--entrypoint id -u 1234:56 localhost/conf -u"), "1234");
+    assert_eq!(run("--entrypoint id -u 1234:56 localhost/conf -g"), "56");
+    let environment = run("-e BOTH=option -e ADDED=1 --entrypoint env localhost/conf");
+    for expected in ["FROM_IMAGE=image", "BOTH=option", "ADDED=1", "PATH=/bin"] {
+        assert!(environment.lines().any(|line| line == expected), "{expected} in\n{environment}");
+    }
+    assert!(environment.lines().any(|line| line.starts_with("HOSTNAME=")), "{environment}");
+    assert!(environment.lines().any(|line| line == "container=podman" || line == "container=podctl"), "{environment}");
+}
+
+#[test]
+fn the_images_stop_signal_stops() {
+    let engine = Engine::new();
+    load(&engine, &configured(), "localhost/conf:latest");
+    let script = "trap \"exit 6\" USR1; echo ready; while :; do sleep 0.1; done";
+    engine.sh(&format!("podctl run -d --name c --entrypoint sh localhost/conf -c '{script}'")).ok();
+    harness::until("it to be ready", || (engine.sh("podctl logs c").ok() == "ready").then_some(()));
+    engine.sh("podctl stop c").code(0);
+    engine.sh("podctl wait c").prints("6");
+}
+
+#[test]
+fn a_user_the_image_does_not_have_is_refused_and_nothing_is_left() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -u nosuchuser alpine true").code(125).mentions("nosuchuser");
+    engine.sh("podctl run --pod new:fresh -u nosuchuser alpine true").code(125);
+    engine.sh("podctl pod exists fresh").code(1);
+}
+
+#[test]
+fn privileges_are_few_for_run_and_for_exec() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine top").ok();
+    for begin in ["podctl run --rm alpine", "podctl exec up"] {
+        let status =
+            engine.sh(&format!("{begin} grep -E 'CapEff|CapBnd|CapInh|CapAmb|Seccomp:' /proc/self/status")).ok();
+        let value = |key: &str| {
+            let line =
+                status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key}: {status}"));
+            line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+        };
+        assert_eq!(value("CapEff"), "00000000800405fb", "{begin}");
+        assert_eq!(value("CapBnd"), "00000000800405fb", "{begin}");
+        assert_eq!(value("CapInh"), "0000000000000000", "{begin}");
+        assert_eq!(value("Seccomp"), "2", "{begin}");
+        engine.sh(&format!("{begin} unshare -U true")).code(1).mentions("Operation not permitted");
+    }
+    let added =
+        engine.sh("podctl run --rm --cap-add NET_ADMIN --cap-drop chown alpine grep CapEff /proc/self/status").ok();
+    assert!(added.ends_with("00000000800415fa"), "{added}");
+    let user = engine.sh("podctl run --rm -u user alpine grep -E 'CapEff|CapPrm' /proc/self/status").ok();
+    assert!(user.lines().all(|line| line.ends_with("0000000000000000")), "{user}");
+}
+
+#[test]
+fn the_kernels_files_are_masked_and_its_settings_read_only() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine top").ok();
+    let inside = |script: &str| engine.podctl(&["exec", "up", "sh", "-c", script]);
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts"] {
+        inside(&format!("test ! -e {path} || test -z \"$(head -c 1 {path})\"")).code(0);
+    }
+    for path in ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"] {
+        inside(&format!("test ! -e {path} || test -z \"$(ls {path})\"")).code(0);
+    }
+    inside("echo x > /proc/sys/kernel/core_pattern").code(1).mentions("Read-only file system");
+    inside("echo x > /proc/sysrq-trigger").code(1).mentions("Read-only file system");
+    inside("mkdir /sys/kernel/x").code(1);
+    inside("mount -t tmpfs x /mnt 2>&1").code(1);
+}
+
+#[test]
+fn only_three_descriptors_are_handed_over() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine top").ok();
+    // ls holds one of its own, for the directory.
+    engine.sh("podctl run --rm alpine ls /proc/self/fd").prints("0\n1\n2\n3");
+    engine.sh("podctl exec up ls /proc/self/fd").prints("0\n1\n2\n3");
+    engine.sh("podctl exec up ls /proc/1/fd").code(0);
+}
+
+#[test]
+fn limits_of_processes_are_clamped_unless_they_are_asked_for() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run --rm alpine sh -c 'ulimit -n'").code(0);
+    engine.sh("podctl run --rm --ulimit nofile=1000:1000 alpine sh -c 'ulimit -Sn; ulimit -Hn'").prints("1000\n1000");
+    if !is_stand_in() {
+        let too_much = engine.sh("podctl run --rm --ulimit nofile=999999999:999999999 alpine true");
+        too_much.code(125).mentions("--ulimit").mentions("nofile");
+    }
+}
+
+#[test]
+fn the_command_is_pid_1_of_its_own_pids() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run --rm alpine sh -c 'echo $$'").prints("1");
+    let processes = engine.sh("podctl run --rm alpine ps -o pid,comm").lines();
+    assert_eq!(processes.len(), 2, "{processes:?}");
+}

@@ -1,0 +1,177 @@
+//! A program is killed in the middle of its work: nothing is lost, and what is half done can be cleared away.
+
+use std::time::Duration;
+
+use harness::{Engine, images::ALPINE, programs::is_stand_in, until, wait};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+fn kill_9(pid: i32) {
+    // It may have ended by itself in the meantime.
+    let _gone_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// The only process inside whose command line contains `text`.
+fn the(engine: &Engine, text: &str) -> i32 {
+    until(text, || match engine.pids(text)[..] {
+        [one] => Some(one),
+        _ => None,
+    })
+}
+
+#[test]
+fn no_line_is_lost_doubled_or_torn_when_the_monitor_is_killed_again_and_again() {
+    if is_stand_in() {
+        return; // conmon is not replaced.
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let script = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); echo line $i of many; done; exit 43";
+    let id = engine.podctl(&["run", "-d", "--name", "writer", "alpine", "sh", "-c", script]).ok();
+    let mut killed = 0;
+    let ended = || engine.sh("podctl ps -a --format '{{.Status}}'").ok().starts_with("Exited");
+    while !ended() && killed < 20 {
+        let monitor = wait::within(Duration::from_secs(5), || engine.pids(&format!("podmon {id}")).first().copied());
+        if let Some(pid) = monitor {
+            kill_9(pid);
+            killed += 1;
+        }
+    }
+    engine.sh("podctl wait writer").prints("43").code(0);
+    assert!(killed > 2, "the writer was too quick: {killed} kills");
+    let expected: String = (1..=60_000).map(|number| format!("line {number} of many\n")).collect();
+    let logged = engine.sh("podctl logs writer").stdout();
+    if logged != expected {
+        let wrong = logged.lines().zip(expected.lines()).position(|(found, wanted)| found != wanted);
+        panic!("after {killed} kills, {} lines; the first wrong one: {wrong:?}", logged.lines().count());
+    }
+}
+
+#[test]
+fn a_killed_monitor_is_replaced_and_the_container_goes_on() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let id = engine.sh("podctl run -d --pod new:p --name up alpine sh -c 'while :; do sleep 0.2; done'").ok();
+    let before = engine.field("up", ".State.Pid");
+    let monitor = the(&engine, &format!("podmon {id}"));
+    kill_9(monitor);
+    let successor = || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor);
+    until("a new monitor", successor);
+    assert_eq!(engine.field("up", ".State.Pid"), before);
+    engine.sh("podctl exec up echo hello").prints("hello").code(0);
+    engine.sh("podctl stop -t 1 up").code(0);
+    engine.sh("podctl wait up").prints("137");
+}
+
+#[test]
+fn stop_and_rm_work_right_after_everything_was_killed() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    for remove in [
+        "podctl pod rm -f -t 0 p",
+        "podctl pod stop -t 0 p && podctl pod rm p",
+        "podctl rm -f -t 0 up && podctl pod rm -f p",
+    ] {
+        engine.sh("podctl run -d --pod new:p --name up -p 8080:80 alpine top").ok();
+        for pid in engine.pids("podshim pod").into_iter().chain(engine.pids("podmon ")) {
+            kill_9(pid);
+        }
+        assert!(engine.sh("podctl pod ps").ok().contains(" p "));
+        engine.sh(remove).code(0);
+        assert_eq!(engine.sh("podctl pod ps -q; podctl ps -aq").ok(), "");
+    }
+}
+
+#[test]
+fn a_killed_shim_takes_nothing_down_and_the_next_command_finds_a_successor() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --pod new:p -p 8080:80 --name web alpine nc -ll -p 80 -e echo page").ok();
+    let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
+    until("the page", page);
+    for _ in 0..3 {
+        kill_9(the(&engine, "podshim pod"));
+        assert!(page().is_some(), "the port is served while the shim is away");
+        engine.sh("podctl exec web true").code(0);
+        engine.sh("podctl run --rm --pod p alpine true").code(0);
+        assert!(engine.sh("podctl pod ps").ok().contains("Running"));
+    }
+    engine.sh("podctl stop -t 0 web && podctl start web").code(0);
+    until("the page", page);
+}
+
+#[test]
+fn a_command_killed_at_any_moment_leaves_what_the_next_can_clear() {
+    let engine = Engine::with(&[ALPINE]);
+    let whole = engine.sh("podctl run -d --name whole alpine true").took;
+    engine.sh("podctl rm -f whole").code(0);
+    for (number, line) in [
+        "podctl run -d --name victim alpine top",
+        "podctl run --rm --name victim alpine true",
+        "podctl run -d --pod new:pod --name victim -p 8080:80 -v vol:/v alpine top",
+        "podctl pod create --name pod -v vol:/v",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for step in 0..10 {
+            let mut running = engine.start(line);
+            let moment = whole * (step * 4 + u32::try_from(number).unwrap_or_default()) / 30;
+            // The command itself, not the nsenter above it; it may have ended by then.
+            let _not_yet_ended = wait::within(moment, || running.child.try_wait().ok().flatten());
+            for pid in engine.pids(line.trim_start_matches("podctl ")) {
+                kill_9(pid);
+            }
+            running.finish();
+            engine.sh("podctl ps -a --pod && podctl pod ps").code(0);
+            engine.sh("podctl pod rm -f -t 0 pod").code(0);
+            engine.sh("podctl rm -f -t 0 victim").code(0);
+            assert_eq!(engine.sh("podctl ps -aq; podctl pod ps -q").ok(), "", "{line} killed after {moment:?}");
+            // The names are free again.
+            engine.sh("podctl run --rm --name victim alpine true").code(0);
+            engine.sh("podctl pod create --name pod && podctl pod rm pod").code(0);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_end_the_container() {
+    let engine = Engine::with(&[ALPINE]);
+    let running = engine.start("podctl run --name stays alpine sh -c 'echo begun; sleep 1; echo done; exit 6'");
+    until("its first words", || engine.sh("podctl logs stays").stdout().contains("begun").then_some(()));
+    for pid in engine.pids("run --name stays") {
+        kill_9(pid);
+    }
+    running.finish();
+    engine.sh("podctl wait stays").prints("6");
+    assert_eq!(engine.sh("podctl logs stays").ok(), "begun\ndone");
+}
+
+#[test]
+fn after_a_reboot_everything_is_exited_and_can_be_started() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --pod new:p --name up -p 8080:80 alpine nc -ll -p 80 -e echo page").ok();
+    // A reboot: every process is gone, /run is empty, and the boot has another id.
+    for pid in engine.pids("") {
+        kill_9(pid);
+    }
+    until("silence", || engine.pids("").is_empty().then_some(()));
+    engine.sh("rm -rf ../runroot/*; nft flush ruleset; ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del").code(0);
+    let after = "PODCTL_BOOT_ID=another podctl";
+    let status = engine.sh(&format!("{after} ps -a --format '{{{{.Status}}}}' --filter name=up")).ok();
+    assert!(status.starts_with("Exited"), "{status}");
+    engine.sh(&format!("{after} pod start p")).code(0);
+    let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
+    until("the page", page);
+    engine.sh(&format!("{after} pod rm -f -t 0 p")).code(0);
+}
