@@ -258,7 +258,9 @@ impl Relay {
         if bytes.is_empty() && !ended {
             return None;
         }
-        let kind = if ended { Kind::StdinEnd } else { Kind::Stdin };
+        // A terminal has no half close: the end of stdin is a key (VEOF).
+        let bytes = if ended && self.session.tty { vec![4] } else { bytes };
+        let kind = if ended && !self.session.tty { Kind::StdinEnd } else { Kind::Stdin };
         self.unsent = Some(Frame { kind, offset: self.sent, payload: &bytes }.encode());
         self.sent += bytes.len() as u64;
         self.send_rest()

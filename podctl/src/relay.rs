@@ -271,9 +271,8 @@ pub fn read_now(fd: &OwnedFd) -> io::Result<Vec<u8>> {
 pub async fn write_own(fd: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<usize> {
     loop {
         let mut guard = fd.writable().await?;
-        match guard.try_io(|fd| nix::unistd::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
-            Ok(result) => return result,
-            Err(_) => {}
+        if let Ok(result) = guard.try_io(|fd| Ok(nix::unistd::write(fd.get_ref(), bytes)?)) {
+            return result;
         }
     }
 }

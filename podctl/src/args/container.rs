@@ -353,7 +353,7 @@ pub fn platform(args: &Args) -> Result<String, Failure> {
             !part.is_empty()
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         };
-        if platform.is_empty() || ((1..=3).contains(&parts.len()) && parts.iter().all(|part| is_word(part))) {
+        if platform.is_empty() || ((1..=3).contains(&parts.len()) && parts.iter().all(is_word)) {
             return Ok(platform.to_owned());
         }
         return Err(Failure::invalid(format!(

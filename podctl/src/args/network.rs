@@ -153,7 +153,7 @@ fn ip(text: &str) -> Result<String, ()> {
 fn mac(text: &str) -> Result<String, Failure> {
     let parts: Vec<&str> = text.split([':', '-']).collect();
     let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if parts.len() == 6 && parts.iter().all(|part| is_byte(part)) {
+    if parts.len() == 6 && parts.iter().all(is_byte) {
         Ok(parts.join(":").to_ascii_lowercase())
     } else {
         Err(Failure::invalid(format!("address {text}: invalid MAC address")))
