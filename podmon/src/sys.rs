@@ -176,7 +176,8 @@ pub fn spawn(program: &Program<'_>) -> io::Result<u32> {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
             check(libc::posix_spawnattr_setsigmask(&mut attributes, &set))?;
-            libc::sigfillset(&mut set);
+            // Not sigfillset: it leaves out the C library's own two, which posix_spawn then ignores instead.
+            std::ptr::write_bytes(&mut set, 0xff, 1);
             check(libc::posix_spawnattr_setsigdefault(&mut attributes, &set))?;
             check(libc::posix_spawnattr_setpgroup(&mut attributes, 0))?;
             let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETPGROUP;

@@ -17,8 +17,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
+use nix::errno::Errno;
 use proto::{
     Id, Kind, Refusal,
     alive::Process,
@@ -29,6 +31,7 @@ use proto::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{Notify, watch},
+    time::sleep,
 };
 
 use crate::{
@@ -40,6 +43,8 @@ use crate::{
 
 /// Exit codes kept for whoever has not asked yet; the oldest are forgotten first.
 const MAX_KEPT: usize = 256;
+/// Pause between looks at a terminal that nobody has open.
+const CLOSED: Duration = Duration::from_millis(200);
 
 /// All commands of the container.
 #[derive(Debug)]
@@ -117,7 +122,7 @@ impl Execs {
                 self.runtime.exec(call).await?;
                 None
             }
-            Some((console, _)) => Some(self.exec_with_terminal(call, console).await?),
+            Some((console, _)) => Some(console.during(self.runtime.exec(call)).await?),
         };
         // From here on the command alone has its pipes: its end is their end.
         drop(borrowed);
@@ -198,26 +203,6 @@ impl Execs {
         Ok((console, name))
     }
 
-    async fn exec_with_terminal(&self, call: runtime::Exec<'_>, console: &Console) -> Result<OwnedFd> {
-        let exec = self.runtime.exec(call);
-        tokio::pin!(exec);
-        let early = tokio::select! {
-            result = &mut exec => {
-                result?;
-                None
-            }
-            master = console.receive() => Some(master),
-        };
-        let master = match early {
-            Some(master) => {
-                exec.await?;
-                master
-            }
-            None => console.receive_late().await,
-        };
-        master.map_err(|error| Refusal::internal("exec: terminal", error))
-    }
-
     fn add(
         self: &Rc<Self>,
         id: &str,
@@ -282,10 +267,14 @@ impl Terminal {
         let reading = async {
             let mut buffer = [0; 4096];
             loop {
-                let Ok(mut ready) = self.master.readable().await else { return };
-                ready.clear_ready();
-                while nix::unistd::read(self.master.get_ref(), &mut buffer).is_ok_and(|length| length > 0) {
-                    tokio::task::yield_now().await;
+                match nix::unistd::read(self.master.get_ref(), &mut buffer) {
+                    Ok(1..) => tokio::task::yield_now().await,
+                    Err(Errno::EAGAIN) => {
+                        let Ok(mut ready) = self.master.readable().await else { return };
+                        ready.clear_ready();
+                    }
+                    // Nobody has it open now; epoll would say only that, again and again.
+                    Ok(0) | Err(_) => sleep(CLOSED).await,
                 }
             }
         };

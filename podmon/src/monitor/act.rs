@@ -387,17 +387,5 @@ async fn create(
         return Ok(None);
     }
     let console = Console::bind(&start.bundle, SOCKET).map_err(|error| Refusal::internal("console socket", error))?;
-    let create = runtime.create(ends, pid_file, Some(SOCKET));
-    tokio::pin!(create);
-    let master = tokio::select! {
-        result = &mut create => {
-            result?;
-            console.receive_late().await
-        }
-        master = console.receive() => {
-            create.await?;
-            master
-        }
-    };
-    Ok(Some(master.map_err(|error| Refusal::internal(runtime.name(), error))?))
+    Ok(Some(console.during(runtime.create(ends, pid_file, Some(SOCKET))).await?))
 }

@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
-use proto::{raw, socket};
+use proto::{Refusal, raw, refusal::Result, socket};
 use tokio::{io::Interest, time::timeout};
 
 use crate::sys;
 
 /// How long the terminal may take after the runtime has said that all is well.
-pub const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(2);
 
 /// A socket that waits for a terminal. Its file is removed with it.
 #[derive(Debug)]
@@ -37,11 +37,34 @@ impl Console {
         Ok(Console { listener: socket::listen_stream(directory, name)?, path: directory.join(name) })
     }
 
-    /// The master of the terminal, non-blocking, once the runtime has sent it.
+    /// Runs `call`, which makes the runtime send a terminal, and answers the terminal.
     ///
     /// # Errors
-    /// When what arrives is no terminal.
-    pub async fn receive(&self) -> io::Result<OwnedFd> {
+    /// Those of `call`; and when no terminal comes though all is well.
+    pub async fn during(&self, call: impl Future<Output = Result<()>>) -> Result<OwnedFd> {
+        let receive = self.receive();
+        tokio::pin!(call, receive);
+        let early = tokio::select! {
+            result = &mut call => {
+                result?;
+                None
+            }
+            master = &mut receive => Some(master),
+        };
+        let master = match early {
+            Some(master) => {
+                call.await?;
+                master
+            }
+            // The same future: it may have accepted the connection already.
+            None => timeout(LATE, receive)
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other("the runtime did not set up a terminal"))),
+        };
+        master.map_err(|error| Refusal::internal("terminal", error))
+    }
+
+    async fn receive(&self) -> io::Result<OwnedFd> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         let (stream, _) = listener.accept().await?;
         let stream: OwnedFd = stream.into_std()?.into();
@@ -52,14 +75,6 @@ impl Console {
         let master = fds.pop().ok_or_else(|| io::Error::other("the runtime sent no terminal"))?;
         set_nonblocking(&master)?;
         Ok(master)
-    }
-
-    /// As [`receive`](Self::receive), with the deadline for after the runtime has ended.
-    ///
-    /// # Errors
-    /// With the runtime's default.
-    pub async fn receive_late(&self) -> io::Result<OwnedFd> {
-        timeout(LATE, self.receive()).await.map_err(|_| io::Error::other("the runtime did not set up a terminal"))?
     }
 }
 

@@ -30,6 +30,9 @@ use crate::sys;
 const IDLE: Duration = Duration::from_secs(1);
 /// After the first process has ended a terminal that others keep open may still be delivering what it wrote.
 const DELIVERY: Duration = Duration::from_millis(20);
+/// A terminal that nobody has open is looked at again after pauses from the first to the second: epoll has nothing more to
+/// say about it than that it is closed.
+const CLOSED: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(640));
 /// Pause before what could not be recorded is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long output may go on after the first process has ended, while others keep the stream open.
@@ -97,6 +100,7 @@ impl Pump {
         self.empty_journal();
         let mut deadline = None;
         let mut delivered = false;
+        let mut closed = CLOSED.0;
         loop {
             if self.last.said.get() && deadline.is_none() {
                 deadline = Some(Instant::now() + GRACE);
@@ -113,6 +117,7 @@ impl Pump {
             match self.turn() {
                 Turn::Moved(_) if over => break,
                 Turn::Moved(_) => {
+                    closed = CLOSED.0;
                     self.output.clients().caught_up().await;
                     tokio::task::yield_now().await;
                 }
@@ -123,22 +128,26 @@ impl Pump {
                     tokio::time::sleep(DELIVERY).await;
                 }
                 Turn::Closed if self.last.said.get() => break,
-                Turn::Empty | Turn::Closed => self.wait().await,
+                Turn::Empty => self.wait(self.readable()).await,
+                Turn::Closed => {
+                    self.wait(tokio::time::sleep(closed)).await;
+                    closed = (closed * 2).min(CLOSED.1);
+                }
                 Turn::End => break,
             }
         }
         self.shrink();
     }
 
-    /// Waits until there may be something, or until it is the last time to look.
-    async fn wait(&self) {
+    /// Waits for `event`, or until it is the last time to look.
+    async fn wait(&self, event: impl Future<Output = ()>) {
         let last = self.last.notify.notified();
         if self.last.said.get() {
             return;
         }
         tokio::select! {
             () = last => {}
-            () = self.readable() => {}
+            () = event => {}
         }
     }
 

@@ -73,7 +73,7 @@ impl Wish {
 /// See the module.
 pub struct Bench {
     /// Everything is in here.
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     /// The monitor's run directory.
     pub run: PathBuf,
     /// What the monitor is told.
@@ -106,7 +106,7 @@ impl Bench {
         let bundle = run.join("bundle");
         fs::create_dir_all(&bundle).expect("bundle");
         fs::create_dir_all(&state).expect("state");
-        let cgroup = format!("/podctl-test-{}/ctr", id.short());
+        let cgroup = format!("/podctl-test-podmon-{}/ctr", id.short());
         write_bundle(&bundle, &dir.path().join("rootfs"), wish, &cgroup);
         let start = StartRecord {
             schema: SCHEMA,
@@ -141,7 +141,7 @@ impl Bench {
         let store = keep_descriptors(&run);
         let podmon = PathBuf::from(env!("CARGO_BIN_EXE_podmon"));
         let listeners = vec![("mon.sock".to_owned(), listener.into()), ("mon.raw".to_owned(), raw)];
-        let mut bench = Bench { dir, run, start, listeners, store, monitor: None, podmon };
+        let mut bench = Bench { _dir: dir, run, start, listeners, store, monitor: None, podmon };
         bench.spawn();
         bench
     }
