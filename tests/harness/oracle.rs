@@ -45,7 +45,8 @@ pub fn look(enclosure: &Enclosure, label: &str) -> Traces {
     for process in processes(enclosure) {
         traces.insert(format!("process {}", process.command));
     }
-    for group in cgroups(label) {
+    // The group of the label itself is the enclosure's, not the engine's.
+    for group in cgroups(label).iter().filter(|group| !group.ends_with(label)) {
         traces.insert(format!("cgroup {}", group.display()));
     }
     for directory in ["state", "runroot", "tmp"] {
@@ -189,20 +190,24 @@ fn files(directory: &Path, name: &str, traces: &mut BTreeSet<String>) {
     for entry in entries.flatten() {
         let inside = format!("{name}/{}", entry.file_name().to_string_lossy());
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if STAYS.contains(&inside.as_str()) {
+        let of_network =
+            inside.strip_prefix("runroot/networks/").map(|rest| rest.split_once('/').map_or("", |(_, rest)| rest));
+        if STAYS.contains(&inside.as_str()) || matches!(of_network, Some("lock" | "last")) {
             continue;
         }
         if is_directory {
             files(&entry.path(), &inside, traces);
         }
-        if !(is_directory && FRAME.contains(&inside.as_str())) {
+        let frame = FRAME.contains(&inside.as_str()) || matches!(of_network, Some("" | "leases" | "pods"));
+        if !(is_directory && frame) {
             traces.insert(format!("file {inside}"));
         }
     }
 }
 
 /// What stays when pods are gone, whole.
-const STAYS: [&str; 3] = ["state/images", "state/events", "state/networks"];
-/// Directories that stay and must be empty.
+const STAYS: [&str; 5] =
+    ["state/images", "state/events", "state/networks", "state/volumes/.lock", "runroot/networks/.lock"];
+/// Directories that stay and must be empty. A network that was used keeps its lock and the last address it gave.
 const FRAME: [&str; 6] =
     ["state/names", "state/pods", "state/volumes", "runroot/pods", "runroot/networks", "runroot/runtime"];
