@@ -66,7 +66,7 @@ pub enum End {
 pub type Start<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// How long a monitor that was killed may take to have a successor.
-const SUCCESSOR: Duration = Duration::from_secs(5);
+const SUCCESSOR: Duration = Duration::from_secs(4);
 /// How long the answer to Start may take after the container has ended.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -305,7 +305,8 @@ impl Relay {
         (number == libc::SIGHUP && self.session.tty).then_some(End::Signal(number))
     }
 
-    /// The monitor has gone without an exit: its successor goes on.
+    /// The monitor has gone without an exit: its successor, which the shim starts, goes on. Where there is none in time
+    /// the records tell what became of the container.
     async fn again(&mut self) -> bool {
         let (engine, pod, container) = self.target.clone();
         let end = Instant::now() + SUCCESSOR;
@@ -314,9 +315,6 @@ impl Relay {
                 self.raw = raw;
                 self.resize();
                 return true;
-            }
-            if !engine.has_monitor(&pod, &container) {
-                return false;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -114,6 +114,7 @@ impl Engine {
                         LEVELS.join(", ")
                     )));
                 }
+                "log-level" => crate::error::set_level(value),
                 _ => {}
             }
         }
@@ -305,11 +306,6 @@ impl Engine {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-    }
-
-    /// Whether somebody listens on the monitor's socket.
-    pub fn has_monitor(&self, pod: &Id, container: &Id) -> bool {
-        socket::connect_stream(&self.roots.run_container(pod, container), sockets::MONITOR).is_ok()
     }
 
     /// A connection to the monitor's raw socket.

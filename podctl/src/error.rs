@@ -1,7 +1,11 @@
 //! What went wrong, as the user reads it and the shell sees it: the one place where a refusal becomes an exit code, and
 //! the only one that prints errors.
 
-use std::{fmt, io, io::Write};
+use std::{
+    fmt, io,
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use proto::{ENGINE_ERROR, Kind, NOT_EXECUTABLE, NOT_FOUND, Refusal};
 
@@ -116,8 +120,19 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
+/// Whether warnings are shown: `--log-level`.
+static WARNINGS: AtomicBool = AtomicBool::new(true);
+
+/// Sets `--log-level`: above `warning` nothing but errors is shown.
+pub fn set_level(level: &str) {
+    WARNINGS.store(!matches!(level, "error" | "fatal" | "panic"), Ordering::Relaxed);
+}
+
 /// Prints a warning the way podman's log prints it.
 pub fn warn(message: &str) {
+    if !WARNINGS.load(Ordering::Relaxed) {
+        return;
+    }
     let time = proto::time::rfc3339(proto::time::now());
     let seconds = time.get(..19).unwrap_or_default();
     let text =

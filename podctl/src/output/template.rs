@@ -78,7 +78,29 @@ fn execute(command: &str, template: &Template, value: &Value) -> Result<String, 
     template.execute_to_string(value).map_err(|error| refused(command, &error))
 }
 
+/// Whether every block has its end: the template engine takes a missing or superfluous one for the end of the text.
+fn check_blocks(command: &str, text: &str) -> Result<(), Failure> {
+    let mut open = 0usize;
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let length = action_length(&rest[start..]);
+        let action = rest[start + 2..start + length].trim_start_matches('-').trim_start();
+        let word = action.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        match word {
+            "if" | "range" | "with" | "block" | "define" => open += 1,
+            "end" if open == 0 => {
+                return Err(Failure::invalid(format!("template: {command}:1: unexpected {{{{end}}}}")));
+            }
+            "end" => open -= 1,
+            _ => {}
+        }
+        rest = &rest[start + length..];
+    }
+    if open > 0 { Err(Failure::invalid(format!("template: {command}:1: unexpected EOF"))) } else { Ok(()) }
+}
+
 fn compile(command: &str, text: &str, orders: Orders, missing: MissingKey) -> Result<Template, Failure> {
+    check_blocks(command, text)?;
     let orders = Arc::new(orders);
     Template::new(command)
         .missing_key(missing)
@@ -463,7 +485,7 @@ mod tests {
             let failure = document("ps", format, &json!({"Id": "x"})).expect_err(format);
             assert_eq!((failure.code, failure.to_string().as_str()), (125, words), "{format}");
         }
-        for format in ["{{.Id", "{{if}}", "{{if .Id}}", "{{"] {
+        for format in ["{{.Id", "{{if}}", "{{if .Id}}", "{{end}}", "{{", "{{range .X}}{{if .}}{{end}}"] {
             let failure = document("ps", format, &json!({"Id": "x"})).expect_err(format);
             assert!(failure.to_string().starts_with("template: ps:"), "{failure}");
         }

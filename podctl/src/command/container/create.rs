@@ -4,7 +4,7 @@ use proto::{
     Id, Kind, Refusal,
     layout::Target,
     serve::deadline,
-    wire::{ContainerConfig, ContainerCreated, CreateContainer, PodConfig, PullImage},
+    wire::{ContainerAct, ContainerConfig, ContainerCreated, CreateContainer, PodConfig, PullImage},
 };
 
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
         network, resources,
     },
     command::{image::pull, pod::create::IdFile},
-    dial::{ACT, Engine, Shim},
-    error::{Failure, Outcome, warn},
+    dial::{ACT, Engine, Found, Shim},
+    error::{Failure, Outcome, is_missing, warn},
     output, source,
 };
 
@@ -119,7 +119,7 @@ impl Wish {
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;
-        let mut pulled = false;
+        let (mut pulled, mut replaced) = (false, false);
         loop {
             // Each attempt takes its deposit.
             let deposit = match &trees {
@@ -136,6 +136,12 @@ impl Wish {
                 }
                 Err(error) => Failure::from(error),
             };
+            if failure.kind == Kind::NameInUse && self.replace && !replaced {
+                // Everything else is as it should be: only now does the old one go.
+                replace(engine, &self.config.name).await?;
+                replaced = true;
+                continue;
+            }
             if failure.kind != Kind::ImageMissing || pulled || self.pull.policy == "never" {
                 return Err(failure);
             }
@@ -174,10 +180,30 @@ impl Wish {
         }
         for mode in modes {
             let Some(name) = mode.strip_prefix("container:") else { continue };
-            if let crate::dial::Found::Container { id, .. } = engine.container(name)? {
+            if let Found::Container { id, .. } = engine.container(name)? {
                 *mode = format!("container:{id}");
             }
         }
         Ok(())
+    }
+}
+
+/// Removes the container whose name a new one is to have; it may be in another pod than the new one.
+async fn replace(engine: &Engine, name: &str) -> Result<(), Failure> {
+    match engine.container(name) {
+        Ok(Found::Container { pod, id }) => {
+            let act = ContainerAct { container: id.to_string(), force: true, volumes: true, ..Default::default() };
+            match engine.pod(&pod).await?.containers().remove(deadline(ACT), &act).await.map_err(Failure::from) {
+                Err(failure) if !is_missing(failure.kind) => Err(failure),
+                _ => Ok(()),
+            }
+        }
+        // It has gone meanwhile.
+        Err(failure) if failure.kind == Kind::NoSuchContainer && engine.roots.resolve(name)?.is_none() => Ok(()),
+        Ok(Found::Infra(_)) | Err(_) => Err(Refusal::new(
+            Kind::NameInUse,
+            format!("name \"{name}\" is in use by a pod: --replace replaces containers, choose another name"),
+        )
+        .into()),
     }
 }

@@ -214,11 +214,7 @@ fn sizes(row: &Value) -> Option<(u64, u64)> {
 /// A container as tables and templates see it.
 fn shown(row: &Value, whole: bool) -> Value {
     let namespaces = row.get("Namespaces").unwrap_or(&Value::Null);
-    // Namespaces in the order of the columns; podman's JSON has them in capitals or not.
-    let namespace = |key: &str| {
-        let found = row::text(namespaces, key);
-        if found.is_empty() { row::text(namespaces, &key.to_ascii_lowercase()) } else { found }
-    };
+    let namespace = |key: &str| row::text(namespaces, key);
     let created = row::nanoseconds(row, "Created");
     let running_for = human::ago(created / 1_000_000_000);
     let size = sizes(row)
@@ -252,12 +248,12 @@ fn shown(row: &Value, whole: bool) -> Value {
         "AutoRemove": row.get("AutoRemove").and_then(Value::as_bool).unwrap_or(false),
         "IsInfra": row.get("IsInfra").and_then(Value::as_bool).unwrap_or(false),
         "CGROUPNS": namespace("Cgroup"),
-        "IPC": namespace("IPC"),
-        "MNT": namespace("MNT"),
-        "NET": namespace("NET"),
-        "PIDNS": namespace("PIDNS"),
+        "IPC": namespace("Ipc"),
+        "MNT": namespace("Mnt"),
+        "NET": namespace("Net"),
+        "PIDNS": namespace("Pidns"),
         "USERNS": namespace("User"),
-        "UTS": namespace("UTS"),
+        "UTS": namespace("Uts"),
     })
 }
 

@@ -2,12 +2,16 @@
 
 use std::fs::OpenOptions;
 
-use proto::{serve::deadline, wire::CreatePod};
+use proto::{
+    Kind, Refusal,
+    serve::deadline,
+    wire::{CreatePod, PodAct},
+};
 
 use crate::{
     args::{Action, Args, Command, Operands, network, pod, resources},
     dial::{ACT, Engine},
-    error::{Failure, Outcome, warn},
+    error::{Failure, Outcome, is_missing, warn},
     output,
 };
 
@@ -33,7 +37,14 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let request = CreatePod { config: Some(pod::config(args)?), replace: args.is("replace") };
     let id_file = args.text("pod-id-file").map(IdFile::open).transpose()?;
     engine.block_on(async {
-        let created = engine.host()?.pods().create(deadline(ACT), &request).await?;
+        let host = engine.host()?;
+        let mut created = host.pods().create(deadline(ACT), &request).await.map_err(Failure::from);
+        if created.as_ref().is_err_and(|failure| request.replace && failure.kind == Kind::NameInUse) {
+            // Everything else is as it should be: only now does the old one go.
+            replace(engine, args).await?;
+            created = host.pods().create(deadline(ACT), &request).await.map_err(Failure::from);
+        }
+        let created = created?;
         for warning in &created.warnings {
             warn(warning);
         }
@@ -42,6 +53,21 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         }
         output::line(&created.id)
     })
+}
+
+/// Removes the pod whose name the new one is to have.
+async fn replace(engine: &Engine, args: &Args) -> Result<(), Failure> {
+    let name = args.text("name").or(args.operands.first().map(String::as_str)).unwrap_or_default();
+    let pod = engine.pod_id(name).map_err(|_| {
+        let words = format!("name \"{name}\" is in use by a container: --replace replaces pods, choose another name");
+        Failure::from(Refusal::new(Kind::NameInUse, words))
+    })?;
+    let act = PodAct { pod: pod.to_string(), force: true, volumes: true, ..Default::default() };
+    match engine.pod(&pod).await?.pods().remove(deadline(ACT), &act).await.map_err(Failure::from) {
+        Ok(result) if !result.errors.is_empty() => Err(Failure { messages: result.errors, ..Failure::invalid("") }),
+        Err(failure) if !is_missing(failure.kind) => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 /// A file an id goes into: opened before anything is made, written when there is an id.
