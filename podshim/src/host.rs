@@ -121,12 +121,14 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
             .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
         server.start().await?;
         while connections.open() > 0 {
-            connections.changed().await;
+            connections.changed_from(connections.open()).await;
         }
         Ok(())
     })
 }
 
+/// How long a shim waits for the client that started it.
+const FIRST_CLIENT: Duration = Duration::from_secs(2);
 /// How long a shim of which nothing is up waits for its next client.
 const IDLE: Duration = Duration::from_millis(20);
 
@@ -165,9 +167,6 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         server.start().await?;
         tell(ready)?;
         until_idle(&pod, &connections).await;
-        // Nobody can connect any more; whoever already waits in the backlog is cut off before its greeting is answered,
-        // and asks again.
-        server.stop_listen().await;
         drop(server);
         pod.leave(lock);
         // The kernel takes its time over bridges; nobody waits for this any more.
@@ -176,23 +175,33 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
+/// Returns when nothing of the pod is up, nobody is at work and nobody can connect any more. Whoever asks then cannot
+/// even be greeted, and asks again: the next shim.
 async fn until_idle(pod: &Pod, connections: &Connections) {
-    let mut first = true;
+    // The client that started us needs a moment to connect.
+    let mut patience = FIRST_CLIENT;
+    let mut closed = false;
     loop {
-        // The client that started us needs a moment to connect.
-        let patience = if std::mem::take(&mut first) { Duration::from_secs(2) } else { IDLE };
-        if connections.open() == 0 && pod.is_idle().await {
+        let open = connections.open();
+        if open == 0 && pod.is_idle().await {
             tokio::select! {
-                () = connections.changed() => {}
+                () = connections.changed_from(0) => {}
                 () = pod.changed() => {}
-                () = tokio::time::sleep(patience) => if connections.open() == 0 && pod.is_idle().await { return },
+                () = tokio::time::sleep(patience) => {
+                    if std::mem::replace(&mut closed, true) {
+                        return;
+                    }
+                    // One more round: a connection may have been taken while this was decided.
+                    connections.close();
+                }
             }
         } else {
             tokio::select! {
-                () = connections.changed() => {}
+                () = connections.changed_from(open) => {}
                 () = pod.changed() => {}
             }
         }
+        patience = if closed { Duration::ZERO } else { IDLE };
     }
 }
 

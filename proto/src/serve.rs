@@ -7,16 +7,13 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{Notify, mpsc},
+    sync::{mpsc, watch},
 };
 use ttrpc::r#async::transport::Listener;
 
@@ -25,31 +22,47 @@ use crate::socket;
 /// Connections served at once; more wait in the backlog of the socket.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// How many connections of a server are open. Cloned handles count the same server.
-#[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<Count>);
+/// How many connections of a server are open, and whether it takes more. Cloned handles are of the same server.
+#[derive(Clone, Debug)]
+pub struct Connections(Arc<watch::Sender<State>>);
 
-#[derive(Debug, Default)]
-struct Count {
-    open: AtomicUsize,
-    changed: Notify,
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    open: usize,
+    closed: bool,
+}
+
+impl Default for Connections {
+    fn default() -> Connections {
+        Connections(Arc::new(watch::Sender::default()))
+    }
 }
 
 impl Connections {
     /// Open connections now.
     pub fn open(&self) -> usize {
-        self.0.open.load(Ordering::Acquire)
+        self.0.borrow().open
     }
 
-    /// Waits until a connection is opened or closed.
-    pub async fn changed(&self) {
-        self.0.changed.notified().await;
+    /// Waits until `open` connections are no longer what is open.
+    pub async fn changed_from(&self, open: usize) {
+        self.until(|state| state.open != open).await;
+    }
+
+    /// Takes no more connections: the listening socket is closed, and whoever waits in its backlog is cut off before its
+    /// greeting is answered. Open connections go on.
+    pub fn close(&self) {
+        self.0.send_modify(|state| state.closed = true);
+    }
+
+    async fn until(&self, condition: impl Fn(&State) -> bool) {
+        let mut states = self.0.subscribe();
+        // The sender is in `self`: it cannot end before this does.
+        let _ = states.wait_for(|state| condition(state)).await;
     }
 
     fn enter(&self) -> Guard {
-        self.0.open.fetch_add(1, Ordering::AcqRel);
-        self.0.changed.notify_waiters();
-        self.0.changed.notify_one();
+        self.0.send_modify(|state| state.open += 1);
         Guard(self.clone())
     }
 }
@@ -59,9 +72,7 @@ struct Guard(Connections);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.0.changed.notify_waiters();
-        self.0.0.changed.notify_one();
+        self.0.0.send_modify(|state| state.open -= 1);
     }
 }
 
@@ -118,11 +129,10 @@ pub fn listener(
         let socket = tokio::net::UnixListener::from_std(socket)?;
         tokio::spawn(async move {
             loop {
-                while connections.open() >= MAX_CONNECTIONS {
-                    connections.changed().await;
-                }
+                connections.until(|state| state.open < MAX_CONNECTIONS || state.closed).await;
                 tokio::select! {
                     () = sender.closed() => break,
+                    () = connections.until(|state| state.closed) => break,
                     accepted = socket.accept() => match accepted {
                         Ok((stream, _)) if socket::peer_is_allowed(stream.as_fd()) => {
                             let counted = Counted { stream, _guard: connections.enter() };

@@ -84,7 +84,7 @@ fn privileges_are_few_for_run_and_for_exec() {
         assert_eq!(value("CapBnd"), "00000000800405fb", "{begin}");
         assert_eq!(value("CapInh"), "0000000000000000", "{begin}");
         assert_eq!(value("Seccomp"), "2", "{begin}");
-        engine.sh(&format!("{begin} unshare -U true")).code(1).mentions("Operation not permitted");
+        engine.sh(&format!("{begin} unshare -m true")).code(1).mentions("Operation not permitted");
     }
     let added =
         engine.sh("podctl run --rm --cap-add NET_ADMIN --cap-drop chown alpine grep CapEff /proc/self/status").ok();
@@ -105,7 +105,7 @@ fn the_kernels_files_are_masked_and_its_settings_read_only() {
         inside(&format!("test ! -e {path} || test -z \"$(ls {path})\"")).code(0);
     }
     inside("echo x > /proc/sys/kernel/core_pattern").code(1).mentions("Read-only file system");
-    inside("echo x > /proc/sysrq-trigger").code(1).mentions("Read-only file system");
+    inside("test ! -e /proc/sysrq-trigger || ! echo x > /proc/sysrq-trigger").code(0);
     inside("mkdir /sys/kernel/x").code(1);
     inside("mount -t tmpfs x /mnt 2>&1").code(1);
 }

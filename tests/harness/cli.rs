@@ -151,6 +151,48 @@ fn collect(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Ends a process and all that descends from it: killing nsenter(1) alone would leave the real one behind.
+pub fn end(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        // Its pid may be somebody else's by now.
+        return;
+    }
+    for pid in descendants(child.id()) {
+        // It may have ended by itself.
+        let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    let _ended_already = child.kill();
+    let _reaped = child.wait();
+}
+
+/// Every process below `root`, the nearest first.
+fn descendants(root: u32) -> Vec<i32> {
+    let parents: Vec<(i32, i32)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut found: Vec<i32> = i32::try_from(root).into_iter().collect();
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
 impl Running {
     /// Waits for its end, and for both its streams to be closed: a daemon that keeps them open fails here.
     ///
@@ -167,6 +209,6 @@ impl Running {
             panic!("after {:?} this {alive}: {}", self.started.elapsed(), self.line);
         };
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
-        Run { line: self.line, code, out, err, took: self.started.elapsed() }
+        Run { line: std::mem::take(&mut self.line), code, out, err, took: self.started.elapsed() }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{enclosure::Enclosure, engine::HOME, images, wait};
 
-/// A registry; it ends with its enclosure.
+/// A registry; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Registry {
     process: Child,
@@ -63,8 +63,6 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // Killing nsenter does not end the registry: PID 1 of its enclosure does, at its own end.
-        let _ended_already = self.process.kill();
-        let _reaped = self.process.wait();
+        crate::cli::end(&mut self.process);
     }
 }

@@ -267,6 +267,10 @@ fn configure_loopback() -> Result<Socket> {
 
 /// The pod's side, in its namespace.
 fn configure(attachments: &[Attachment], status: &[NetworkStatus]) -> Result<()> {
+    // ping without CAP_NET_RAW, as containers.conf(5) has it (default_sysctls); a kernel without it has no such sockets.
+    if let Err(error) = sysctl::set("ipv4/ping_group_range", "0 0") {
+        tracing::debug!(%error, "ping_group_range");
+    }
     let mut route = configure_loopback()?;
     let mut default = true;
     for (attachment, status) in attachments.iter().zip(status) {

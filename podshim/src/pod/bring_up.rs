@@ -245,6 +245,14 @@ impl Pod {
         }
     }
 
+    /// Removes the control group of a pod without infra, of which no member lives.
+    pub(super) fn remove_cgroup(&self, pod: &PodRecord) {
+        let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| cgroup::remove(&path));
+        if let Err(refusal) = removed {
+            tracing::warn!("pod {}: {refusal}", self.id);
+        }
+    }
+
     async fn take_network_down(&self, state: &PodState) {
         if state.networks.is_empty() && state.ports.is_empty() {
             return;

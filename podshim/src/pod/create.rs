@@ -6,7 +6,7 @@ use proto::{
     Id, Kind, Refusal, Roots,
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
-    wire::{ContainerConfig, ContainerCreated, CreateContainer, PodConfig, mount},
+    wire::{ContainerConfig, ContainerCreated, CreateContainer, NetworkConfig, PodConfig, mount},
 };
 
 use super::{
@@ -76,6 +76,10 @@ impl Pod {
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
         let config = spec::check_pod(config)?;
         check_host(&self.networks, &config)?;
+        if let Some(network) = &config.network {
+            // It is started at once: a port that is taken now cannot be had.
+            network::check(&self.networks, network)?;
+        }
         Ok(config)
     }
 
@@ -196,7 +200,8 @@ pub fn check_host(networks: &network::Networks, config: &PodConfig) -> Result<()
         cgroup::check(limits)?;
     }
     if let Some(network) = &config.network {
-        network::check(networks, network)?;
+        // Whether its ports are free is asked when they are bound: two pods may take turns at one.
+        network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?;
     }
     if !config.name.is_empty() && !proto::name::is_valid(&config.name) {
         return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));

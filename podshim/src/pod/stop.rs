@@ -147,6 +147,10 @@ impl Pod {
         if lives {
             return;
         }
+        if pod.config.no_infra {
+            // Nothing is up but the group that the runtime made above the members'.
+            self.remove_cgroup(&pod);
+        }
         if pod.config.hidden || (pod.config.exit_policy == "stop" && ran) {
             self.take_down(&mut core).await;
         }

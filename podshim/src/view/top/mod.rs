@@ -81,11 +81,16 @@ fn pod_groups(roots: &Roots, name: &str) -> Result<Vec<Group>> {
     let pod: Pod = index::pod(roots, &id).ok_or_else(missing)?;
     let infra = pod.up().and_then(|state| state.infra_init.clone()).filter(Init::is_alive);
     let members = pod.containers.iter().filter(|member| member.state == ContainerState::Running);
-    Ok(infra
+    let groups: Vec<Group> = infra
         .map(|init| Group { init, alone: true })
         .into_iter()
         .chain(members.filter_map(|member| Some(Group { init: member.init()?.clone(), alone: false })))
-        .collect())
+        .collect();
+    if groups.is_empty() && pod.up().is_none() {
+        let words = "pod top can only be used on pods with at least one running container";
+        return Err(Refusal::new(Kind::WrongState, words).about(name));
+    }
+    Ok(groups)
 }
 
 impl Group {
