@@ -41,7 +41,7 @@ check: ## Format, clippy, documentation, licences and advisories
 	@tests/setup.sh build
 	@$(timed)formatting; time $(cargo) fmt --all --check
 	@$(timed)clippy; time $(cargo) clippy --quiet --profile $(PROFILE) --workspace --all-targets -- -D warnings
-	@$(timed)documentation; time RUSTDOCFLAGS='-D warnings' $(cargo) doc --quiet --profile $(PROFILE) --workspace --no-deps --document-private-items
+	@$(timed)documentation; time RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(cargo) doc --quiet --profile $(PROFILE) --workspace --no-deps --document-private-items
 	@$(timed)dependencies; time tests/audit.sh
 
 unit: ## The tests beside the code

@@ -306,7 +306,7 @@ impl Mapping {
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= self.length, "a word inside the mapping");
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.length, "a word inside the mapping");
         // SAFETY: in range and aligned (mmap gives whole pages); every bit pattern is a valid u64.
         unsafe { &*self.start.as_ptr().add(offset).cast::<AtomicU64>() }
     }

@@ -29,7 +29,7 @@ pub fn print(text: &str) -> Outcome {
 /// Writes a line to stdout, with what is hostile to a terminal escaped.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn line(text: &str) -> Outcome {
     print(&format!("{}\n", escape::line(text)))
 }

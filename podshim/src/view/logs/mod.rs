@@ -4,7 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`journal`], [`tail`] | one container's log across its rotated files: scanning, searching by time, reading backwards |
-//! | [`print`] | records as lines for people, in large writes |
+//! | [`mod@print`] | records as lines for people, in large writes |
 //! | [`follow`] | what comes after the end of the file |
 //!
 //! Cost does not grow with the file: `--since` and `--until` search, `--tail` reads backwards. What nobody reads blocks
