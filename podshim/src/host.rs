@@ -129,6 +129,8 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// How long a shim waits for the client that started it.
 const FIRST_CLIENT: Duration = Duration::from_secs(2);
+/// How long a shim is left alone before it gives back the memory of its last act.
+const QUIET: Duration = Duration::from_millis(500);
 /// How long a shim of which nothing is up waits for its next client.
 const IDLE: Duration = Duration::from_millis(20);
 
@@ -181,6 +183,7 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
     // The client that started us needs a moment to connect.
     let mut patience = FIRST_CLIENT;
     let mut closed = false;
+    let mut trimmed = false;
     loop {
         let open = connections.open();
         if open == 0 && pod.is_idle().await {
@@ -199,8 +202,15 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
             tokio::select! {
                 () = connections.changed_from(open) => {}
                 () = pod.changed() => {}
+                // Quiet for a while: what the last act needed can go.
+                () = tokio::time::sleep(QUIET), if !trimmed => {
+                    sys::memory::give_back();
+                    trimmed = true;
+                    continue;
+                }
             }
         }
+        trimmed = false;
         patience = if closed { Duration::ZERO } else { IDLE };
     }
 }
