@@ -1,16 +1,18 @@
 //! The life of a container, as one pure function of state and event.
 //!
 //! ```text
-//!        Create          CreateDone        Start            StartDone
-//!  New ─────────▶ Creating ─────▶ Created ─────▶ Starting ─────────▶ Running ◀───────┐
-//!   │               │ failed       │  │             │ failed          │ Pause ▲      │ Stop
-//!   │               ▼              │  │ Stop        ▼                 ▼       │      ▼
-//!   │             Failed ◀─────────│──│──────────── ┘           Pausing     Thawing  Stopping
-//!   │               ▲              │  └──────────────────────┐     │ Frozen  ▲      ▲  │
-//!   │ Shutdown      └──────────────┘ Shutdown (GivingUp)     │     ▼         │      │  │
-//!   ▼                                                        │   Paused ─────┴──────┘  │
-//!  Leaving ◀──── Recorded ◀──── Draining ◀── Ended ──────────┴─────────────────────────┘
-//!       Deleted         Drained             (the first process has ended, in any state that has one)
+//!     Create          CreateDone        Start           StartDone            Stop
+//! New ──────▶ Creating ──────▶ Created ──────▶ Starting ──────────▶ Running ──────▶ Stopping
+//!                │                │               │                 │     ▲             ▲
+//!                │ failed         │ Shutdown      │ failed    Pause │     │ Thawed      │ Stop
+//!                ▼                ▼               ▼                 ▼     │             │
+//!             Failing          GivingUp        Failing           Pausing  Thawing ◀── Paused
+//!                │ Deleted        │ Deleted                         │   Unpause, SIGKILL ▲
+//!                ▼                ▼                                 └────────────────────┘
+//!             Failed ─────────▶ Leaving ◀────── Recorded ◀────── Draining           Frozen
+//!              Shutdown, a while        Deleted         Written     ▲
+//!                                                                   │ Ended
+//!                                        Created, Starting, Running … Stopping: all that have a process
 //! ```
 //! Nothing here waits or acts: [`step`] says what state comes next, what is to be done ([`Act`]) and what whoever asked
 //! gets to hear ([`Answer`]). `monitor` asks it for every event and does what it says, nothing else decides. Asking twice
@@ -43,7 +45,9 @@ pub enum State {
     Draining,
     /// Its exit is on disk and has been told; the runtime's leftovers are being deleted.
     Recorded,
-    /// Create or start has failed; nothing of it is left, or is about to be.
+    /// Create or start has failed; what is left of it is being deleted.
+    Failing,
+    /// Create or start has failed, and that was told; nothing of it is left.
     Failed,
     /// Given up before it was started; the runtime's leftovers are being deleted.
     GivingUp,
@@ -54,7 +58,7 @@ pub enum State {
 impl State {
     /// Every state.
     #[cfg(test)]
-    pub const ALL: [State; 15] = [
+    pub const ALL: [State; 16] = [
         State::New,
         State::Creating,
         State::Created,
@@ -67,6 +71,7 @@ impl State {
         State::Stopping,
         State::Draining,
         State::Recorded,
+        State::Failing,
         State::Failed,
         State::GivingUp,
         State::Leaving,
@@ -80,7 +85,9 @@ impl State {
             State::Running | State::Pausing => "running",
             State::Paused | State::Thawing => "paused",
             State::Stopping => "stopping",
-            State::Draining | State::Recorded | State::Failed | State::GivingUp | State::Leaving => "exited",
+            State::Draining | State::Recorded | State::Failing | State::Failed | State::GivingUp | State::Leaving => {
+                "exited"
+            }
         }
     }
 
@@ -102,7 +109,7 @@ impl State {
             | State::Stopping
             | State::Draining
             | State::Recorded => true,
-            State::New | State::Creating | State::Failed | State::GivingUp | State::Leaving => false,
+            State::New | State::Creating | State::Failing | State::Failed | State::GivingUp | State::Leaving => false,
         }
     }
 
@@ -121,6 +128,7 @@ impl State {
             | State::StartingEnded
             | State::Draining
             | State::Recorded
+            | State::Failing
             | State::Failed
             | State::GivingUp
             | State::Leaving => false,
@@ -390,7 +398,7 @@ fn create(state: State) -> Step {
             stay(state, Answer::Now, &[])
         }
         Draining | Recorded | GivingUp | Leaving => refuse(state, Why::Over),
-        Failed => refuse(state, Why::Failed),
+        Failing | Failed => refuse(state, Why::Failed),
     }
 }
 
@@ -403,7 +411,7 @@ fn start(state: State) -> Step {
         Running | Pausing | Paused | Thawing | Stopping | Draining | Recorded => stay(state, Answer::Now, &[]),
         New | Creating => refuse(state, Why::NotCreated),
         GivingUp | Leaving => refuse(state, Why::Over),
-        Failed => refuse(state, Why::Failed),
+        Failing | Failed => refuse(state, Why::Failed),
     }
 }
 
@@ -415,7 +423,7 @@ fn wait(state: State) -> Step {
         // Where it was recorded; else the answer is that there is none.
         Recorded | Leaving => stay(state, Answer::Now, &[]),
         GivingUp => refuse(state, Why::Over),
-        Failed => refuse(state, Why::Failed),
+        Failing | Failed => refuse(state, Why::Failed),
     }
 }
 
@@ -424,6 +432,7 @@ fn shutdown(state: State) -> Step {
     match state {
         New | Failed | Leaving => answer(Leaving, Answer::Now, &[Act::Leave]),
         Creating => stay(state, Answer::Later, &[Act::CancelCreate]),
+        Failing => stay(state, Answer::Later, &[]),
         Created => answer(GivingUp, Answer::When(When::GivenUp), &[Act::SignalKill, Act::Delete]),
         GivingUp => stay(state, Answer::When(When::GivenUp), &[]),
         Starting | StartingEnded => stay(state, Answer::Later, &[]),
@@ -447,7 +456,7 @@ fn stop(state: State) -> Step {
         Stopping => stay(state, ENDED, &[Act::ArmGrace]),
         Draining => stay(state, ENDED, &[]),
         Recorded | Leaving => stay(state, Answer::Now, &[]),
-        New | Failed | GivingUp => refuse(state, Why::NotRunning),
+        New | Failing | Failed | GivingUp => refuse(state, Why::NotRunning),
     }
 }
 
@@ -456,7 +465,7 @@ fn kill(state: State) -> Step {
     match state {
         Creating | Starting | StartingEnded | Pausing | Thawing => stay(state, Answer::Later, &[]),
         Running | Stopping | Paused => stay(state, Answer::Now, &[Act::Signal]),
-        New | Created | Draining | Recorded | Failed | GivingUp | Leaving => refuse(state, Why::CannotKill),
+        New | Created | Draining | Recorded | Failing | Failed | GivingUp | Leaving => refuse(state, Why::CannotKill),
     }
 }
 
@@ -466,7 +475,7 @@ fn kill_for_good(state: State) -> Step {
         // On the v1 freezer a killed process stays until it is thawed.
         Paused => answer(Thawing, Answer::Now, &[Act::Signal, Act::Thaw]),
         New | Creating | Created | Starting | StartingEnded | Running | Pausing | Thawing | Stopping | Draining
-        | Recorded | Failed | GivingUp | Leaving => kill(state),
+        | Recorded | Failing | Failed | GivingUp | Leaving => kill(state),
     }
 }
 
@@ -477,7 +486,7 @@ fn pause(state: State) -> Step {
         Pausing => stay(state, Answer::When(When::Frozen), &[]),
         Starting | StartingEnded | Thawing => stay(state, Answer::Later, &[]),
         Paused => refuse(state, Why::AlreadyPaused),
-        New | Creating | Created | Stopping | Draining | Recorded | Failed | GivingUp | Leaving => {
+        New | Creating | Created | Stopping | Draining | Recorded | Failing | Failed | GivingUp | Leaving => {
             refuse(state, Why::CannotPause)
         }
     }
@@ -489,8 +498,8 @@ fn unpause(state: State) -> Step {
         Paused => answer(Thawing, Answer::When(When::Thawed), &[Act::Thaw]),
         Thawing => stay(state, Answer::When(When::Thawed), &[]),
         Pausing => stay(state, Answer::Later, &[]),
-        New | Creating | Created | Starting | StartingEnded | Running | Stopping | Draining | Recorded | Failed
-        | GivingUp | Leaving => refuse(state, Why::NotPaused),
+        New | Creating | Created | Starting | StartingEnded | Running | Stopping | Draining | Recorded | Failing
+        | Failed | GivingUp | Leaving => refuse(state, Why::NotPaused),
     }
 }
 
@@ -500,7 +509,7 @@ fn ended(state: State) -> Step {
         // Whether it was started is known when the runtime says so.
         Starting => go(StartingEnded, &[]),
         Created | Running | Pausing | Paused | Thawing | Stopping => go(Draining, &[Act::Drain]),
-        New | Creating | StartingEnded | Draining | Recorded | Failed | GivingUp | Leaving => ignore(state),
+        New | Creating | StartingEnded | Draining | Recorded | Failing | Failed | GivingUp | Leaving => ignore(state),
     }
 }
 
@@ -512,7 +521,7 @@ fn deleted(state: State) -> Step {
             Leaving,
             &[Act::Release, Act::Persist, Act::Tell(When::GivenUp), Act::TellFailure(When::Ended), Act::Leave],
         ),
-        Failed => go(
+        Failing => go(
             Failed,
             &[
                 Act::TellFailure(When::Created),
@@ -522,7 +531,7 @@ fn deleted(state: State) -> Step {
             ],
         ),
         New | Creating | Created | Starting | StartingEnded | Running | Pausing | Paused | Thawing | Stopping
-        | Draining | Leaving => ignore(state),
+        | Draining | Failed | Leaving => ignore(state),
     }
 }
 
@@ -532,9 +541,8 @@ fn lifetime_over(state: State) -> Step {
         Running | Pausing | Thawing => go(state, &[Act::SignalKill]),
         Stopping => go(Stopping, &[Act::SignalKill, Act::ArmStuck]),
         Paused => go(Thawing, &[Act::SignalKill, Act::Thaw]),
-        New | Creating | Created | Starting | StartingEnded | Draining | Recorded | Failed | GivingUp | Leaving => {
-            ignore(state)
-        }
+        New | Creating | Created | Starting | StartingEnded | Draining | Recorded | Failing | Failed | GivingUp
+        | Leaving => ignore(state),
     }
 }
 
@@ -544,11 +552,11 @@ fn awaited(state: State, event: Event) -> Step {
     match (event, state) {
         (Event::CreateDone, Creating) => go(Created, &[Act::Persist, Act::Tell(When::Created)]),
         // What is left is deleted before the refusal is heard.
-        (Event::CreateFailed, Creating) => go(Failed, &[Act::Persist, Act::Delete]),
+        (Event::CreateFailed, Creating) => go(Failing, &[Act::Persist, Act::Delete]),
         (Event::StartDone, Starting) => go(Running, &[Act::Persist, Act::ArmLifetime, Act::Tell(When::Started)]),
         (Event::StartDone, StartingEnded) => go(Draining, &[Act::Tell(When::Started), Act::Drain]),
         (Event::StartFailed, Starting | StartingEnded) => {
-            go(Failed, &[Act::SignalKill, Act::Release, Act::Unwrite, Act::Persist, Act::Delete])
+            go(Failing, &[Act::SignalKill, Act::Release, Act::Unwrite, Act::Persist, Act::Delete])
         }
         (Event::Frozen, Pausing) => go(Paused, &[Act::Persist, Act::Tell(When::Frozen)]),
         (Event::FreezeFailed, Pausing) => go(Running, &[Act::TellFailure(When::Frozen)]),
@@ -646,6 +654,7 @@ mod tests {
             State::Creating => vec![CreateDone, CreateFailed],
             State::Starting => vec![StartDone, StartFailed],
             State::StartingEnded => vec![StartDone, StartFailed],
+            State::Failing => vec![Deleted],
             State::Pausing => vec![Frozen, FreezeFailed],
             State::Thawing => vec![Thawed, ThawFailed],
             _ => vec![],
@@ -659,7 +668,8 @@ mod tests {
                 assert!(!ways.is_empty(), "{event:?} in {state:?} would wait for ever");
                 for way in ways {
                     let next = step(state, way).state;
-                    assert_ne!(step(next, event).answer, Answer::Later, "{event:?} in {next:?}");
+                    let again = step(next, event).answer;
+                    assert!(again != Answer::Later || next == State::Failing, "{event:?} in {next:?}");
                 }
             }
         }

@@ -587,6 +587,104 @@ async fn nothing_of_ours_leaks_into_the_container() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn who_keeps_stdout_open_after_the_end_does_not_hold_it_up() {
+    let host_pids = |config: &mut serde_json::Value| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("array");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    };
+    let mut bench = Bench::new(&Wish { config: host_pids, ..Wish::sh("(sleep 30; echo late) & printf now; exit 3") });
+    let begun = std::time::Instant::now();
+    assert_eq!(run(&bench).await.code, 3);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(bench.logged("stdout"), b"now");
+    assert_eq!(bench.wait_monitor(), Some(0));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn without_its_terminal_stdin_ends_but_an_attached_client_may_go() {
+    let bench = Bench::new(&Wish { stdin: true, ..Wish::sh("cat; echo end") });
+    let client = bench.client();
+    client.create(soon(), &MonitorCreate {}).await.expect("create");
+    let starter = bench.attach(&lossless()).await;
+    client.start(soon(), &Empty {}).await.expect("start");
+    let other = bench.attach(&Attach { stdin: true, output: true, lossless: false }).await;
+    send(&other, Kind::Stdin, b"from the other\n").await;
+    until("it arrives", || bench.logged("stdout") == b"from the other\n").await;
+    drop(other);
+    send(&starter, Kind::Stdin, b"still there\n").await;
+    until("it arrives", || bench.logged("stdout").ends_with(b"still there\n")).await;
+    drop(starter);
+    assert_eq!(client.wait(soon(), &Empty {}).await.expect("wait").code, 0);
+    assert!(bench.logged("stdout").ends_with(b"end\n"));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_renamed_log_is_left_and_nothing_is_lost_on_the_way() {
+    let bench = Bench::new(&Wish::sh("seq 1 400000; sleep 0.5; echo last"));
+    let (client, _) = up(&bench).await;
+    let old = bench.log_path().with_extension("1");
+    until("some lines", || fs::metadata(bench.log_path()).is_ok_and(|log| log.len() > 100_000)).await;
+    fs::rename(bench.log_path(), &old).expect("rename");
+    client.reopen_log(soon(), &Empty {}).await.expect("reopen");
+    assert_eq!(client.wait(soon(), &Empty {}).await.expect("wait").code, 0);
+    let new = bench.logged("stdout");
+    fs::rename(&old, bench.log_path()).expect("rename");
+    let both = [bench.logged("stdout"), new].concat();
+    let expected: String = (1..=400_000).map(|number| format!("{number}\n")).chain(["last\n".into()]).collect();
+    assert!(both == expected.as_bytes());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_runtime_that_hangs_or_shouts_is_dealt_with() {
+    // Given up while it hangs: killed with what it has started.
+    let mut bench = Bench::new(&Wish {
+        runtime_script: Some("[ \"$3\" = create ] && { sleep 1000 & sleep 1000; }"),
+        ..Wish::sh("")
+    });
+    let client = bench.client();
+    let other = bench.client();
+    let request = MonitorCreate {};
+    let (created, _) = tokio::join!(client.create(soon(), &request), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.shutdown(soon(), &Empty {}).await.expect("shutdown");
+    });
+    assert_eq!(Refusal::from(created.expect_err("refused")).message, "fake-runtime create was given up");
+    assert_eq!(bench.wait_monitor(), Some(0));
+
+    let shout = "[ \"$3\" = create ] && head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'no\u{1b}[2Jway' >&2; exit 1";
+    let bench = Bench::new(&Wish { runtime_script: Some(shout), ..Wish::sh("") });
+    let refusal = Refusal::from(bench.client().create(soon(), &MonitorCreate {}).await.expect_err("refused"));
+    assert_eq!(refusal.message, "OCI runtime error: fake-runtime: no [2Jway");
+
+    let bench = Bench::new(&Wish { runtime_script: Some("exit 0"), ..Wish::sh("") });
+    let refusal = Refusal::from(bench.client().create(soon(), &MonitorCreate {}).await.expect_err("refused"));
+    assert!(refusal.message.starts_with("fake-runtime: "), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_dies_before_it_is_started_is_recorded() {
+    let mut bench = Bench::new(&Wish::sh("echo never"));
+    let client = bench.client();
+    let status = client.create(soon(), &MonitorCreate {}).await.expect("create");
+    let stopped = client.stop(soon(), &MonitorStop { timeout_ms: 5000, ..MonitorStop::default() }).await.expect("stop");
+    assert_eq!((stopped.known, stopped.code), (true, 137));
+    assert!(status.pid > 0);
+    assert_eq!(bench.wait_monitor(), Some(0));
+    assert_eq!((bench.exit_record().started_at, bench.exit_record().status.code), (0, 137));
+    assert_eq!(bench.logged("stdout"), b"");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_new_supervisor_is_sent_the_descriptors_again() {
+    let bench = Bench::new(&Wish { tty: true, ..Wish::sh("sleep 1000") });
+    let (client, _) = up(&bench).await;
+    until("stored", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
+    bench.forget();
+    client.store_fds(soon(), &Empty {}).await.expect("store");
+    until("stored again", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn an_idle_monitor_is_small_and_asleep() {
     let bench = Bench::new(&Wish::sh("seq 1 200000; sleep 1000"));
     let (client, _) = up(&bench).await;

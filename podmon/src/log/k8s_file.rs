@@ -35,6 +35,7 @@ pub struct K8sFile {
     identity: Identity,
     tried: Option<Instant>,
     cause: Errno,
+    last_time: i64,
 }
 
 impl K8sFile {
@@ -51,11 +52,19 @@ impl K8sFile {
 
     /// A log that is opened when it is needed.
     pub fn closed(path: PathBuf) -> K8sFile {
-        K8sFile { path, file: None, length: 0, identity: Identity::default(), tried: None, cause: Errno::ENOENT }
+        K8sFile {
+            path,
+            file: None,
+            length: 0,
+            identity: Identity::default(),
+            tried: None,
+            cause: Errno::ENOENT,
+            last_time: 0,
+        }
     }
 
     fn take(&mut self, file: File) -> io::Result<()> {
-        mend_tail(&file, &self.path)?;
+        self.last_time = self.last_time.max(mend_tail(&file)?);
         let metadata = file.metadata()?;
         self.length = metadata.len();
         self.identity = Identity { device: metadata.dev(), inode: metadata.ino() };
@@ -107,14 +116,17 @@ impl Sink for K8sFile {
         self.length
     }
 
+    fn last_time(&self) -> i64 {
+        self.last_time
+    }
+
     fn identity(&self) -> Identity {
         self.identity
     }
 
     fn reader(&self) -> io::Result<File> {
         match &self.file {
-            // Opened anew: a duplicate would share the position, and this one may not be read.
-            Some(file) => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            Some(file) => open_reader(file),
             None => Err(self.cause.into()),
         }
     }
@@ -163,27 +175,32 @@ fn open_file(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
-/// Cuts a torn record off the end of the log; a line that is none of ours is ended instead.
-fn mend_tail(file: &File, path: &Path) -> io::Result<()> {
+/// The same file for reading. Opened anew: a duplicate could not be read.
+fn open_reader(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Cuts a torn record off the end of the log; a line that is none of ours is ended instead. Answers the time of the last
+/// whole record, 0 where there is none.
+fn mend_tail(file: &File) -> io::Result<i64> {
     let length = file.metadata()?.len();
     if length == 0 {
-        return Ok(());
+        return Ok(0);
     }
-    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path)?;
-    let start = length.saturating_sub(TAIL);
+    let start = length.saturating_sub(2 * TAIL);
     let mut tail = vec![0; usize::try_from(length - start).unwrap_or(0)];
-    reader.read_exact_at(&mut tail, start)?;
-    if tail.last() == Some(&b'\n') {
-        return Ok(());
-    }
+    open_reader(file)?.read_exact_at(&mut tail, start)?;
     let line = memchr::memrchr(b'\n', &tail).map_or(0, |newline| newline + 1);
-    let ours = line > 0 || start == 0;
-    if ours && looks_torn(&tail[line..]) {
-        file.set_len(start + line as u64)
-    } else {
-        nix::unistd::write(file, b"\n")?;
-        Ok(())
+    if line < tail.len() {
+        let ours = line > 0 || start == 0;
+        if ours && looks_torn(&tail[line..]) {
+            file.set_len(start + line as u64)?;
+        } else {
+            nix::unistd::write(file, b"\n")?;
+        }
     }
+    let mut whole = tail[..line].split(|byte| *byte == b'\n').rev();
+    Ok(whole.find_map(|line| Record::decode(line)?.time()).unwrap_or(0))
 }
 
 /// Whether `line`, which has no newline, is the beginning of a record.
@@ -219,6 +236,7 @@ mod tests {
             let opened = log(&dir);
             assert_eq!(std::fs::read_to_string(&path).expect("read"), format!("{whole}{left}"), "{tail:?}");
             assert_eq!(opened.len(), (whole.len() + left.len()) as u64);
+            assert_eq!(opened.last_time(), 1_700_000_000_000_000_001);
         }
     }
 

@@ -39,6 +39,8 @@ pub trait Sink: std::fmt::Debug {
     fn append(&mut self, records: &[u8]) -> Stored;
     /// Length of the log in bytes, as far as this sink knows.
     fn len(&self) -> u64;
+    /// Time of the last record that was there when the log was opened, 0 = none.
+    fn last_time(&self) -> i64;
     /// Which file it is now.
     fn identity(&self) -> Identity;
     /// The log for reading from its beginning; the file this sink writes even if it was renamed.

@@ -60,7 +60,8 @@ impl Monitor {
 
     /// What had to wait for a state to pass is asked anew.
     fn ask_again(&mut self) {
-        let passing = [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing];
+        let passing =
+            [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing, State::Failing];
         if !self.later.is_empty() && !passing.contains(&self.state.get()) {
             for request in std::mem::take(&mut self.later) {
                 self.ask(request);
@@ -271,7 +272,7 @@ impl Monitor {
             State::Paused | State::Thawing => Phase::Paused,
             // Its exit is not on disk yet.
             State::Stopping | State::Draining => Phase::Stopping,
-            State::Recorded | State::Failed | State::GivingUp | State::Leaving => Phase::Exited,
+            State::Recorded | State::Failing | State::Failed | State::GivingUp | State::Leaving => Phase::Exited,
         };
         let over = phase == Phase::Exited;
         let init = self.init.as_ref().filter(|_| !over).map(|init| init.process.clone());
@@ -286,7 +287,7 @@ impl Monitor {
         });
     }
 
-    fn delete(&self) {
+    pub(super) fn delete(&self) {
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
             runtime.delete().await;

@@ -9,6 +9,7 @@ use std::{
 use proto::{
     alive,
     record::{self, ExitRecord, MonitorState, Phase, StartRecord},
+    wire::ExitStatus,
 };
 
 use super::{Asked, Init, Message, Monitor, witness};
@@ -29,6 +30,9 @@ impl Monitor {
         self.state_file.write();
         let Some(process) = earlier.init else { return };
         self.started_at = earlier.started_at;
+        if let Some(exit) = self.recorded_exit() {
+            return self.finish(exit);
+        }
         let kept = stored.remove("pidfd");
         // It may have ended and been reaped; the kept one still stands for it.
         let pidfd = process.pidfd().ok().or(kept);
@@ -50,6 +54,20 @@ impl Monitor {
             Monitor::send(&self.inbox, Message::Ended(known));
         }
         self.persist();
+    }
+
+    /// How this run ended, if the earlier monitor has written it.
+    fn recorded_exit(&self) -> Option<ExitStatus> {
+        let record: ExitRecord = record::read(&self.start.exit_record).ok()?;
+        (record.status.finished_at > 0 && record.started_at == self.started_at).then_some(record.status)
+    }
+
+    /// The earlier monitor was killed between writing the exit and deleting the rest.
+    fn finish(&mut self, exit: ExitStatus) {
+        (self.ended, self.exit) = (Some(exit), Some(exit));
+        self.state.set(State::Recorded);
+        self.persist();
+        self.delete();
     }
 
     /// The state that the earlier monitor was in.

@@ -42,10 +42,13 @@ use crate::{
     service::{Request, Service},
     state::{Event, State, When},
     stdio::Stdio,
+    sys,
 };
 
 /// How long a monitor that nobody asks for anything stays.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// After this long without an event free memory is given back.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often lost records are written into state.json at most.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -199,12 +202,22 @@ pub async fn run(config: Config) -> Result<()> {
     monitor.say_lost_records();
     monitor.say_if_abandoned();
 
+    let idle = sleep(IDLE);
+    tokio::pin!(idle);
+    let mut trimmed = false;
     while !monitor.gone {
         tokio::select! {
             Some(request) = requests.recv() => monitor.ask(request),
             Some(message) = messages.recv() => monitor.hear(message),
             () = monitor.execs.changed() => monitor.persist(),
+            () = idle.as_mut(), if !trimmed => {
+                sys::trim();
+                trimmed = true;
+                continue;
+            }
         }
+        trimmed = false;
+        idle.as_mut().reset(Instant::now() + IDLE);
     }
     Ok(())
 }

@@ -472,6 +472,9 @@ mod tests {
         fn len(&self) -> u64 {
             self.log.len()
         }
+        fn last_time(&self) -> i64 {
+            0
+        }
         fn identity(&self) -> Identity {
             self.log.identity()
         }

@@ -107,7 +107,7 @@ impl Stdio {
     /// Naming what of the log or the run directory cannot be used.
     pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
         if let Some(sink) = log::open(&start.log, &default_log(start))? {
-            let place = Place { log_length: sink.len(), run_start: sink.len(), ..Place::default() };
+            let place = beginning(&*sink);
             let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
                 .and_then(|position| Ledger::new(sink, position))
                 .map_err(|error| self.refusal(&error))?;
@@ -206,10 +206,8 @@ impl Stdio {
                 self.journals.borrow_mut()[index(*stream)] = journal.map(Rc::new);
             }
             let path = self.directory.join("position");
-            let position = Position::open(&path).or_else(|_| {
-                let place = Place { log_length: sink.len(), run_start: sink.len(), ..Place::default() };
-                Position::create(&path, sink.identity(), place)
-            })?;
+            let position =
+                Position::open(&path).or_else(|_| Position::create(&path, sink.identity(), beginning(&*sink)))?;
             let mut ledger = Ledger::new(sink, position)?;
             let journals = self.journals.borrow();
             ledger.recover([journals[0].as_deref().map(AsFd::as_fd), journals[1].as_deref().map(AsFd::as_fd)])?;
@@ -284,6 +282,12 @@ impl Stdio {
     fn refusal(&self, error: &io::Error) -> Refusal {
         Refusal::internal(format!("run directory {}", self.directory.display()), error)
     }
+}
+
+/// Where a run begins that writes to the end of this log.
+fn beginning(sink: &dyn log::Sink) -> Place {
+    // Time stamps never go backwards, even if the clock has.
+    Place { log_length: sink.len(), run_start: sink.len(), stamp: sink.last_time(), ..Place::default() }
 }
 
 /// `ctr.log` beside exit.json.
