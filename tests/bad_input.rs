@@ -356,6 +356,10 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
             settled = oracle::look(&engine.enclosure, &engine.label);
         }
     }
+    // No refusal in podman either, and not silent.
+    let discarded = engine.sh("podctl run --rm --network none -p 8080:80 alpine true");
+    discarded.code(0);
+    assert!(discarded.stderr().contains("Port mappings have been discarded"), "{discarded}");
     // What is frozen could not be ended with the enclosure, should this fail now.
     engine.sh("podctl unpause held").code(0);
     let missing = refusals::without_a_row(&complaints);

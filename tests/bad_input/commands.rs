@@ -69,6 +69,7 @@ pub const OTHERS: &[Row] = &[
     ("network create --interface-name lo n", 125, Has("lo already in use")),
     ("network create host", 125, Has("conflicts with a valid network mode")),
     ("network create --subnet fd00::/64 n", 125, Has("only IPv4 subnets are supported")),
+    ("network create --subnet 172.30.0.0/32 n", 125, Has("too small for a gateway and a pod")),
     ("network create --subnet 172.30.0.0/24 --gateway x n", 125, Has("x")),
     ("network create --subnet 172.30.0.0/24 --ip-range 10.1.0.0/24 n", 125, Has("not in subnet 172.30.0.0/24")),
     ("network ls --filter bogus=1", 125, Is("invalid filter \"bogus\"")),
