@@ -25,6 +25,8 @@ impl Pod {
     pub async fn create(&self, request: CreateContainer, sources: Vec<OwnedFd>) -> Result<ContainerCreated> {
         let config = request.config.unwrap_or_default();
         let existing = self.core.lock().await.record.clone();
+        // As it was asked for: the check drops the ports that nothing can be done with.
+        let asked = request.new_pod.clone();
         let new_pod = match (&existing, request.new_pod) {
             (None, Some(new_pod)) => Some(self.check_new_pod(new_pod)?),
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
@@ -35,7 +37,7 @@ impl Pod {
             (None, Some(record)) => &record.config,
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
-        let warnings = spec::warnings(&config, pod_config);
+        let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let config = self.check(config, pod_config)?;
         let image = self.images.resolve(&config.image)?;
         let new_pod = new_pod
