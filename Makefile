@@ -5,6 +5,8 @@ DESTDIR ?=
 CARGO   ?= cargo
 # What CI and the tests run: like `release`, without the minutes of link-time optimisation over everything.
 PROFILE ?= ci
+# What is installed and measured; RELEASE=ci saves the minutes.
+RELEASE ?= release
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +18,7 @@ cargo    := $(CARGO) --locked
 bin      := $(DESTDIR)$(PREFIX)/bin
 libexec  := $(DESTDIR)$(PREFIX)/libexec/podctl
 share    := $(DESTDIR)$(PREFIX)/share
-built    := target/release
+built    := target/$(RELEASE)
 
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
@@ -65,16 +67,16 @@ demo: ## A pod with nginx, a sidecar, a shared volume and a published port, from
 
 bench: ## podctl and Debian's podman in turns on the same images: medians, ratios, memory (needs root)
 	@tests/setup.sh build run test bench
-	@$(timed)build; time $(cargo) build --quiet --release --workspace --bins
-	@target/release/bench $(B)
+	@$(timed)build; time $(cargo) build --quiet --profile $(RELEASE) --workspace --bins
+	@$(built)/bench $(B)
 
 install: ## Installs the programs, their man pages and completions below PREFIX
 	@tests/setup.sh build
-	$(cargo) build --release $(programs:%=-p %)
+	$(cargo) build --profile $(RELEASE) $(programs:%=-p %)
 	install -D -m 755 -t $(bin) $(built)/podctl
 	install -D -m 755 -t $(libexec) $(built)/podshim $(built)/podmon
 	install -d $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions $(share)/fish/vendor_completions.d
-	$(built)/podctl man $(share)/man/man1
+	$(built)/podctl manpages $(share)/man/man1
 	$(built)/podctl completion bash > $(share)/bash-completion/completions/podctl
 	$(built)/podctl completion zsh > $(share)/zsh/site-functions/_podctl
 	$(built)/podctl completion fish > $(share)/fish/vendor_completions.d/podctl.fish
@@ -82,7 +84,8 @@ install: ## Installs the programs, their man pages and completions below PREFIX
 uninstall: ## Removes what install has put there
 	rm -f $(bin)/podctl $(libexec)/podshim $(libexec)/podmon $(share)/man/man1/podctl.1 $(share)/man/man1/podctl-*.1
 	rm -f $(share)/bash-completion/completions/podctl $(share)/zsh/site-functions/_podctl $(share)/fish/vendor_completions.d/podctl.fish
-	-rmdir $(libexec) 2> /dev/null
+	@cd $(DESTDIR)$(PREFIX) && rmdir -p --ignore-fail-on-non-empty bin libexec/podctl share/man/man1 \
+		share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d 2> /dev/null || true
 
 clean: ## Removes everything that was built
 	$(CARGO) clean

@@ -8,8 +8,20 @@ podctl=$(realpath "$1")
 [ "$(id -u)" = 0 ] || { echo 'make demo: pods need root for their namespaces, mounts and network' >&2; exit 1; }
 work=$(mktemp -d /tmp/podctl-demo.XXXXXX)
 podctl() { "$podctl" --root "$work/state" --runroot "$work/run" "$@"; }
+# Processes that were told of the temporary directory.
+running() { grep -lsF -- "$work/run" /proc/[0-9]*/cmdline || true; }
 clean() {
-  podctl pod rm -f -t 0 demo > /dev/null 2>&1 || true
+  # Whatever is left when something failed; quick when nothing is.
+  {
+    podctl pod rm -f -t 0 demo
+    podctl volume rm -f html
+    podctl network rm -f demo
+  } > /dev/null 2>&1 || true
+  # A shim takes down its firewall table a moment after its pod has gone, and reads that directory for it.
+  for ((tenths = 0; tenths < 50; tenths++)); do
+    [ -n "$(running)" ] || break
+    sleep 0.1
+  done
   rm -rf "$work"
 }
 trap clean EXIT
@@ -26,7 +38,7 @@ image() {
   busybox=$(command -v busybox)
   mkdir -p "$root"/{bin,dev,etc/nginx,proc,run,sys,tmp,usr/sbin,usr/share/nginx/html,var/lib/nginx,var/log/nginx}
   cp "$busybox" "$root/bin/busybox"
-  for name in $("$busybox" --list); do ln -sf busybox "$root/bin/$name"; done
+  for name in $("$busybox" --list | grep -vx busybox); do ln -s busybox "$root/bin/$name"; done
   cp /usr/sbin/nginx "$root/usr/sbin/nginx"
   ldd /usr/sbin/nginx | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
@@ -56,10 +68,12 @@ while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do port=$((port + 1));
 echo 'An image of this machine'\''s nginx and busybox …'
 image
 type podctl load -q -i "$work/demo.tar"
-type podctl pod create --name demo -p "$port:80" -v html:/usr/share/nginx/html
+# A network of its own: the default one's subnet may be another engine's here.
+type podctl network create demo
+type podctl pod create --name demo --network demo -p "$port:80" -v html:/usr/share/nginx/html
 type podctl run -d --pod demo --name web localhost/demo
 type podctl run -d --pod demo --name sidecar localhost/demo \
-  sh -c 'while true; do date >> /usr/share/nginx/html/index.html; sleep 1; done'
+  sh -c 'trap exit QUIT; while true; do date >> /usr/share/nginx/html/index.html; sleep 1; done'
 type podctl pod ps
 type podctl ps --pod
 
@@ -76,4 +90,11 @@ type podctl pod top demo
 type podctl pod stop -t 3 demo
 type podctl pod rm demo
 type podctl volume rm html
+type podctl network rm demo
+trap - EXIT
+clean
+if [ -n "$(running)" ] || grep -qF "$work" /proc/self/mounts || [ -e "$work" ]; then
+  echo "something of $work is left" >&2
+  exit 1
+fi
 printf '\nThat was a pod: one address, one port, one volume, two containers. Nothing of it is left.\n'

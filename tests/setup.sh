@@ -7,7 +7,7 @@ declare -A packages=(
   # ring and the linker need a C compiler; protoc reads the messages.
   [build]='gcc libc6-dev protobuf-compiler'
   # What podctl itself needs to run.
-  [run]='crun nftables'
+  [run]='crun'
   [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc util-linux'
   [demo]='busybox-static curl nginx-light'
   [bench]='aardvark-dns catatonit conmon iptables netavark podman'

@@ -3,7 +3,7 @@
 //! Reads only, takes no lock, asks no monitor. What vanishes meanwhile is skipped; what cannot be read is shown as
 //! `Unknown` and never hides the others.
 
-use std::{fs, io, thread};
+use std::{fs, io, path::PathBuf, thread};
 
 use proto::{
     Id, Roots,
@@ -153,12 +153,16 @@ pub fn pod(roots: &Roots, id: &Id) -> Option<Pod> {
     });
     // A pod that was up in an earlier boot has no state now and yet is not new.
     let infra = match infra {
-        Some(ContainerState::Created) if state.is_none() && roots.pod(id).join("ran").exists() => {
-            Some(ContainerState::Exited)
-        }
+        Some(ContainerState::Created) if state.is_none() && ran(roots, id).exists() => Some(ContainerState::Exited),
         other => other,
     };
     Some(Pod { record, state, containers, infra })
+}
+
+/// The mark of a pod that was up once. Unlike its state it survives its shim and a reboot; it was last written when the
+/// pod's infra came up or went down.
+pub fn ran(roots: &Roots, pod: &Id) -> PathBuf {
+    roots.pod(pod).join("ran")
 }
 
 /// The container `id` of `pod`; `None` when there is none.

@@ -207,7 +207,7 @@ impl Pod {
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
-            fs::File::create(roots.pod(&pod.id).join("ran"))?;
+            fs::File::create(index::ran(roots, &pod.id))?;
             record::write(&roots.pod_state(&pod.id), state, Durability::Volatile)
         })()
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
@@ -237,6 +237,10 @@ impl Pod {
         pin::unpin(&roots.namespaces(&self.id));
         if let Err(refusal) = cgroup::remove(&state.cgroup) {
             tracing::warn!("pod {}: {refusal}", self.id);
+        }
+        // When it ended, for after the shim, whose directory goes with it.
+        if let Err(error) = fs::File::create(index::ran(roots, &self.id)) {
+            tracing::warn!("pod {}: the time of its end: {error}", self.id);
         }
         state.started = false;
         state.start_order.clear();

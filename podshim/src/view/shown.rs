@@ -13,7 +13,7 @@ use proto::{
 };
 
 use crate::{
-    index::{Container, Pod},
+    index::{self, Container, Pod},
     network,
 };
 
@@ -121,12 +121,14 @@ impl<'a> Shown<'a> {
     pub fn finished(self, roots: &Roots) -> i64 {
         match self {
             Shown::Member(_, member) => member.exit.as_ref().map_or(0, |exit| exit.status.finished_at),
-            // Nobody records it; the shim wrote its last word when it stopped the pod.
-            Shown::Infra(pod, ..) if self.state() == ContainerState::Exited => fs::metadata(roots.pod_state(pod.id()))
-                .and_then(|metadata| metadata.modified())
-                .ok()
-                .and_then(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok())
-                .unwrap_or(0),
+            // Nobody records it; the shim left its mark when it stopped the pod.
+            Shown::Infra(pod, ..) if self.state() == ContainerState::Exited => {
+                fs::metadata(index::ran(roots, pod.id()))
+                    .and_then(|metadata| metadata.modified())
+                    .ok()
+                    .and_then(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok())
+                    .unwrap_or(0)
+            }
             Shown::Infra(..) => 0,
         }
     }
