@@ -289,6 +289,8 @@ impl Supervisor {
                 .current_dir(&run_dir)
                 .env_clear()
                 .envs(self.0.engine.environment())
+                // A monitor allocates little and seldom: the cache of the allocator would be most of what it holds.
+                .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
                 .env("LISTEN_FDS", fds.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
                 .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));

@@ -42,5 +42,11 @@ pub(super) fn check(log: Option<LogConfig>) -> Result<LogConfig> {
     if log.max_size < 0 {
         return Err(Refusal::invalid(format!("--log-opt max-size={}: give a size above 0", log.max_size)));
     }
+    if log.max_size > 0 || log.options.contains_key("max-size") || log.options.contains_key("max-file") {
+        return Err(Refusal::new(
+            Kind::NotSupported,
+            "--log-opt max-size, max-file: rotation of logs is not supported by this version: leave it out",
+        ));
+    }
     Ok(log)
 }

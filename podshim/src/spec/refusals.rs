@@ -188,6 +188,10 @@ const PODS: &[Row<PodConfig>] = &[
         "running pod create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
+        |p| p.restart = restart("always", 0),
+        "--restart always: restart policies are not supported by this version: leave it out",
+    ),
+    (
         |p| p.restart = restart("always", 3),
         "restart policy retries can only be specified with on-failure restart policy",
     ),
@@ -448,6 +452,10 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "running container create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
+        |c| c.restart = restart("on-failure", 3),
+        "--restart on-failure: restart policies are not supported by this version: leave it out",
+    ),
+    (
         |c| (c.auto_remove, c.restart) = (true, restart("always", 0)),
         "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
     ),
@@ -698,6 +706,10 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "--log-opt max-file=0: give a number above 0",
     ),
     (|c| c.log = Some(LogConfig { path: "x".into(), ..Default::default() }), "--log-opt path=x: give an absolute path"),
+    (
+        |c| c.log = Some(LogConfig { max_size: 1024, ..Default::default() }),
+        "--log-opt max-size, max-file: rotation of logs is not supported by this version: leave it out",
+    ),
     (|c| c.log = Some(LogConfig { max_size: -1, ..Default::default() }), "--log-opt max-size=-1: give a size above 0"),
     (
         |c| c.volumes_from = s(&["db"]),
