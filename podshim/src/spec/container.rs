@@ -182,7 +182,11 @@ fn mounts_and_limits(config: &mut ContainerConfig, sharing: &Sharing) -> Result<
     limits::cgroup_parent(&config.cgroup_parent)
 }
 
-/// What podman has and this version has not, and what refers to others.
+fn not_supported(flag: &str, way_out: &str) -> Refusal {
+    Refusal::new(Kind::NotSupported, format!("{flag}: not supported by this version: {way_out}"))
+}
+
+/// What podman has and this version has not: accepted, it would have no effect.
 fn not_yet(config: &ContainerConfig) -> Result<()> {
     if !config.volumes_from.is_empty() {
         return Err(pod::volumes_from(&config.volumes_from));
@@ -203,6 +207,15 @@ fn not_yet(config: &ContainerConfig) -> Result<()> {
                 text::quoted(name)
             )));
         }
+    }
+    if let Some(name) = config.requires.first() {
+        return Err(not_supported(&format!("--requires {name}"), "start that container first"));
+    }
+    if !config.init_ctr.is_empty() {
+        return Err(not_supported(&format!("--init-ctr {}", config.init_ctr), "run it to its end before the others"));
+    }
+    if config.rmi {
+        return Err(not_supported("--rmi", "use podctl rmi afterwards"));
     }
     if !config.tmpfs.is_empty() {
         return Err(Refusal::invalid("--tmpfs: given in an outdated form: use the podctl of this version"));

@@ -401,7 +401,7 @@ mod tests {
         let network = Some(proto::wire::NetworkConfig { mode: "host".into(), ..Default::default() });
         let own = ContainerConfig {
             network,
-            init_ctr: "once".into(),
+            auto_remove: true,
             security: Some(Security { seccomp: "{}".into(), ..Default::default() }),
             ..Default::default()
         };

@@ -28,6 +28,12 @@ pub fn check_pod(mut config: PodConfig) -> Result<PodConfig> {
     text::object_name("container", &config.infra_name)?;
     text::labels("--label", &config.labels)?;
     text::no_controls("--infra-command", &config.infra_command)?;
+    if !config.infra_command.is_empty() {
+        return Err(Refusal::new(
+            Kind::NotSupported,
+            "--infra-command: a pod's infra is a process of the engine, which runs no command: leave it out",
+        ));
+    }
     text::no_controls("--infra-image", &config.infra_image)?;
     if config.no_infra {
         without_infra(&config)?;

@@ -82,6 +82,10 @@ const PODS: &[Row<PodConfig>] = &[
     ),
     (|p| drop(p.labels.insert("a".into(), "\0".into())), "--label \"\\0\": NUL characters are not allowed"),
     (
+        |p| p.infra_command = "sleep".into(),
+        "--infra-command: a pod's infra is a process of the engine, which runs no command: leave it out",
+    ),
+    (
         |p| p.infra_command = "a\nb".into(),
         "--infra-command \"a\\nb\": control characters and line breaks are not allowed",
     ),
@@ -716,6 +720,8 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "--volumes-from db: not supported by this version: name the volumes with --volume",
     ),
     (|c| c.secrets = s(&["s,type=env"]), "--secret s: secrets are not supported by this version: mount a file instead"),
+    (|c| c.requires = s(&["db"]), "--requires db: not supported by this version: start that container first"),
+    (|c| c.rmi = true, "--rmi: not supported by this version: use podctl rmi afterwards"),
     (
         |c| c.requires = s(&["a b"]),
         "\"a b\" is not a valid container, cannot be used as a dependency: no container with name or ID \"a b\" found: no \
@@ -808,7 +814,6 @@ fn what_is_accepted_is_canonical() {
         workdir: "/a/../b/".into(),
         restart: restart("never", 0),
         log: Some(LogConfig { driver: "json-file".into(), ..Default::default() }),
-        init_ctr: "once".into(),
         ..container()
     };
     let pod = check_pod(PodConfig::default()).expect("a pod");
