@@ -44,7 +44,8 @@ impl Container {
 
     /// Its first process, when it has one.
     pub fn init(&self) -> Option<&Process> {
-        self.monitor.as_ref().and_then(|monitor| monitor.init.as_ref()).filter(|_| self.state.is_alive())
+        let init = self.monitor.as_ref().and_then(|monitor| monitor.init.as_ref());
+        init.filter(|init| self.state.is_alive() && init.is_alive())
     }
 }
 
@@ -174,8 +175,22 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
     };
     let exit = record::read::<ExitRecord>(&roots.exit_record(pod, id)).ok();
     let monitor = record::read::<MonitorState>(&roots.container_state(pod, id)).ok();
-    let state = if record.is_err() { ContainerState::Unknown } else { state_of(monitor.as_ref(), exit.as_ref()) };
+    let state = match state_of(monitor.as_ref(), exit.as_ref()) {
+        _ if record.is_err() => ContainerState::Unknown,
+        ContainerState::Exited if is_being_recorded(roots, pod, monitor.as_ref(), exit.as_ref()) => {
+            ContainerState::Stopping
+        }
+        state => state,
+    };
     Some(Container { record, state, monitor, exit })
+}
+
+/// The process of the last run is gone and how it ended is not on disk yet, but will be: its monitor, or the successor
+/// of one that was killed, is at it for as long as the pod has a shim. Without one nobody will ever know.
+fn is_being_recorded(roots: &Roots, pod: &Id, monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> bool {
+    monitor.is_some_and(|monitor| monitor.started_at != 0 && monitor.phase != Phase::Exited)
+        && exit.is_none_or(|exit| exit.status.finished_at == 0)
+        && Lock::is_held(&roots.pod_lock(pod))
 }
 
 /// A container's state, from what its monitor wrote and what the kernel says of its process.
