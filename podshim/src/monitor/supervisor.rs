@@ -114,7 +114,8 @@ impl Supervisor {
         self.entries().len()
     }
 
-    /// Starts a monitor for `container`, whose start record is written.
+    /// Starts a monitor for `container`, whose start record is written: its first, or one that takes over what a monitor
+    /// left that died while there was no shim.
     ///
     /// # Errors
     /// When it cannot be executed.
@@ -138,14 +139,6 @@ impl Supervisor {
             }
         });
         Ok(monitor)
-    }
-
-    /// Starts a monitor for a container whose monitor died while there was no shim.
-    ///
-    /// # Errors
-    /// When it cannot be executed.
-    pub fn succeed(&self, container: &Id) -> Result<Arc<Monitor>> {
-        self.start(container)
     }
 
     fn register(&self, container: &Id, process: Process, store: HashMap<String, OwnedFd>) -> Result<Arc<Monitor>> {

@@ -356,7 +356,7 @@ impl Pod {
         } else if matches!(container.state, ContainerState::Created) {
             return;
         } else {
-            self.monitors.succeed(id)
+            self.monitors.start(id)
         };
         if let Err(refusal) = result {
             tracing::warn!("container {id}: {refusal}");

@@ -77,11 +77,8 @@ impl Pod {
 
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
         let config = spec::check_pod(config)?;
-        check_host(&self.networks, &config)?;
-        if let Some(network) = &config.network {
-            // It is started at once: a port that is taken now cannot be had.
-            network::check(&self.networks, network)?;
-        }
+        // It is started at once: a port that is taken now cannot be had.
+        check_host(&self.networks, &config, Ports::Free)?;
         Ok(config)
     }
 
@@ -147,7 +144,7 @@ impl Pod {
         if let Some(proto::layout::Target::Container { pod, container }) = found
             && pod == self.id
         {
-            self.remove_member(&container, true, Some(0)).await?;
+            self.remove_member(&container, true).await?;
         }
         Ok(())
     }
@@ -155,7 +152,7 @@ impl Pod {
     /// After a failed start: what podman would not leave behind goes.
     async fn clear_up(&self, record: &ContainerRecord, pod: &PodRecord, made: bool) {
         let goes = record.config.auto_remove || (made && !pod.config.hidden);
-        if goes && let Err(refusal) = self.remove_member(&record.id, true, Some(0)).await {
+        if goes && let Err(refusal) = self.remove_member(&record.id, true).await {
             tracing::warn!("container {}: {refusal}", record.id);
         }
         if made && !pod.config.hidden {
@@ -193,17 +190,28 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, config: PodConfig) ->
     Ok(record)
 }
 
+/// Whether a pod's ports must be free when it is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// The pod is started at once.
+    Free,
+    /// They are asked for when they are bound: two pods may take turns at one.
+    Later,
+}
+
 /// What can only be checked against this machine, before a pod is made.
 ///
 /// # Errors
 /// Naming the flag.
-pub fn check_host(networks: &network::Networks, config: &PodConfig) -> Result<()> {
+pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports) -> Result<()> {
     if let Some(limits) = &config.resources {
         cgroup::check(limits)?;
     }
     if let Some(network) = &config.network {
-        // Whether its ports are free is asked when they are bound: two pods may take turns at one.
-        network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?;
+        match ports {
+            Ports::Free => network::check(networks, network)?,
+            Ports::Later => network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?,
+        }
     }
     if !config.name.is_empty() && !proto::name::is_valid(&config.name) {
         return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));

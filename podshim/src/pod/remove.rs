@@ -40,13 +40,13 @@ impl Pod {
             Err(_) => return self.remove_broken(id).await,
         };
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
-        self.remove_member(id, force, timeout_ms).await?;
+        self.remove_member(id, force).await?;
         self.settle().await;
         Ok(result(&record))
     }
 
     /// Removes a member that has ended; the caller settles the pod.
-    pub(super) async fn remove_member(&self, id: &Id, force: bool, _timeout_ms: Option<i64>) -> Result<()> {
+    pub(super) async fn remove_member(&self, id: &Id, force: bool) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
         // Removed meanwhile, by --rm or by somebody else: that is what was asked for.

@@ -233,7 +233,7 @@ impl Pod {
             }
         }
         for member in self.members() {
-            if let Err(refusal) = self.remove_member(member.id(), act.force, timeout_ms).await {
+            if let Err(refusal) = self.remove_member(member.id(), act.force).await {
                 answer.errors.push(refusal.message);
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     network::Networks,
     pod::{
         Pod,
-        create::{check_host, make_pod},
+        create::{Ports, check_host, make_pod},
         record,
     },
     spec,
@@ -118,7 +118,7 @@ impl Pods for HostPodService {
 fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
     let roots = &engine.roots;
     let config = spec::check_pod(request.config.unwrap_or_default())?;
-    check_host(&Networks::open(roots), &config)?;
+    check_host(&Networks::open(roots), &config, Ports::Later)?;
     let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
     let broken = |error: std::io::Error| Refusal::internal("creating the pod", error);
     let run = roots.run_pod(&id);

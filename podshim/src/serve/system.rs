@@ -30,8 +30,8 @@ impl System {
 
 #[async_trait]
 impl wire::System for System {
-    async fn hello(&self, _: &TtrpcContext, _: HelloRequest) -> ttrpc::Result<HelloReply> {
-        Ok(HelloReply { protocol: proto::PROTOCOL, version: proto::VERSION.to_owned(), pid: std::process::id() })
+    async fn hello(&self, _: &TtrpcContext, request: HelloRequest) -> ttrpc::Result<HelloReply> {
+        Ok(super::hello(&request))
     }
 
     async fn info(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
