@@ -5,6 +5,7 @@ mod bad_input;
 mod container {
     mod exit_code;
     mod files;
+    mod health;
     mod limits;
     mod process;
     mod remove;

@@ -6,6 +6,7 @@
 //! service, raw  the edges: ttrpc, and the raw socket  notify    what the supervisor is told and keeps for us
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
+//! health        checks of the container's health
 //! reap          the one reaper                        cgroup    freezer, out-of-memory kills, figures
 //! record        state.json, exit.json                 sys       every unsafe block
 //! ```
@@ -17,6 +18,7 @@ mod cgroup;
 mod config;
 mod daemon;
 mod exec;
+mod health;
 mod log;
 mod monitor;
 mod notify;

@@ -14,8 +14,8 @@ use proto::{
     refusal::Result,
     wire::{
         __ttrpc_services_monitor::Monitor, Document, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted,
-        ExitStatus, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, WindowSize,
-        WitnessedExit,
+        ExitStatus, HealthResult, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop,
+        WindowSize, WitnessedExit,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +53,8 @@ pub enum Request {
     ExecWait(ExecId, Reply<ExitStatus>),
     /// Size of a command's terminal.
     ExecResize(ExecResizeRequest, Reply<Empty>),
+    /// Check its health.
+    HealthRun(Reply<HealthResult>),
     /// Figures.
     Stats(Reply<Document>),
     /// Open the log anew.
@@ -137,6 +139,9 @@ impl Monitor for Service {
     }
     async fn exec_resize(&self, _ctx: &TtrpcContext, resize: ExecResizeRequest) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ExecResize(resize, reply)).await
+    }
+    async fn health_run(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<HealthResult> {
+        self.ask(Request::HealthRun).await
     }
     async fn stats(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Document> {
         self.ask(Request::Stats).await

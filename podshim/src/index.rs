@@ -8,7 +8,7 @@ use std::{fs, io, path::PathBuf, thread};
 use proto::{
     Id, Roots,
     alive::{self, Lock, Process},
-    record::{self, ContainerRecord, ExitRecord, MonitorState, Phase, PodRecord, PodState},
+    record::{self, ContainerRecord, ExitRecord, HealthState, MonitorState, Phase, PodRecord, PodState},
     state::{ContainerState, PodStatus, pod_status},
 };
 
@@ -23,6 +23,8 @@ pub struct Container {
     pub monitor: Option<MonitorState>,
     /// How it ended last.
     pub exit: Option<ExitRecord>,
+    /// What checks of its health have found in this boot; absent where there are none.
+    pub health: Option<HealthState>,
 }
 
 impl Container {
@@ -182,7 +184,9 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
         }
         state => state,
     };
-    Some(Container { record, state, monitor, exit })
+    let checked = record.as_ref().is_ok_and(|record: &ContainerRecord| record.config.health.is_some());
+    let health = checked.then(|| record::read(&roots.health_record(pod, id)).unwrap_or_default());
+    Some(Container { record, state, monitor, exit, health })
 }
 
 /// The process of the last run is gone and how it ended is not on disk yet, but will be: its monitor, or the successor

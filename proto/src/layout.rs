@@ -8,7 +8,7 @@
 //!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   events
 //! $RUN    /run/podctl                          0700
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
-//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, stdin, stdout, stderr, bundle/, rootfs/}
+//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
 //!   networks/NAME/{lock, leases/IP → pod}
 //! ```
 //! All on-disk names are our own ids but volumes and networks, whose names obey [`crate::name`]. A name is a symlink:
@@ -163,6 +163,10 @@ impl Roots {
     /// `…/state.json`, written by podmon
     pub fn container_state(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("state.json")
+    }
+    /// `…/health.json`, written by podmon
+    pub fn health_record(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join("health.json")
     }
     /// `…/start.json`, written by podshim for podmon
     pub fn start_record(&self, pod: &Id, container: &Id) -> PathBuf {

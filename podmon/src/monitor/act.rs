@@ -87,6 +87,7 @@ impl Monitor {
                 Act::ArmGrace => self.arm_grace(),
                 Act::ArmStuck => self.stuck = Some(self.timer(STUCK, Event::Stuck)),
                 Act::ArmLifetime => self.arm_lifetime(),
+                Act::BeginChecks => self.begin_checks(),
                 Act::Freeze => self.freeze(),
                 Act::Thaw => self.thaw(),
                 Act::Drain => self.drain(),
@@ -229,7 +230,7 @@ impl Monitor {
     }
 
     fn drain(&mut self) {
-        (self.grace, self.lifetime, self.stuck) = (None, None, None);
+        (self.grace, self.lifetime, self.stuck, self.checks) = (None, None, None, None);
         let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             stdio.drain().await;

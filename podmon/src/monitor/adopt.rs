@@ -100,6 +100,7 @@ impl Monitor {
         }
         if state.has_process() && state != State::Created {
             self.arm_lifetime();
+            self.begin_checks();
         }
     }
 

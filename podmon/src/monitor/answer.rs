@@ -32,6 +32,7 @@ impl Request {
             | Request::StoreFds(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
+            Request::HealthRun(reply) => send(reply, Err(refusal)),
             Request::Stats(reply) => send(reply, Err(refusal)),
         }
     }
@@ -51,6 +52,7 @@ impl Request {
             | Request::StoreFds(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
+            Request::HealthRun(reply) => reply.is_closed(),
             Request::Stats(reply) => reply.is_closed(),
         }
     }
@@ -100,6 +102,7 @@ impl Monitor {
                 let size = resize.window.unwrap_or_default();
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
+            Request::HealthRun(reply) => self.ask_for_check(reply),
             Request::Stats(reply) => send(reply, self.stats()),
             Request::ReopenLog(reply) => {
                 let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
@@ -134,6 +137,7 @@ impl Monitor {
             | Request::Exec(..)
             | Request::ExecWait(..)
             | Request::ExecResize(..)
+            | Request::HealthRun(..)
             | Request::Stats(..)
             | Request::ReopenLog(..)
             | Request::StoreFds(..)
@@ -141,7 +145,7 @@ impl Monitor {
         }
     }
 
-    fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
+    pub(super) fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
         let name = if stop.signal.is_empty() { &self.start.stop_signal } else { &stop.signal };
         let signal = if name.is_empty() { libc::SIGTERM } else { signal::number(name)? };
         let grace = match stop.timeout_ms {

@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod answer;
+mod health;
 mod witness;
 
 use std::{
@@ -20,7 +21,7 @@ use proto::{
     Refusal,
     alive::Process,
     raw::Deposits,
-    record::StartRecord,
+    record::{Health, StartRecord},
     serve::{self, Connections},
     wire::{ExitStatus, create_monitor},
 };
@@ -34,6 +35,7 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     exec::Execs,
+    health::{Checks, Next},
     notify::Supervisor,
     raw::Door,
     reap::Reaper,
@@ -65,6 +67,8 @@ enum Message {
     Froze(proto::refusal::Result<()>),
     /// The first process has ended, with this raw wait(2) status if anybody knows it.
     Ended(Option<i32>),
+    /// What a check of its health has led to.
+    Checked(Health, Next),
     /// Records were lost to a full disk.
     Lost,
     /// All who must hear the end have heard it.
@@ -136,6 +140,7 @@ struct Monitor {
     grace: Option<Timer>,
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
+    checks: Option<Checks>,
     leaving: bool,
     gone: bool,
     /// What our supervisor has reported, for the task that looks for it.
@@ -177,6 +182,7 @@ pub async fn run(config: Config) -> Result<()> {
         grace: None,
         lifetime: None,
         stuck: None,
+        checks: None,
         leaving: false,
         gone: false,
         reported: Rc::default(),
@@ -258,6 +264,7 @@ impl Monitor {
                 });
                 self.happen(Event::Ended);
             }
+            Message::Checked(health, next) => self.hear_of_health(health, next),
             Message::Lost => self.persist(),
             Message::Gone => self.gone = true,
         }

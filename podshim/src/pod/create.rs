@@ -38,8 +38,10 @@ impl Pod {
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
-        let config = self.check(config, pod_config)?;
+        let mut config = self.check(config, pod_config)?;
         let image = self.images.resolve(&config.image)?;
+        spec::merge_health(&mut config, image.healthcheck.as_ref())?;
+        check_health_log(&config)?;
         let new_pod = new_pod
             .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
             .transpose()?;
@@ -171,6 +173,25 @@ impl Pod {
         {
             tracing::warn!("pod {}: {refusal}", self.id);
         }
+    }
+}
+
+/// The directory of `--health-log-destination` must be there: nobody would hear of it later.
+fn check_health_log(config: &ContainerConfig) -> Result<()> {
+    let destination = config.health.as_ref().map_or("", |health| health.log_destination.as_str());
+    if !destination.starts_with('/') {
+        return Ok(());
+    }
+    match std::fs::metadata(destination) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => {
+            let words = format!("HealthCheck Log '{}' destination must be directory", spec::quotable(destination));
+            Err(Refusal::invalid(words))
+        }
+        Err(error) => Err(Refusal::invalid(format!(
+            "HealthCheck Log '{}' destination error: {error}: see --health-log-destination",
+            spec::quotable(destination)
+        ))),
     }
 }
 

@@ -7,7 +7,7 @@ use proto::{
 };
 
 use crate::{
-    args::{Action, Args, Command, Operands, container, network, resources},
+    args::{Action, Args, Command, Operands, container, health, network, resources},
     attach::{self, Session},
     command::container::{
         attach::ended,
@@ -32,7 +32,14 @@ pub static COMMAND: Command = Command {
         "run -dt --pod pod1 --name principal alpine:latest top",
         "run -d --pod new:web -p 8080:80 nginx",
     ],
-    flags: &[container::FLAGS, container::RUN_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    flags: &[
+        container::FLAGS,
+        health::FLAGS,
+        container::RUN_FLAGS,
+        network::FLAGS,
+        resources::FLAGS,
+        resources::CONTAINER_FLAGS,
+    ],
     operands: Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),

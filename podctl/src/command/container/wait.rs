@@ -135,7 +135,8 @@ fn met(record: &Value, conditions: &[String]) -> Option<i64> {
     let health =
         record.get("State").and_then(|state| state.get("Health")).map_or("", |health| row::text(health, "Status"));
     let holds = |condition: &str| match condition {
-        "healthy" | "unhealthy" => health == condition,
+        // Of one that has ended it is what it was.
+        "healthy" | "unhealthy" => health == condition && state == "running",
         "configured" => state == "created",
         "stopped" => matches!(state, "stopped" | "exited"),
         other => state == other,
