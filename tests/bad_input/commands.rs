@@ -46,6 +46,8 @@ pub const CONTAINERS: &[Row] = &[
     ("kill -s BOGUS up", 125, Has("invalid signal: BOGUS")),
     ("top", 125, Is("you must provide the name or id of a running container")),
     ("top done", 125, Is("top can only be used on running containers")),
+    ("wait --condition healthy up", 125, Has("has no defined healthcheck")),
+    ("wait --condition x up", 125, Is("unknown container state: x: invalid argument")),
     ("wait -i x up", 125, Is("time: invalid duration \"x\"")),
     ("ps --filter exited=x", 125, Has("x")),
     ("ps --filter restart-policy=x", 125, Has("x invalid restart policy")),
