@@ -23,7 +23,7 @@ pub struct Container {
     pub monitor: Option<MonitorState>,
     /// How it ended last.
     pub exit: Option<ExitRecord>,
-    /// What checks of its health have found in this boot; absent where there are none.
+    /// What checks of its health have found in its last run; absent where there are none.
     pub health: Option<HealthState>,
 }
 
@@ -185,7 +185,10 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
         state => state,
     };
     let checked = record.as_ref().is_ok_and(|record: &ContainerRecord| record.config.health.is_some());
-    let health = checked.then(|| record::read(&roots.health_record(pod, id)).unwrap_or_default());
+    let health = checked.then(|| {
+        let now = record::read(&roots.health_record(pod, id));
+        now.or_else(|_| record::read(&roots.last_health_record(pod, id))).unwrap_or_default()
+    });
     Some(Container { record, state, monitor, exit, health })
 }
 

@@ -56,6 +56,8 @@ pub struct Subject {
     pub started_at: i64,
     /// Where it is.
     pub state: Rc<Cell<State>>,
+    /// How often it has left the state of running.
+    pub interruptions: Rc<Cell<u32>>,
 }
 
 /// The task. It ends when this is dropped.
@@ -181,9 +183,10 @@ impl Subject {
             None | Some(0) => probe::MAX_OUTPUT,
             Some(size) => (size as usize).min(probe::MAX_OUTPUT),
         };
+        let before = self.interruptions.get();
         let check = probe::run(&self.execs, args, span(limit), wanted, &self.init).await;
-        // A container that ends takes the check with it.
-        if self.state.get() != State::Running || !self.init.is_alive() {
+        // It was frozen with the container, or ended with it.
+        if self.interruptions.get() != before || !self.init.is_alive() {
             answer(Err(not_running()));
             return None;
         }

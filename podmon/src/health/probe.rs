@@ -40,7 +40,7 @@ pub async fn run(execs: &Execs, args: Vec<String>, limit: Duration, wanted: usiz
     let (start, deadline) = (time::now(), Instant::now() + limit);
     let mut output = Vec::new();
     let exit_code = match command(execs, args, init).await {
-        Ok((launched, reader)) => watch(launched, &reader, deadline, wanted, &mut output).await,
+        Ok((launched, reader)) => watch(launched, init, &reader, deadline, wanted, &mut output).await,
         Err(refusal) => {
             output.extend_from_slice(refusal.message.as_bytes());
             match refusal.kind {
@@ -74,6 +74,7 @@ fn streams() -> io::Result<(AsyncFd<OwnedFd>, Vec<OwnedFd>)> {
 /// Its code.
 async fn watch(
     launched: Launched,
+    init: &Process,
     reader: &AsyncFd<OwnedFd>,
     deadline: Instant,
     wanted: usize,
@@ -92,7 +93,7 @@ async fn watch(
             if matches!(status, Ok(0)) { 0 } else { FAILED }
         }
         None => {
-            subtree::kill(pid);
+            subtree::kill(pid, init.pid);
             // The reaper has it, whenever it ends.
             let _ = timeout(KILLED, ended).await;
             hear(reader, wanted, output);

@@ -15,13 +15,16 @@ struct Entry {
     session: u32,
 }
 
-/// Kills the process `root`, all that descends from it, and what is left in its session where it leads one: a process
-/// whose parent has ended is the container's PID 1's then. What has made a session of its own after that is the
-/// container's.
-pub fn kill(root: u32) {
+/// Kills the process `root`, all that descends from it, and what is in its session: a process whose parent has ended is
+/// the container's PID 1's child then, but it keeps its session, which is that of the runtime's call and so of this
+/// command alone. What has left both is the container's. `init` is the container's first process.
+pub fn kill(root: u32, init: u32) {
+    let containers = read(init).map_or(0, |entry| entry.session);
+    let session = read(root).map(|entry| entry.session).filter(|session| *session != 0 && *session != containers);
     let mut killed: Vec<u32> = Vec::new();
     for _ in 0..ROUNDS {
-        let found: Vec<u32> = members(root, &processes()).into_iter().filter(|pid| !killed.contains(pid)).collect();
+        let found: Vec<u32> =
+            members(root, session, &processes()).into_iter().filter(|pid| !killed.contains(pid)).collect();
         if found.is_empty() {
             return;
         }
@@ -51,10 +54,9 @@ fn parse(pid: u32, stat: &str) -> Option<Entry> {
     Some(Entry { pid, parent, session: fields.nth(1)?.parse().ok()? })
 }
 
-fn members(root: u32, all: &[Entry]) -> Vec<u32> {
-    // Only a session of which it is the leader is its own.
-    let mut members: Vec<u32> =
-        all.iter().filter(|entry| entry.pid == root || entry.session == root).map(|entry| entry.pid).collect();
+fn members(root: u32, session: Option<u32>, all: &[Entry]) -> Vec<u32> {
+    let is_of_it = |entry: &&Entry| entry.pid == root || Some(entry.session) == session;
+    let mut members: Vec<u32> = all.iter().filter(is_of_it).map(|entry| entry.pid).collect();
     let mut next = 0;
     while let Some(above) = members.get(next).copied() {
         let below = all.iter().filter(|entry| entry.parent == above).map(|entry| entry.pid);
@@ -74,20 +76,21 @@ mod tests {
         let entry = |pid, parent, session| Entry { pid, parent, session };
         let all = [
             entry(1, 0, 1),
-            entry(10, 5, 10),
-            entry(11, 10, 10),
+            entry(10, 5, 9),
+            entry(11, 10, 9),
             // It made a session of its own, and has a child there.
             entry(12, 11, 12),
             entry(13, 12, 12),
             // Its parent has ended.
-            entry(14, 1, 10),
+            entry(14, 1, 9),
             entry(20, 1, 1),
             entry(21, 20, 1),
         ];
-        let mut found = members(10, &all);
+        let mut found = members(10, Some(9), &all);
         found.sort_unstable();
         assert_eq!(found, [10, 11, 12, 13, 14]);
-        assert!(members(99, &all).is_empty());
+        assert_eq!(members(20, None, &all), [20, 21]);
+        assert!(members(99, None, &all).is_empty());
     }
 
     #[test]

@@ -18,16 +18,22 @@ impl Monitor {
         let (Some(config), Some(init)) = (&self.start.health, &self.init) else { return };
         let subject = Subject {
             config: config.clone(),
-            path: self.start.state_record.with_file_name("health.json"),
+            path: self.health_record(),
             id: self.start.id.as_str().to_owned(),
             execs: self.execs.clone(),
             init: init.process.clone(),
             started_at: self.started_at,
             state: self.state.clone(),
+            interruptions: self.interruptions.clone(),
         };
         let inbox = self.inbox.clone();
         let heard = move |health, next| Monitor::send(&inbox, Message::Checked(health, next));
         self.checks = Some(Checks::begin(subject, heard));
+    }
+
+    /// Where what they find is written.
+    pub(super) fn health_record(&self) -> std::path::PathBuf {
+        self.start.state_record.with_file_name("health.json")
     }
 
     /// Somebody wants a check now.
@@ -45,7 +51,10 @@ impl Monitor {
     }
 
     /// A check has shown something.
-    pub(super) fn hear_of_health(&mut self, _health: Health, next: Next) {
+    pub(super) fn hear_of_health(&mut self, health: Health, next: Next) {
+        if health == Health::Healthy {
+            self.is_healthy();
+        }
         let action = self.start.health.as_ref().map_or("", |config| config.on_failure.as_str());
         // What is on its way to its end already goes there.
         if self.state.get() != State::Running {
