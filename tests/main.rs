@@ -10,6 +10,7 @@ mod container {
     mod process;
     mod remove;
     mod runtime;
+    mod sdnotify;
     mod streams;
     mod terminal;
 }

@@ -55,6 +55,8 @@ pub enum Request {
     ExecResize(ExecResizeRequest, Reply<Empty>),
     /// Check its health.
     HealthRun(Reply<HealthResult>),
+    /// That it is ready.
+    WaitReady(Reply<Empty>),
     /// Figures.
     Stats(Reply<Document>),
     /// Open the log anew.
@@ -142,6 +144,9 @@ impl Monitor for Service {
     }
     async fn health_run(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<HealthResult> {
         self.ask(Request::HealthRun).await
+    }
+    async fn wait_ready(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.ask(Request::WaitReady).await
     }
     async fn stats(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Document> {
         self.ask(Request::Stats).await

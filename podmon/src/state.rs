@@ -246,6 +246,8 @@ pub enum Act {
     ArmLifetime,
     /// Begin to check its health.
     BeginChecks,
+    /// Tell who waits outside that it runs.
+    Announce,
     /// Freeze the cgroup.
     Freeze,
     /// Thaw the cgroup.
@@ -556,7 +558,7 @@ fn awaited(state: State, event: Event) -> Step {
         // What is left is deleted before the refusal is heard.
         (Event::CreateFailed, Creating) => go(Failing, &[Act::Persist, Act::Delete]),
         (Event::StartDone, Starting) => {
-            go(Running, &[Act::Persist, Act::ArmLifetime, Act::BeginChecks, Act::Tell(When::Started)])
+            go(Running, &[Act::Persist, Act::ArmLifetime, Act::BeginChecks, Act::Announce, Act::Tell(When::Started)])
         }
         (Event::StartDone, StartingEnded) => go(Draining, &[Act::Tell(When::Started), Act::Drain]),
         (Event::StartFailed, Starting | StartingEnded) => {

@@ -294,6 +294,18 @@ pub struct StartRecord {
     /// How its health is checked, complete.
     #[serde(default)]
     pub health: Option<HealthConfig>,
+    /// Who outside is to hear that it is ready; absent = nobody.
+    #[serde(default)]
+    pub readiness: Option<Readiness>,
+}
+
+/// `--sdnotify`, where whoever asked for the start has a NOTIFY_SOCKET.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `container`, `conmon` or `healthy`.
+    pub mode: String,
+    /// The NOTIFY_SOCKET: an absolute path, or `@` and an abstract name.
+    pub socket: String,
 }
 
 /// `$RUN/…/state.json`: the container now. Written by its monitor.

@@ -13,7 +13,7 @@ use proto::{
 };
 
 use super::{Asked, Init, Message, Monitor, witness};
-use crate::{cgroup::Cgroup, state::State, sys};
+use crate::{cgroup::Cgroup, readiness, state::State, sys};
 
 /// What an earlier monitor of this run has left, when there is a container to be taken over.
 pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
@@ -44,6 +44,8 @@ impl Monitor {
         let known = self.start.witnessed_exit.filter(|_| !exists);
         let known = known.or_else(|| if exists { None } else { sys::pidfd_exit(pidfd.as_ref()?.as_fd()) });
         self.init = Some(Init { process: process.clone(), pidfd });
+        // Without it the container is ready for nobody, and still runs.
+        let _ = self.listen_to_container(stored.remove(readiness::SOCKET));
         let state = self.state_of(earlier.phase, exists).await;
         self.state.set(state);
         self.store_fds();
@@ -101,6 +103,7 @@ impl Monitor {
         if state.has_process() && state != State::Created {
             self.arm_lifetime();
             self.begin_checks();
+            self.announce();
         }
     }
 

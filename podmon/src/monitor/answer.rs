@@ -30,6 +30,7 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::StoreFds(reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
             Request::HealthRun(reply) => send(reply, Err(refusal)),
@@ -50,6 +51,7 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::StoreFds(reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
             Request::HealthRun(reply) => reply.is_closed(),
@@ -103,6 +105,7 @@ impl Monitor {
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
             Request::HealthRun(reply) => self.ask_for_check(reply),
+            Request::WaitReady(reply) => self.wait_ready(reply),
             Request::Stats(reply) => send(reply, self.stats()),
             Request::ReopenLog(reply) => {
                 let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
@@ -138,6 +141,7 @@ impl Monitor {
             | Request::ExecWait(..)
             | Request::ExecResize(..)
             | Request::HealthRun(..)
+            | Request::WaitReady(..)
             | Request::Stats(..)
             | Request::ReopenLog(..)
             | Request::StoreFds(..)

@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 mod answer;
 mod health;
+mod ready;
 mod witness;
 
 use std::{
@@ -23,7 +24,7 @@ use proto::{
     raw::Deposits,
     record::{Health, StartRecord},
     serve::{self, Connections},
-    wire::{ExitStatus, create_monitor},
+    wire::{Empty, ExitStatus, create_monitor},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -38,10 +39,11 @@ use crate::{
     health::{Checks, Next},
     notify::Supervisor,
     raw::Door,
+    readiness::Readiness,
     reap::Reaper,
     record::{ExitFile, StateFile},
     runtime::Runtime,
-    service::{Request, Service},
+    service::{Reply, Request, Service},
     state::{Event, State, When},
     stdio::Stdio,
     sys,
@@ -69,6 +71,8 @@ enum Message {
     Ended(Option<i32>),
     /// What a check of its health has led to.
     Checked(Health, Next),
+    /// The container says this of itself, and it may be passed on.
+    Notified(Vec<String>),
     /// Records were lost to a full disk.
     Lost,
     /// All who must hear the end have heard it.
@@ -135,12 +139,19 @@ struct Monitor {
     exit: Option<ExitStatus>,
     failure: Option<Refusal>,
     asked: Asked,
+    /// Processes killed for want of memory when we first sent SIGKILL.
+    kills_before: Cell<Option<u64>>,
     waiting: Vec<(When, Request)>,
     later: Vec<Request>,
     grace: Option<Timer>,
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
     checks: Option<Checks>,
+    /// How often the container has left the state of running.
+    interruptions: Rc<Cell<u32>>,
+    readiness: Option<Readiness>,
+    /// Who waits until it is ready.
+    expectant: Vec<Reply<Empty>>,
     leaving: bool,
     gone: bool,
     /// What our supervisor has reported, for the task that looks for it.
@@ -177,12 +188,16 @@ pub async fn run(config: Config) -> Result<()> {
         exit: None,
         failure: None,
         asked: Asked::default(),
+        kills_before: Cell::default(),
         waiting: vec![],
         later: vec![],
         grace: None,
         lifetime: None,
         stuck: None,
         checks: None,
+        interruptions: Rc::default(),
+        readiness: start.readiness.clone().map(Readiness::new),
+        expectant: vec![],
         leaving: false,
         gone: false,
         reported: Rc::default(),
@@ -265,6 +280,7 @@ impl Monitor {
                 self.happen(Event::Ended);
             }
             Message::Checked(health, next) => self.hear_of_health(health, next),
+            Message::Notified(lines) => self.pass_on(&lines),
             Message::Lost => self.persist(),
             Message::Gone => self.gone = true,
         }

@@ -144,6 +144,7 @@ impl Bench {
             gid: 0,
             witnessed_exit: None,
             health: None,
+            readiness: None,
         };
         record::write(&run.join("start.json"), &start, Durability::Volatile).expect("start.json");
         let listener: UnixListener = socket::listen_stream(&run, "mon.sock").expect("mon.sock");

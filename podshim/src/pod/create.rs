@@ -12,7 +12,7 @@ use proto::{
 use super::{
     Pod,
     record::{claim_container, create_container, create_pod, remove_pod},
-    sources::{Opened, assign},
+    sources::{Brought, Opened, assign},
 };
 use crate::{cgroup, image::Image, network, spec, volume::Volumes};
 
@@ -63,10 +63,11 @@ impl Pod {
         };
         drop(gate);
         let opened = self.opened(&record, &pod, made, sources);
+        let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
-            self.start_with(&record.id, opened).await
+            self.start_with(&record.id, brought).await
         } else if request.init {
-            self.init_with(&record.id, opened).await
+            self.init_with(&record.id, brought).await
         } else {
             Ok(())
         };

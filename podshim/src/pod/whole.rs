@@ -11,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, record, sources::Opened};
+use super::{Pod, record, sources::Brought};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -43,7 +43,7 @@ impl Pod {
         }
         let mut answer = answer(&pod);
         for member in &members {
-            if let Err(refusal) = self.start_inside(member.id(), Opened::new()).await {
+            if let Err(refusal) = self.start_inside(member.id(), Brought::default()).await {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }

@@ -123,6 +123,7 @@ impl Wish {
             start: until == Until::Started,
             init: until == Until::Init,
             replace: self.replace,
+            notify_socket: super::ready::notify_socket(),
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;

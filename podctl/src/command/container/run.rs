@@ -12,6 +12,7 @@ use crate::{
     command::container::{
         attach::ended,
         create::{Until, Wish},
+        ready,
     },
     dial::{ACT, Engine, Shim},
     error::{Failure, Outcome, is_missing, warn},
@@ -94,6 +95,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             if let Some(file) = cidfile {
                 file.write(&created.id)?;
             }
+            let (pod, id) = ids(&created)?;
+            ready::wait(engine, &pod, &id).await?;
             return output::line(&created.id);
         }
         let session = Session {
@@ -113,6 +116,15 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     })
 }
 
+/// Pod and container.
+fn ids(created: &ContainerCreated) -> Result<(Id, Id), Failure> {
+    let parse = |text: &str| {
+        text.parse::<Id>()
+            .map_err(|error| Failure::invalid(format!("the engine's answer: {error}: is podshim of another version?")))
+    };
+    Ok((parse(&created.pod)?, parse(&created.id)?))
+}
+
 async fn foreground(
     engine: &Engine,
     shim: &Shim,
@@ -120,11 +132,7 @@ async fn foreground(
     session: Session,
     remove: bool,
 ) -> Outcome {
-    let parse = |text: &str| {
-        text.parse::<Id>()
-            .map_err(|error| Failure::invalid(format!("the engine's answer: {error}: is podshim of another version?")))
-    };
-    let (pod, id) = (parse(&created.pod)?, parse(&created.id)?);
+    let (pod, id) = ids(created)?;
     let client = shim.containers();
     let act = ContainerAct { container: created.id.clone(), ..Default::default() };
     let start: attach::Start<'_> = Box::pin(async move {
