@@ -185,11 +185,19 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
         state => state,
     };
     let checked = record.as_ref().is_ok_and(|record: &ContainerRecord| record.config.health.is_some());
-    let health = checked.then(|| {
-        let now = record::read(&roots.health_record(pod, id));
-        now.or_else(|_| record::read(&roots.last_health_record(pod, id))).unwrap_or_default()
-    });
+    let health = checked.then(|| health(roots, pod, id, monitor.as_ref(), exit.as_ref()));
     Some(Container { record, state, monitor, exit, health })
+}
+
+/// What was found in the last run: until its first check nothing, whatever was found in one before.
+fn health(roots: &Roots, pod: &Id, id: &Id, monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> HealthState {
+    let began = monitor.map(|monitor| monitor.started_at).filter(|began| *began != 0);
+    let began = began.or(exit.map(|exit| exit.started_at));
+    [roots.health_record(pod, id), roots.last_health_record(pod, id)]
+        .iter()
+        .filter_map(|path| record::read::<HealthState>(path).ok())
+        .find(|health| Some(health.started_at) == began)
+        .unwrap_or_default()
 }
 
 /// The process of the last run is gone and how it ended is not on disk yet, but will be: its monitor, or the successor

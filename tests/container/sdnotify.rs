@@ -1,6 +1,6 @@
 //! `--sdnotify`: who waits outside hears when a container is ready.
 
-use std::os::unix::net::UnixDatagram;
+use std::{os::unix::net::UnixDatagram, path::PathBuf};
 
 use harness::{
     Engine,
@@ -10,17 +10,27 @@ use harness::{
 };
 
 /// The outside, whose NOTIFY_SOCKET is `$TMPDIR/outside`.
-struct Outside(UnixDatagram);
+struct Outside {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).expect("the socket's file");
+    }
+}
 
 impl Outside {
     fn of(engine: &Engine) -> Outside {
-        Outside(proto::socket::bind_datagram(&engine.path("tmp"), "outside").expect("a socket"))
+        let socket = proto::socket::bind_datagram(&engine.path("tmp"), "outside").expect("a socket");
+        Outside { socket, path: engine.path("tmp/outside") }
     }
 
     /// The next message, if there is one.
     fn heard(&self) -> Option<String> {
         let mut buffer = [0; 4096];
-        let length = self.0.recv(&mut buffer).ok()?;
+        let length = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 

@@ -256,9 +256,15 @@ mod tests {
         front.config.health = Some(proto::wire::HealthConfig::default());
         record::write(&path, &front, Durability::Volatile).expect("write");
         assert!(status().ends_with(" (starting)"), "{}", status());
-        let health = HealthState { status: Health::Unhealthy, ..Default::default() };
         let path = fixture.engine.roots.health_record(&web.pod, &web.front);
-        record::write(&path, &health, Durability::Volatile).expect("write");
+        let write = |started_at| {
+            let health = HealthState { status: Health::Unhealthy, started_at, ..Default::default() };
+            record::write(&path, &health, Durability::Volatile).expect("write");
+        };
+        // Of an earlier run.
+        write(4_000_000_000);
+        assert!(status().ends_with(" (starting)"), "{}", status());
+        write(5_000_000_000);
         assert!(status().ends_with(" (unhealthy)"), "{}", status());
     }
 
