@@ -9,7 +9,9 @@ use proto::{
     Kind as Why, Refusal,
     frame::{Attach, Kind},
     record::Phase,
-    wire::{Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, WindowSize},
+    wire::{
+        Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, NewSupervisor, WindowSize,
+    },
 };
 
 fn lossless() -> Attach {
@@ -680,7 +682,7 @@ async fn a_new_supervisor_is_sent_the_descriptors_again() {
     let (client, _) = up(&bench).await;
     until("stored", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
     bench.forget();
-    client.store_fds(soon(), &Empty {}).await.expect("store");
+    client.store_fds(soon(), &NewSupervisor::default()).await.expect("store");
     until("stored again", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
 }
 

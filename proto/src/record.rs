@@ -291,6 +291,18 @@ pub struct StartRecord {
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,
+    /// How the pod gets another shim when the one it has dies; absent where somebody else sees to that.
+    #[serde(default)]
+    pub heir: Option<Heir>,
+}
+
+/// See [`StartRecord::heir`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heir {
+    /// The pod's lock: while somebody holds it there is a shim.
+    pub lock: PathBuf,
+    /// The shim's command line, its absolute path first.
+    pub args: Vec<PathBuf>,
 }
 
 /// `$RUN/…/state.json`: the container now. Written by its monitor.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proto::{
     Kind, Refusal,
-    wire::{Document, Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, WindowSize},
+    alive::Process,
+    wire::{
+        Document, Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, NewSupervisor, WindowSize,
+    },
 };
 
 use super::{Asked, Monitor};
@@ -29,7 +32,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
-            | Request::StoreFds(reply)
+            | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
             Request::Stats(reply) => send(reply, Err(refusal)),
@@ -48,7 +51,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
-            | Request::StoreFds(reply)
+            | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
             Request::Stats(reply) => reply.is_closed(),
@@ -105,7 +108,11 @@ impl Monitor {
                 let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
                 send(reply, reopened.map(|()| Empty {}));
             }
-            Request::StoreFds(reply) => {
+            Request::StoreFds(supervisor, reply) => {
+                if supervisor.pid != 0 {
+                    let NewSupervisor { pid, start_time, boot_id } = supervisor;
+                    self.heir.watch(&Process { pid, start_time, boot_id });
+                }
                 self.store_fds();
                 send(reply, Ok(Empty {}));
             }

@@ -34,6 +34,7 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     exec::Execs,
+    heir::Heir,
     notify::Supervisor,
     raw::Door,
     reap::Reaper,
@@ -115,6 +116,7 @@ struct Monitor {
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
     supervisor: Supervisor,
+    heir: Rc<Heir>,
     stdio: Rc<Stdio>,
     execs: Rc<Execs>,
     deposits: Rc<RefCell<Deposits>>,
@@ -163,6 +165,7 @@ pub async fn run(config: Config) -> Result<()> {
         execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
         deposits: Rc::default(),
         supervisor: Supervisor::new(config.notify),
+        heir: Heir::new(&start),
         exit_file: ExitFile::new(start.exit_record.clone()),
         state: Rc::new(Cell::new(State::New)),
         init: None,
@@ -199,6 +202,9 @@ pub async fn run(config: Config) -> Result<()> {
     server.start().await.context(sockets("mon.sock"))?;
     tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
     monitor.supervisor.ready();
+    if let Some(pid) = config.supervisor {
+        monitor.heir.watch_parent(pid);
+    }
     monitor.say_lost_records();
     monitor.say_if_abandoned();
 

@@ -143,6 +143,7 @@ impl Bench {
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            heir: None,
         };
         record::write(&run.join("start.json"), &start, Durability::Volatile).expect("start.json");
         let listener: UnixListener = socket::listen_stream(&run, "mon.sock").expect("mon.sock");

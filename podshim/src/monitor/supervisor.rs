@@ -133,9 +133,11 @@ impl Supervisor {
         let client = monitor.clone();
         tokio::spawn(async move {
             if let Ok(client) = client.client() {
+                let Process { pid, start_time, boot_id } = Process::this();
+                let this = wire::NewSupervisor { pid, start_time, boot_id };
                 // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs
                 // what is in flight and nothing more.
-                let _ = client.store_fds(serve::deadline(PROMPT), &wire::Empty {}).await;
+                let _ = client.store_fds(serve::deadline(PROMPT), &this).await;
             }
         });
         Ok(monitor)
@@ -286,6 +288,7 @@ impl Supervisor {
                 .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
                 .env("LISTEN_FDS", fds.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
+                .env("PODCTL_SUPERVISOR", std::process::id().to_string())
                 .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));
             let pid = sys::spawn::session(&mut command, &fds)?;
             Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))

@@ -248,6 +248,7 @@ impl Pod {
             uid: written.uid,
             gid: written.gid,
             witnessed_exit: None,
+            heir: self.engine.heir(&pod.id).ok(),
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))
