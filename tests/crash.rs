@@ -198,12 +198,7 @@ fn after_a_reboot_everything_is_exited_and_can_be_started() {
     }
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --pod new:p --name up -p 8080:80 alpine nc -ll -p 80 -e echo page").ok();
-    // A reboot: every process is gone, /run is empty, and the boot has another id.
-    until("silence", || {
-        engine.pids("").into_iter().for_each(kill_9);
-        engine.pids("").is_empty().then_some(())
-    });
-    engine.sh("rm -rf ../runroot/*; nft flush ruleset; ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del").code(0);
+    engine.reboot();
     let after = "PODCTL_BOOT_ID=another podctl";
     let status = engine.sh(&format!("{after} ps -a --format '{{{{.Status}}}}' --filter name=up")).ok();
     assert!(status.starts_with("Exited"), "{status}");

@@ -1,6 +1,7 @@
 //! podmon against real runtimes. Needs root, crun, runc and busybox-static.
 
 mod harness;
+mod restart;
 
 use std::{fs, os::fd::AsFd, time::Duration};
 
@@ -513,7 +514,7 @@ async fn killed_with_its_container_the_exit_is_still_exact_and_the_output_comple
     // The container ends while nobody is there: what it wrote waits in the FIFO.
     let status = harness::reap(init, LONG).expect("ended");
     assert_eq!(status, 6 << 8);
-    bench.start.witnessed_exit = Some(status);
+    (bench.start.witnessed_exit, bench.start.witnessed_pid) = (Some(status), init);
     proto::record::write(&bench.run.join("start.json"), &bench.start, proto::record::Durability::Volatile)
         .expect("write");
     bench.spawn();

@@ -77,6 +77,9 @@ impl Monitor {
             Request::Stop(ref stop, _) => match self.parse_stop(stop) {
                 Ok(asked) => {
                     self.asked = asked;
+                    if !stop.keep_policy {
+                        self.end_by_user();
+                    }
                     self.ask_for(Event::Stop, request);
                 }
                 Err(refusal) => request.refuse(refusal),
@@ -85,6 +88,11 @@ impl Monitor {
                 let name = if kill.signal.is_empty() { "KILL" } else { &kill.signal };
                 match signal::number(name) {
                     Ok(signal) => {
+                        // Others are for the command to act on, which is meant to go on (HUP, USR1).
+                        let ends = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&signal);
+                        if ends || signal::number(&self.start.stop_signal) == Ok(signal) {
+                            self.end_by_user();
+                        }
                         self.asked = Asked { signal, all: kill.all, grace: None };
                         let event = if signal == libc::SIGKILL { Event::KillForGood } else { Event::Kill };
                         self.ask_for(event, request);

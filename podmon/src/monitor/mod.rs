@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod answer;
+mod restart;
 mod witness;
 
 use std::{
@@ -138,6 +139,11 @@ struct Monitor {
     grace: Option<Timer>,
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
+    backoff: Option<Timer>,
+    /// When the last run was over, or could not be begun.
+    down_since: i64,
+    /// See [`Monitor::is_ended_by_user`].
+    ended_by_user: bool,
     leaving: bool,
     gone: bool,
     /// What our supervisor has reported, for the task that looks for it.
@@ -180,6 +186,9 @@ pub async fn run(config: Config) -> Result<()> {
         grace: None,
         lifetime: None,
         stuck: None,
+        backoff: None,
+        down_since: 0,
+        ended_by_user: false,
         leaving: false,
         gone: false,
         reported: Rc::default(),

@@ -257,6 +257,7 @@ impl Supervisor {
                 started_at: 0,
                 restart_count: 0,
                 error: "its monitor could not be replaced".to_owned(),
+                stopped_by_user: false,
             };
             if let Err(error) = record::write(&path, &exit, Durability::Durable) {
                 tracing::error!("container {container}: exit record: {error}");
@@ -321,6 +322,7 @@ impl Supervisor {
             // Written for a monitor that is yet to come, told to the one that is there.
             if let Ok(mut record) = record::read::<StartRecord>(&start) {
                 record.witnessed_exit = Some(wait_status);
+                record.witnessed_pid = pid;
                 if let Err(error) = record::write(&start, &record, Durability::Volatile) {
                     tracing::error!("container {container}: start record: {error}");
                 }
