@@ -8,6 +8,7 @@ mod container {
     mod limits;
     mod process;
     mod remove;
+    mod restart;
     mod runtime;
     mod streams;
     mod terminal;

@@ -14,8 +14,8 @@ use proto::{
     refusal::Result,
     wire::{
         __ttrpc_services_monitor::Monitor, Document, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted,
-        ExitStatus, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, WindowSize,
-        WitnessedExit,
+        ExitStatus, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor,
+        WindowSize, WitnessedExit,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -57,8 +57,8 @@ pub enum Request {
     Stats(Reply<Document>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
-    /// Send the descriptors again.
-    StoreFds(Reply<Empty>),
+    /// There is a new supervisor: send it the descriptors.
+    StoreFds(NewSupervisor, Reply<Empty>),
     /// The supervisor has reaped the container.
     ReportExit(WitnessedExit, Reply<Empty>),
 }
@@ -144,8 +144,8 @@ impl Monitor for Service {
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await
     }
-    async fn store_fds(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
-        self.ask(Request::StoreFds).await
+    async fn store_fds(&self, _ctx: &TtrpcContext, supervisor: NewSupervisor) -> ttrpc::Result<Empty> {
+        self.ask(|reply| Request::StoreFds(supervisor, reply)).await
     }
     async fn report_exit(&self, _ctx: &TtrpcContext, exit: WitnessedExit) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ReportExit(exit, reply)).await

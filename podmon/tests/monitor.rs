@@ -1,6 +1,7 @@
 //! podmon against real runtimes. Needs root, crun, runc and busybox-static.
 
 mod harness;
+mod restart;
 
 use std::{fs, os::fd::AsFd, time::Duration};
 
@@ -9,7 +10,9 @@ use proto::{
     Kind as Why, Refusal,
     frame::{Attach, Kind},
     record::Phase,
-    wire::{Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, WindowSize},
+    wire::{
+        Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, NewSupervisor, WindowSize,
+    },
 };
 
 fn lossless() -> Attach {
@@ -511,7 +514,7 @@ async fn killed_with_its_container_the_exit_is_still_exact_and_the_output_comple
     // The container ends while nobody is there: what it wrote waits in the FIFO.
     let status = harness::reap(init, LONG).expect("ended");
     assert_eq!(status, 6 << 8);
-    bench.start.witnessed_exit = Some(status);
+    (bench.start.witnessed_exit, bench.start.witnessed_pid) = (Some(status), init);
     proto::record::write(&bench.run.join("start.json"), &bench.start, proto::record::Durability::Volatile)
         .expect("write");
     bench.spawn();
@@ -680,7 +683,7 @@ async fn a_new_supervisor_is_sent_the_descriptors_again() {
     let (client, _) = up(&bench).await;
     until("stored", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
     bench.forget();
-    client.store_fds(soon(), &Empty {}).await.expect("store");
+    client.store_fds(soon(), &NewSupervisor::default()).await.expect("store");
     until("stored again", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
 }
 

@@ -28,6 +28,7 @@ pub mod name;
 pub mod raw;
 pub mod record;
 pub mod refusal;
+pub mod restart;
 pub mod serve;
 pub mod socket;
 pub mod spawn;

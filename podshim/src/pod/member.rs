@@ -249,6 +249,9 @@ impl Pod {
             uid: written.uid,
             gid: written.gid,
             witnessed_exit: None,
+            witnessed_pid: 0,
+            unmounted: false,
+            heir: self.engine.heir(&pod.id).ok(),
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))

@@ -47,6 +47,12 @@ pub enum Keep {
     Volatile,
 }
 
+/// Whether something is mounted at `target` in the mount namespace of this process.
+pub fn is_mounted(target: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
+    device(target).is_some_and(|inside| target.parent().and_then(device) != Some(inside))
+}
+
 /// Mounts an overlay of `layers` (bottom first) with `upper` and `work` at `target`, all of which are made, in the mount
 /// namespace of this process.
 ///
