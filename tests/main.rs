@@ -9,6 +9,7 @@ mod container {
     mod process;
     mod remove;
     mod runtime;
+    mod stats;
     mod streams;
     mod terminal;
 }

@@ -6,7 +6,7 @@
 //! service, raw  the edges: ttrpc, and the raw socket  notify    what the supervisor is told and keeps for us
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
-//! reap          the one reaper                        cgroup    freezer, out-of-memory kills, figures
+//! reap          the one reaper                        cgroup    freezer, out-of-memory kills
 //! record        state.json, exit.json                 sys       every unsafe block
 //! ```
 //! It is started by a supervisor (podshim, or systemd) with its sockets and the descriptors that an earlier monitor of the
