@@ -9,8 +9,10 @@ mod container {
     mod limits;
     mod process;
     mod remove;
+    mod restart;
     mod runtime;
     mod sdnotify;
+    mod stats;
     mod streams;
     mod terminal;
 }

@@ -7,8 +7,9 @@
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
 //! health        checks of the container's health      readiness what the container says of itself, passed on
-//! reap          the one reaper                        cgroup    freezer, out-of-memory kills, figures
-//! record        state.json, exit.json                 sys       every unsafe block
+//! reap          the one reaper                        cgroup    freezer, out-of-memory kills
+//! record        state.json, exit.json                 heir      another supervisor when ours dies
+//! sys           every unsafe block
 //! ```
 //! It is started by a supervisor (podshim, or systemd) with its sockets and the descriptors that an earlier monitor of the
 //! container has stored, in the container's run directory. It ends when the container has ended and its exit is on disk.
@@ -19,6 +20,7 @@ mod config;
 mod daemon;
 mod exec;
 mod health;
+mod heir;
 mod log;
 mod monitor;
 mod notify;

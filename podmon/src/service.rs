@@ -13,8 +13,8 @@ use proto::{
     Kind, PROTOCOL, Refusal, VERSION,
     refusal::Result,
     wire::{
-        __ttrpc_services_monitor::Monitor, Document, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted,
-        ExitStatus, HealthResult, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop,
+        __ttrpc_services_monitor::Monitor, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted, ExitStatus,
+        HealthResult, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor,
         WindowSize, WitnessedExit,
     },
 };
@@ -57,12 +57,10 @@ pub enum Request {
     HealthRun(Reply<HealthResult>),
     /// That it is ready.
     WaitReady(Reply<Empty>),
-    /// Figures.
-    Stats(Reply<Document>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
-    /// Send the descriptors again.
-    StoreFds(Reply<Empty>),
+    /// There is a new supervisor: send it the descriptors.
+    StoreFds(NewSupervisor, Reply<Empty>),
     /// The supervisor has reaped the container.
     ReportExit(WitnessedExit, Reply<Empty>),
 }
@@ -148,14 +146,11 @@ impl Monitor for Service {
     async fn wait_ready(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::WaitReady).await
     }
-    async fn stats(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Document> {
-        self.ask(Request::Stats).await
-    }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await
     }
-    async fn store_fds(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
-        self.ask(Request::StoreFds).await
+    async fn store_fds(&self, _ctx: &TtrpcContext, supervisor: NewSupervisor) -> ttrpc::Result<Empty> {
+        self.ask(|reply| Request::StoreFds(supervisor, reply)).await
     }
     async fn report_exit(&self, _ctx: &TtrpcContext, exit: WitnessedExit) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ReportExit(exit, reply)).await

@@ -179,6 +179,10 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
     let monitor = record::read::<MonitorState>(&roots.container_state(pod, id)).ok();
     let state = match state_of(monitor.as_ref(), exit.as_ref()) {
         _ if record.is_err() => ContainerState::Unknown,
+        // The monitor was killed between two runs: its successor goes on with the restart policy.
+        ContainerState::Exited if is_backing_off(monitor.as_ref()) && Lock::is_held(&roots.pod_lock(pod)) => {
+            ContainerState::Running
+        }
         ContainerState::Exited if is_being_recorded(roots, pod, monitor.as_ref(), exit.as_ref()) => {
             ContainerState::Stopping
         }
@@ -198,6 +202,11 @@ fn health(roots: &Roots, pod: &Id, id: &Id, monitor: Option<&MonitorState>, exit
         .filter_map(|path| record::read::<HealthState>(path).ok())
         .find(|health| Some(health.started_at) == began)
         .unwrap_or_default()
+}
+
+/// Another run follows the last one.
+fn is_backing_off(monitor: Option<&MonitorState>) -> bool {
+    monitor.is_some_and(|monitor| monitor.phase == Phase::Backoff)
 }
 
 /// The process of the last run is gone and how it ended is not on disk yet, but will be: its monitor, or the successor
@@ -255,6 +264,7 @@ mod tests {
             execs: Vec::new(),
             log_dropped: 0,
             oom_kills: 0,
+            backoff_ms: 0,
         }
     }
 
@@ -266,6 +276,7 @@ mod tests {
             started_at: 1,
             restart_count: 0,
             error: String::new(),
+            stopped_by_user: false,
         };
         let this = Some(Process::this());
         let gone = Some(Process { start_time: 1, ..Process::this() });

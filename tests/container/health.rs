@@ -189,6 +189,22 @@ fn an_unhealthy_container_is_killed_or_stopped() {
 }
 
 #[test]
+fn an_unhealthy_container_is_restarted() {
+    let engine = Engine::with(&[ALPINE]);
+    let restarts = |name: &str| engine.field(name, ".RestartCount").parse::<u32>().expect("a number");
+    engine.sh("podctl run -d --name c --health-cmd 'test ! -e /tmp/bad' --health-interval 100ms --health-retries 2 --health-on-failure restart --tmpfs /tmp --stop-timeout 0 alpine top").ok();
+    until_health(&engine, "c", "healthy");
+    engine.sh("podctl exec c touch /tmp/bad").code(0);
+    until("a restart", || (restarts("c") == 1).then_some(()));
+    until_health(&engine, "c", "healthy");
+    assert_eq!(engine.field("c", ".State.Health.FailingStreak"), "0");
+    engine.sh("podctl stop -t 0 c").code(0);
+    assert_eq!(engine.field("c", ".State.Status"), "exited");
+    engine.sh("podctl run -d --name s --health-cmd true --health-startup-cmd false --health-startup-interval 100ms --health-startup-retries 2 --stop-timeout 0 alpine top").ok();
+    until("a restart", || (restarts("s") >= 1).then_some(()));
+}
+
+#[test]
 fn failures_do_not_count_while_it_starts() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --name period --health-cmd false --health-interval 100ms --health-retries 1 --health-start-period 1h alpine top").ok();

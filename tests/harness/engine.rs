@@ -10,6 +10,11 @@ use std::{
     },
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{
     cli::{self, Run, Running},
     enclosure::Enclosure,
@@ -152,6 +157,20 @@ impl Engine {
     #[track_caller]
     pub fn field(&self, object: &str, template: &str) -> String {
         self.podctl(&["inspect", "--format", &format!("{{{{{template}}}}}"), object]).ok()
+    }
+
+    /// What a reboot does: every process is gone, `/run` is empty, links, rules and control groups are no more. What is
+    /// typed afterwards begins with `PODCTL_BOOT_ID=another`, because the boot has another id.
+    pub fn reboot(&self) {
+        crate::until("silence", || {
+            for pid in self.pids("") {
+                let _ended_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            self.pids("").is_empty().then_some(())
+        });
+        let links = "ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del";
+        self.sh(&format!("rm -rf ../runroot/*; nft flush ruleset; {links}")).code(0);
+        oracle::remove_cgroups(&self.label);
     }
 
     /// A path in the engine's home, as it is reached from the test.

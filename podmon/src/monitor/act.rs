@@ -35,6 +35,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(200);
 impl Monitor {
     /// An event that nobody asked for.
     pub(super) fn happen(&mut self, event: Event) {
+        let event = self.seen(event);
         let step = state::step(self.state.get(), event);
         self.enter(step.state);
         self.perform(step.acts);
@@ -74,6 +75,9 @@ impl Monitor {
         if self.state.replace(next) != next {
             self.interruptions.set(self.interruptions.get() + u32::from(next != State::Running));
             self.supervisor.status(next.word());
+            if next == State::Clearing {
+                self.down_since = time::now();
+            }
         }
     }
 
@@ -83,6 +87,8 @@ impl Monitor {
                 Act::RunCreate => self.run_create(),
                 Act::CancelCreate => self.runtime.cancel(),
                 Act::RunStart => self.run_start(),
+                Act::RunAgain => self.run_again(),
+                Act::ArmBackoff => self.arm_backoff(),
                 Act::Unwrite => self.exit_file.take_placeholder_back(),
                 Act::Signal => self.signal(self.asked.signal, self.asked.all),
                 Act::SignalKill => self.signal(libc::SIGKILL, false),
@@ -97,6 +103,8 @@ impl Monitor {
                 Act::WriteExit => self.write_exit(),
                 Act::Release => self.reaper.release(),
                 Act::Persist => self.persist(),
+                Act::PersistAgain if self.again() => self.persist(),
+                Act::PersistAgain => {}
                 Act::Delete => self.delete(),
                 Act::Tell(when) => self.tell(*when),
                 Act::TellFailure(when) => self.tell_failure(*when),
@@ -112,7 +120,7 @@ impl Monitor {
         }
     }
 
-    fn run_create(&mut self) {
+    pub(super) fn run_create(&mut self) {
         if let Err(refusal) = self.listen_to_container(None) {
             return Monitor::send(&self.inbox, Message::Created(Err(refusal)));
         }
@@ -256,12 +264,17 @@ impl Monitor {
         // Read while the cgroup is still there. A killed child is no end of the container, and what we have killed has not
         // died of want, whatever was killed before.
         let kills = self.cgroup.oom_kills();
+        // Between two runs it is not, and what was seen before holds.
         let before = self.kills_before.get().unwrap_or(0);
-        status.oom_killed = kills > before && status.signal == libc::SIGKILL.unsigned_abs();
+        status.oom_killed |= kills > before && status.signal == libc::SIGKILL.unsigned_abs();
         self.ended = Some(status);
-        self.state_file.update(|state| state.oom_kills = kills);
-        let restarts = self.state_file.get().restart_count;
-        let (inbox, path, started_at) = (self.inbox.clone(), self.exit_file.path(), self.started_at);
+        self.state_file.update(|state| state.oom_kills = kills.max(state.oom_kills));
+        let run = record::Run {
+            started_at: self.started_at,
+            restarts: self.state_file.get().restart_count,
+            stopped_by_user: self.is_ended_by_user(),
+        };
+        let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
         if self.start.health.is_some() {
             record::keep_health(&self.health_record(), &path);
         }
@@ -271,8 +284,7 @@ impl Monitor {
                     sleep(WRITE_PAUSE).await;
                 }
                 let path = path.clone();
-                let written =
-                    tokio::task::spawn_blocking(move || record::write_exit(&path, status, started_at, restarts)).await;
+                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, status, run)).await;
                 if matches!(written, Ok(Ok(()))) {
                     break;
                 }
@@ -284,7 +296,12 @@ impl Monitor {
 
     /// Writes state.json as things are.
     pub(super) fn persist(&self) {
-        let phase = match self.state.get() {
+        let state = self.state.get();
+        let between = || self.state_file.get().restart_count > 0;
+        let phase = match state {
+            State::Clearing | State::BackingOff => Phase::Backoff,
+            State::Draining if self.again() => Phase::Backoff,
+            State::Creating | State::Starting | State::StartingEnded if between() => Phase::Backoff,
             State::New | State::Creating | State::Created | State::Starting | State::StartingEnded => Phase::Created,
             State::Running | State::Pausing => Phase::Running,
             State::Paused | State::Thawing => Phase::Paused,
@@ -292,8 +309,9 @@ impl Monitor {
             State::Stopping | State::Draining => Phase::Stopping,
             State::Recorded | State::Failing | State::Failed | State::GivingUp | State::Leaving => Phase::Exited,
         };
-        let over = phase == Phase::Exited;
-        let init = self.init.as_ref().filter(|_| !over).map(|init| init.process.clone());
+        // Between two runs the process that is known is that of the run before.
+        let gone = phase == Phase::Exited || matches!(state, State::Clearing | State::BackingOff | State::Creating);
+        let init = self.init.as_ref().filter(|_| !gone).map(|init| init.process.clone());
         let (execs, lost) = (self.execs.running(), self.stdio.lost_records());
         self.state_file.update(|state| {
             state.phase = phase;

@@ -62,18 +62,28 @@ impl Monitor {
         }
         match (next, action) {
             (Next::Act, "kill") => {
+                // Its restart policy may begin another run.
                 self.asked = Asked { signal: libc::SIGKILL, all: false, grace: None };
                 self.happen(Event::KillForGood);
             }
             (Next::Act, "stop") => {
-                let stop = MonitorStop { timeout_ms: self.start.stop_timeout_ms, ..MonitorStop::default() };
-                // Its stop signal was checked when it was created.
-                if let Ok(asked) = self.parse_stop(&stop) {
-                    self.asked = asked;
-                    self.happen(Event::Stop);
-                }
+                self.end_by_user();
+                self.stop_for_health();
+            }
+            (Next::Act, "restart") | (Next::Restart, _) => {
+                self.unhealthy = true;
+                self.stop_for_health();
             }
             _ => {}
+        }
+    }
+
+    fn stop_for_health(&mut self) {
+        let stop = MonitorStop { timeout_ms: self.start.stop_timeout_ms, ..MonitorStop::default() };
+        // Its stop signal was checked when it was created.
+        if let Ok(asked) = self.parse_stop(&stop) {
+            self.asked = asked;
+            self.happen(Event::Stop);
         }
     }
 }

@@ -8,6 +8,7 @@ mod adopt;
 mod answer;
 mod health;
 mod ready;
+mod restart;
 mod witness;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::{
     config::Config,
     exec::Execs,
     health::{Checks, Next},
+    heir::Heir,
     notify::Supervisor,
     raw::Door,
     readiness::Readiness,
@@ -123,6 +125,7 @@ struct Monitor {
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
     supervisor: Supervisor,
+    heir: Rc<Heir>,
     stdio: Rc<Stdio>,
     execs: Rc<Execs>,
     deposits: Rc<RefCell<Deposits>>,
@@ -147,11 +150,18 @@ struct Monitor {
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
     checks: Option<Checks>,
+    /// It is being restarted because of its health, whatever its restart policy says.
+    unhealthy: bool,
     /// How often the container has left the state of running.
     interruptions: Rc<Cell<u32>>,
     readiness: Option<Readiness>,
     /// Who waits until it is ready.
     expectant: Vec<Reply<Empty>>,
+    backoff: Option<Timer>,
+    /// When the last run was over, or could not be begun.
+    down_since: i64,
+    /// See [`Monitor::is_ended_by_user`].
+    ended_by_user: bool,
     leaving: bool,
     gone: bool,
     /// What our supervisor has reported, for the task that looks for it.
@@ -179,6 +189,7 @@ pub async fn run(config: Config) -> Result<()> {
         execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
         deposits: Rc::default(),
         supervisor: Supervisor::new(config.notify),
+        heir: Heir::new(&start),
         exit_file: ExitFile::new(start.exit_record.clone()),
         state: Rc::new(Cell::new(State::New)),
         init: None,
@@ -195,9 +206,13 @@ pub async fn run(config: Config) -> Result<()> {
         lifetime: None,
         stuck: None,
         checks: None,
+        unhealthy: false,
         interruptions: Rc::default(),
         readiness: start.readiness.clone().map(Readiness::new),
         expectant: vec![],
+        backoff: None,
+        down_since: 0,
+        ended_by_user: false,
         leaving: false,
         gone: false,
         reported: Rc::default(),
@@ -220,6 +235,9 @@ pub async fn run(config: Config) -> Result<()> {
     server.start().await.context(sockets("mon.sock"))?;
     tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
     monitor.supervisor.ready();
+    if let Some(pid) = config.supervisor {
+        monitor.heir.watch_parent(pid);
+    }
     monitor.say_lost_records();
     monitor.say_if_abandoned();
 

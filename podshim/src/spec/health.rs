@@ -44,24 +44,9 @@ pub(super) fn check(config: &ContainerConfig) -> Result<()> {
     if let Some(startup) = &health.startup {
         command("--health-startup-cmd", &startup.test)?;
         times(startup.interval_ns, startup.timeout_ns)?;
-        if startup.retries > 0 {
-            return Err(Refusal::new(
-                Kind::NotSupported,
-                format!(
-                    "--health-startup-retries {}: nothing is restarted by this version: leave it out",
-                    startup.retries
-                ),
-            ));
-        }
     }
     match health.on_failure.as_str() {
-        "" | "none" | "kill" | "stop" => {}
-        "restart" => {
-            return Err(Refusal::new(
-                Kind::NotSupported,
-                "--health-on-failure restart: nothing is restarted by this version: use kill or stop",
-            ));
-        }
+        "" | "none" | "kill" | "restart" | "stop" => {}
         other => {
             return Err(Refusal::invalid(format!(
                 "invalid on-failure action {} for health check: supported actions are none,kill,restart,stop",

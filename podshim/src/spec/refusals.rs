@@ -196,10 +196,6 @@ const PODS: &[Row<PodConfig>] = &[
         "running pod create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
-        |p| p.restart = restart("always", 0),
-        "--restart always: restart policies are not supported by this version: leave it out",
-    ),
-    (
         |p| p.restart = restart("always", 3),
         "restart policy retries can only be specified with on-failure restart policy",
     ),
@@ -460,10 +456,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "running container create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
-        |c| c.restart = restart("on-failure", 3),
-        "--restart on-failure: restart policies are not supported by this version: leave it out",
-    ),
-    (
         |c| (c.auto_remove, c.restart) = (true, restart("always", 0)),
         "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
     ),
@@ -541,14 +533,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (|c| health(c).timeout_ns = Some(0), "healthcheck-timeout must be at least 1 second"),
     (|c| health(c).start_period_ns = Some(-1), "healthcheck-start-period must be 0 seconds or greater"),
     (|c| health(c).retries = Some(0), "healthcheck-retries must be greater than 0"),
-    (
-        |c| health(c).startup.get_or_insert_default().retries = 2,
-        "--health-startup-retries 2: nothing is restarted by this version: leave it out",
-    ),
-    (
-        |c| health(c).on_failure = "restart".into(),
-        "--health-on-failure restart: nothing is restarted by this version: use kill or stop",
-    ),
     (
         |c| health(c).on_failure = "bad".into(),
         "invalid on-failure action \"bad\" for health check: supported actions are none,kill,restart,stop",
