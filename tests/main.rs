@@ -10,6 +10,7 @@ mod container {
     mod remove;
     mod restart;
     mod runtime;
+    mod stats;
     mod streams;
     mod terminal;
 }

@@ -21,6 +21,7 @@ use nix::unistd::getppid;
 use proto::{
     alive::{self, Lock, Process},
     record::{Heir as Command, StartRecord},
+    spawn::{Apart, Program, spawn},
 };
 use tokio::{io::Interest, task::JoinHandle, time::sleep};
 
@@ -110,7 +111,7 @@ fn start(command: &Command) -> io::Result<u32> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let fds = [null.as_fd(); 3];
     // Ours and yet nobody's child: the reaper takes whatever ends.
-    sys::spawn(&sys::Program { path, args: &args, env: &env, directory: c"/", fds: &fds })
+    spawn(&Program { path, args: &args, env: &env, directory: c"/", fds: &fds, apart: Apart::Group })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! service, raw  the edges: ttrpc, and the raw socket  notify    what the supervisor is told and keeps for us
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
-//! reap          the one reaper                        cgroup    freezer, out-of-memory kills, figures
+//! reap          the one reaper                        cgroup    freezer, out-of-memory kills
 //! record        state.json, exit.json                 heir      another supervisor when ours dies
 //! sys           every unsafe block
 //! ```

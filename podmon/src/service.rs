@@ -13,9 +13,9 @@ use proto::{
     Kind, PROTOCOL, Refusal, VERSION,
     refusal::Result,
     wire::{
-        __ttrpc_services_monitor::Monitor, Document, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted,
-        ExitStatus, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor,
-        WindowSize, WitnessedExit,
+        __ttrpc_services_monitor::Monitor, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted, ExitStatus,
+        HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor, WindowSize,
+        WitnessedExit,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -53,8 +53,6 @@ pub enum Request {
     ExecWait(ExecId, Reply<ExitStatus>),
     /// Size of a command's terminal.
     ExecResize(ExecResizeRequest, Reply<Empty>),
-    /// Figures.
-    Stats(Reply<Document>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
     /// There is a new supervisor: send it the descriptors.
@@ -137,9 +135,6 @@ impl Monitor for Service {
     }
     async fn exec_resize(&self, _ctx: &TtrpcContext, resize: ExecResizeRequest) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ExecResize(resize, reply)).await
-    }
-    async fn stats(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Document> {
-        self.ask(Request::Stats).await
     }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await

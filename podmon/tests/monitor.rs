@@ -407,17 +407,6 @@ async fn memory_kills_are_told_apart() {
     assert!(bench.state().oom_kills > 0);
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn figures_are_answered() {
-    let bench = Bench::new(&Wish::sh("while :; do :; done"));
-    let (client, _) = up(&bench).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let document = client.stats(soon(), &Empty {}).await.expect("stats");
-    let figures: serde_json::Value = serde_json::from_slice(&document.json).expect("json");
-    assert!(figures["cpu_nanoseconds"].as_u64() > Some(1_000_000), "{figures}");
-    assert!(figures["memory"].as_u64() > Some(0) && figures["pids"].as_u64() == Some(1), "{figures}");
-}
-
 /// A container that writes numbered lines to both streams as fast as it can.
 const COUNTER: &str = "seq 1 1500000; printf end >&2; exit 7";
 

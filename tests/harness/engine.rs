@@ -25,6 +25,9 @@ use crate::{
     terminal::Terminal,
 };
 
+/// Which controllers the cgroup2 tree of a hybrid machine has.
+const HYBRID_CONTROLLERS: &str = "/sys/fs/cgroup/unified/cgroup.controllers";
+
 /// Where everything of the engine is, inside: on the enclosure's tmpfs.
 pub const HOME: &str = "/run/engine";
 
@@ -35,6 +38,8 @@ pub struct Machine {
     pub shared_root: bool,
     /// docker.io and quay.io are mirrored by a registry at 127.0.0.1:5000 which has the test images.
     pub registry: bool,
+    /// A hybrid machine has left a controller to its cgroup2 tree, which crun by itself takes for a reason to give up.
+    pub stray_controller: bool,
     /// The OCI runtime, where it is not the default one.
     pub runtime: Option<&'static str>,
     /// The engine's directories are on a disk (below `/var/tmp`) and not in memory.
@@ -57,6 +62,13 @@ pub struct Engine {
     disk: Option<PathBuf>,
 }
 
+/// Lets a hybrid machine say that its cgroup2 tree has `controllers`. Other machines have nothing to say.
+fn show_controllers(enclosure: &Enclosure, file: &str, controllers: &str) {
+    std::fs::write(enclosure.path(file), controllers).expect("controllers");
+    let line = format!("test ! -e {HYBRID_CONTROLLERS} || mount --bind {file} {HYBRID_CONTROLLERS}");
+    assert!(enclosure.command("/", "sh").args(["-c", &line]).status().is_ok_and(|status| status.success()), "{line}");
+}
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Engine {
@@ -76,6 +88,11 @@ impl Engine {
     pub fn on(machine: Machine) -> Engine {
         let label = format!("podctl-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let enclosure = Enclosure::new(machine.shared_root);
+        if machine.stray_controller {
+            show_controllers(&enclosure, "/run/controllers", "hugetlb\n");
+        } else if machine.engine == programs::Engine::Podman {
+            show_controllers(&enclosure, "/run/controllers", "");
+        }
         let disk = machine.on_disk.then(|| Path::new("/var/tmp").join(&label));
         if let Some(disk) = &disk {
             std::fs::create_dir(disk).expect("a directory on disk");

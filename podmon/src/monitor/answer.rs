@@ -5,9 +5,7 @@ use std::time::Duration;
 use proto::{
     Kind, Refusal,
     alive::Process,
-    wire::{
-        Document, Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, NewSupervisor, WindowSize,
-    },
+    wire::{Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, NewSupervisor, WindowSize},
 };
 
 use super::{Asked, Monitor};
@@ -35,7 +33,6 @@ impl Request {
             | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
-            Request::Stats(reply) => send(reply, Err(refusal)),
         }
     }
 
@@ -54,7 +51,6 @@ impl Request {
             | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
-            Request::Stats(reply) => reply.is_closed(),
         }
     }
 }
@@ -111,7 +107,6 @@ impl Monitor {
                 let size = resize.window.unwrap_or_default();
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
-            Request::Stats(reply) => send(reply, self.stats()),
             Request::ReopenLog(reply) => {
                 let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
                 send(reply, reopened.map(|()| Empty {}));
@@ -149,7 +144,6 @@ impl Monitor {
             | Request::Exec(..)
             | Request::ExecWait(..)
             | Request::ExecResize(..)
-            | Request::Stats(..)
             | Request::ReopenLog(..)
             | Request::StoreFds(..)
             | Request::ReportExit(..) => request.refuse(Refusal::new(Kind::Internal, "not an event")),
@@ -207,14 +201,6 @@ impl Monitor {
                 () = reply.closed() => {}
             }
         });
-    }
-
-    fn stats(&self) -> proto::refusal::Result<Document> {
-        if !self.state.get().has_process() {
-            return Err(self.why(Why::NotRunning));
-        }
-        let json = serde_json::to_vec(&self.cgroup.figures()).map_err(|error| Refusal::internal("stats", error))?;
-        Ok(Document { json })
     }
 
     /// The words of a no (libpod's, where users know them).

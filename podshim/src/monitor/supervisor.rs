@@ -283,7 +283,6 @@ impl Supervisor {
                 .arg("--start-record")
                 .arg(self.roots().start_record(&self.0.pod, container))
                 .current_dir(&run_dir)
-                .env_clear()
                 .envs(self.0.engine.environment())
                 // A monitor allocates little and seldom: the cache of the allocator would be most of what it holds.
                 .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
@@ -291,7 +290,7 @@ impl Supervisor {
                 .env("LISTEN_FDNAMES", names.join(":"))
                 .env("PODCTL_SUPERVISOR", std::process::id().to_string())
                 .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));
-            let pid = sys::spawn::session(&mut command, &fds)?;
+            let pid = sys::spawn::session(&command, &fds)?;
             Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))
         };
         prepare().map_err(|error| Refusal::internal(format!("starting the monitor of container {container}"), error))

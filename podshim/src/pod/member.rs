@@ -22,7 +22,7 @@ use crate::{
     cgroup, index,
     monitor::Monitor,
     namespace::pin,
-    rootfs,
+    rootfs::{self, Keep},
     spec::{self, Place, Sharing},
 };
 
@@ -173,7 +173,8 @@ impl Pod {
         let image = self.images.resolve(&used.id)?;
         let dir = roots.container(&pod.id, &record.id);
         let target = roots.rootfs(&pod.id, &record.id);
-        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target)?;
+        let keep = if record.config.auto_remove { Keep::Volatile } else { Keep::Safe };
+        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?;
         undo.push({
             let target = target.clone();
             move || drop(rootfs::unmount(&target))
