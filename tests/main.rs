@@ -27,6 +27,7 @@ mod network {
 }
 mod pod {
     mod lifecycle;
+    mod order;
     mod output;
     mod sharing;
     mod status;

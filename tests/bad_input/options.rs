@@ -117,8 +117,25 @@ pub const CONTAINER: &[Row] = &[
         Has("there are no events in this version"),
     ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
-    ("create --pod web --init-ctr once alpine", 125, Has("not supported by this version")),
-    ("run --requires up alpine", 125, Is("--requires up: not supported by this version: start that container first")),
+    ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
+    (
+        "run --pod web --requires nosuch alpine",
+        125,
+        Is(
+            "\"nosuch\" is not a valid container, cannot be used as a dependency: no container with name or ID \"nosuch\" found: no such container",
+        ),
+    ),
+    ("run --pod web --requires up alpine", 125, Has("is not a member of the pod: invalid argument")),
+    (
+        "run --pod web --requires up:done alpine",
+        125,
+        Is("--requires up:done: the condition after : must be one of started, healthy or completed"),
+    ),
+    (
+        "run --pod web --requires up:healthy alpine",
+        125,
+        Has("healthy: the container has no health check: use started or completed"),
+    ),
     ("run --rm --rmi alpine", 125, Is("--rmi: not supported by this version: use podctl rmi afterwards")),
     ("pod create --infra-command x", 125, Has("runs no command")),
     ("create --pod web --init-ctr x alpine", 125, Is("init-ctr value must be 'always' or 'once'")),

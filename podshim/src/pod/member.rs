@@ -81,16 +81,17 @@ impl Pod {
         Ok(result(&record))
     }
 
-    /// Starts a member and the infra before it. One that runs already is fine.
+    /// Starts a member, and before it the infra and what it needs. One that runs already is fine.
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         self.start_inside(id, brought).await
     }
 
-    /// [`Pod::start_with`] for who has the gate.
+    /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
     pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -120,6 +121,7 @@ impl Pod {
     /// # Errors
     /// Like start.
     pub(super) async fn init_with(&self, id: &Id, brought: Brought) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;

@@ -15,6 +15,7 @@
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
 //! | `health` | health checks, with the image's |
 //! | `image` | what an image's config may say: all of it is hostile |
+//! | `requires` | what must be up or done before a container is started |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
@@ -31,6 +32,7 @@ mod pod;
 mod policy;
 mod ports;
 mod process;
+mod requires;
 mod security;
 pub mod signal;
 mod text;
@@ -46,4 +48,5 @@ pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
 pub use pod::check_pod;
+pub use requires::{Condition, Dependency, dependencies};
 pub use text::{check_labels, shown as quotable};

@@ -730,7 +730,18 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "--volumes-from db: not supported by this version: name the volumes with --volume",
     ),
     (|c| c.secrets = s(&["s,type=env"]), "--secret s: secrets are not supported by this version: mount a file instead"),
-    (|c| c.requires = s(&["db"]), "--requires db: not supported by this version: start that container first"),
+    (
+        |c| c.requires = s(&["db"]),
+        "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
+    ),
+    (
+        |c| c.requires = s(&["db:healthy"]),
+        "--requires db:healthy: the container has no health check: use started or completed",
+    ),
+    (
+        |c| c.requires = s(&["db:done"]),
+        "--requires db:done: the condition must be one of started, healthy or completed",
+    ),
     (|c| c.rmi = true, "--rmi: not supported by this version: use podctl rmi afterwards"),
     (
         |c| c.requires = s(&["a b"]),

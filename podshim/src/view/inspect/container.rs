@@ -256,7 +256,7 @@ impl Subject<'_> {
         let mut ids: Vec<String> = infra
             .map(ToString::to_string)
             .into_iter()
-            .chain(config.requires.iter().cloned())
+            .chain(config.requires.iter().map(|entry| entry.split(':').next().unwrap_or(entry).to_owned()))
             .chain(joined.map(str::to_owned))
             .collect();
         ids.sort();
