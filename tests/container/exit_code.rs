@@ -111,7 +111,8 @@ fn wait_knows_every_condition() {
     engine.sh("podctl run -d --name long alpine sleep 1000").ok();
     wait("--exit-first-match long c").prints("3").code(0);
     wait("--ignore nobody c").prints("-1\n3").code(0);
-    let gone = engine.start("podctl wait -i 20ms --condition removing long");
+    // It may have gone before it is looked for.
+    let gone = engine.start("podctl wait -i 20ms --ignore --condition removing long");
     engine.sh("podctl rm -f -t 0 long").code(0);
     gone.finish().code(0).prints("-1");
     let missing = engine.start("podctl wait -i 20ms --condition paused c");

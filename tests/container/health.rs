@@ -136,7 +136,7 @@ fn a_hanging_check_is_killed_with_all_it_has_started() {
             "--health-interval",
             "1h",
             "--health-timeout",
-            "2s",
+            "5s",
             "alpine",
             "top",
         ])
@@ -219,13 +219,13 @@ fn failures_do_not_count_while_it_starts() {
 #[test]
 fn a_paused_container_is_not_checked() {
     let engine = Engine::with(&[ALPINE]);
-    engine.sh("podctl run -d --name c --health-cmd 'sleep 0.2' --health-interval 100ms --health-timeout 1s --health-retries 1 alpine top").ok();
+    engine.sh("podctl run -d --name c --health-cmd 'sleep 0.2' --health-interval 100ms --health-timeout 3s --health-retries 1 alpine top").ok();
     until_health(&engine, "c", "healthy");
     engine.sh("podctl pause c").code(0);
     let before = engine.field("c", "json .State.Health");
     // Longer than a check may take.
     let changed =
-        wait::within(Duration::from_millis(1500), || (engine.field("c", "json .State.Health") != before).then_some(()));
+        wait::within(Duration::from_millis(3500), || (engine.field("c", "json .State.Health") != before).then_some(()));
     assert_eq!(changed, None);
     engine.sh("podctl unpause c").code(0);
     until("checks to go on", || (engine.field("c", "json .State.Health") != before).then_some(()));
