@@ -143,7 +143,10 @@ fn hear(reader: &AsyncFd<OwnedFd>, wanted: usize, output: &mut Vec<u8>) -> Heard
 /// `output` as text of at most `wanted` bytes.
 fn text(output: Vec<u8>, wanted: usize) -> String {
     let mut text = String::from_utf8_lossy(&output).into_owned();
-    let end = text.floor_char_boundary(wanted);
+    let mut end = wanted.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     text.truncate(end);
     text
 }
