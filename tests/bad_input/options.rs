@@ -88,6 +88,11 @@ pub const CONTAINER: &[Row] = &[
         125,
         Has("healthy: the container has no health check: use started or completed"),
     ),
+    (
+        "run --pod web --requires $(podctl ps -aq --filter name=-infra) alpine",
+        125,
+        Has("the infra of a pod is always started first: leave it out"),
+    ),
     ("run --rm --rmi alpine", 125, Is("--rmi: not supported by this version: use podctl rmi afterwards")),
     ("pod create --infra-command x", 125, Has("runs no command")),
     ("create --pod web --init-ctr x alpine", 125, Is("init-ctr value must be 'always' or 'once'")),
