@@ -5,11 +5,13 @@ mod bad_input;
 mod container {
     mod exit_code;
     mod files;
+    mod health;
     mod limits;
     mod process;
     mod remove;
     mod restart;
     mod runtime;
+    mod sdnotify;
     mod stats;
     mod streams;
     mod terminal;

@@ -7,7 +7,7 @@ use proto::{
     wire::{Argv, ContainerConfig, PodConfig, Resources, Security},
 };
 
-use super::{Args, Flag, array, env, int, list, mount, network, port, resources, switch, text, uint, value};
+use super::{Args, Flag, array, env, health, int, list, mount, network, port, resources, switch, text, uint, value};
 use crate::{
     error::{Failure, plain},
     terminal::DetachKeys,
@@ -41,7 +41,6 @@ pub const FLAGS: &[Flag] = &[
     array("log-opt", "Logging driver options"),
     array("mount", "Attach a filesystem mount to the container"),
     text("name", "string", "Assign a name to the container"),
-    switch("no-healthcheck", "Disable healthchecks on container"),
     switch("no-hostname", "Do not create /etc/hostname within the container, instead use the version from the image"),
     int("oom-score-adj", "Tune the host's OOM preferences (-1000 to 1000)"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
@@ -295,6 +294,7 @@ fn life(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     }
     config.requires = args.all("requires");
     config.no_healthcheck = args.is("no-healthcheck");
+    config.health = health::config(args)?;
     config.sdnotify = match args.text_or_empty("sdnotify") {
         word @ ("" | "container" | "conmon" | "healthy" | "ignore") => word.to_owned(),
         bogus => {
@@ -449,6 +449,20 @@ mod tests {
             "--env-host",
             "--expose 80",
             "--group-add x",
+            "--health-cmd x",
+            "--health-interval 5s",
+            "--health-log-destination local",
+            "--health-max-log-count 7",
+            "--health-max-log-size 7",
+            "--health-on-failure stop",
+            "--health-retries 5",
+            "--health-start-period 5s",
+            "--health-startup-cmd x",
+            "--health-startup-cmd x --health-startup-interval 5s",
+            "--health-startup-cmd x --health-startup-retries 5",
+            "--health-startup-cmd x --health-startup-success 5",
+            "--health-startup-cmd x --health-startup-timeout 5s",
+            "--health-timeout 5s",
             "-h x",
             "--image-volume ignore",
             "--init",
@@ -596,6 +610,24 @@ mod tests {
             (
                 "--volumes-from x:y:z",
                 "invalid option \"y:z\" specified - volumes from another container can only use z,ro,rw options",
+            ),
+            ("--health-interval bogus", "invalid healthcheck-interval: time: invalid duration \"bogus\""),
+            ("--health-interval 5", "invalid healthcheck-interval: time: missing unit in duration \"5\""),
+            ("--health-interval 1us", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-interval -5s", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-timeout 0s", "healthcheck-timeout must be at least 1 second"),
+            ("--health-start-period -1s", "healthcheck-start-period must be 0 seconds or greater"),
+            ("--health-retries 0", "healthcheck-retries must be greater than 0"),
+            ("--health-cmd []", "must define a healthcheck command for all healthchecks"),
+            ("--health-cmd x --no-healthcheck", "cannot specify both --no-healthcheck and --health-cmd"),
+            (
+                "--health-startup-cmd x --no-healthcheck",
+                "cannot specify both --no-healthcheck and --health-startup-cmd",
+            ),
+            ("--health-startup-retries 2", "cannot set --health-startup-retries without --health-startup-cmd"),
+            (
+                "--health-on-failure bogus",
+                "invalid on-failure action \"bogus\" for health check: supported actions are none,kill,restart,stop",
             ),
             ("--pull bogus", "unsupported pull policy \"bogus\""),
             ("--platform a/b/c/d", "parsing platform \"a/b/c/d\": cannot parse platform specifier: invalid argument"),

@@ -1,6 +1,7 @@
 //! What podctl can do: one file per verb. A verb reads its arguments, asks once, and prints.
 
 pub mod container;
+pub mod healthcheck;
 pub mod image;
 pub mod network;
 pub mod pod;
@@ -29,6 +30,7 @@ pub static ROOT: Command = Command {
         &container::COMMAND,
         &container::create::COMMAND,
         &container::exec::COMMAND,
+        &healthcheck::COMMAND,
         &system::help::COMMAND,
         &image::COMMAND,
         &image::list::IMAGES,

@@ -146,6 +146,8 @@ impl Bench {
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            health: None,
+            readiness: None,
             witnessed_pid: 0,
             unmounted: false,
             heir: None,

@@ -66,6 +66,8 @@ pub struct Image {
     pub digest: String,
     /// The config.
     pub config: ImageConfiguration,
+    /// `Healthcheck` of the config, which is docker's and not OCI's; not checked.
+    pub healthcheck: Option<serde_json::Value>,
     /// Unpacked layers, bottom first.
     pub layers: Vec<PathBuf>,
     /// Bytes of all layers, unpacked.

@@ -12,7 +12,7 @@ use proto::{
 use super::{
     Pod,
     record::{claim_container, create_container, create_pod, remove_pod},
-    sources::{Opened, assign},
+    sources::{Brought, Opened, assign},
 };
 use crate::{cgroup, image::Image, network, spec, volume::Volumes};
 
@@ -38,12 +38,14 @@ impl Pod {
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
-        let config = self.check(config, pod_config)?;
+        let mut config = self.check(config, pod_config)?;
         self.check_dependencies(&config)?;
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
         }
         let image = self.images.resolve(&config.image)?;
+        spec::merge_health(&mut config, image.healthcheck.as_ref())?;
+        check_health_log(&config)?;
         let new_pod = new_pod
             .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
             .transpose()?;
@@ -65,10 +67,11 @@ impl Pod {
         };
         drop(gate);
         let opened = self.opened(&record, &pod, made, sources);
+        let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
-            self.start_with(&record.id, opened).await
+            self.start_with(&record.id, brought).await
         } else if request.init {
-            self.init_with(&record.id, opened).await
+            self.init_with(&record.id, brought).await
         } else {
             Ok(())
         };
@@ -176,6 +179,25 @@ impl Pod {
         {
             tracing::warn!("pod {}: {refusal}", self.id);
         }
+    }
+}
+
+/// The directory of `--health-log-destination` must be there: nobody would hear of it later.
+fn check_health_log(config: &ContainerConfig) -> Result<()> {
+    let destination = config.health.as_ref().map_or("", |health| health.log_destination.as_str());
+    if !destination.starts_with('/') {
+        return Ok(());
+    }
+    match std::fs::metadata(destination) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => {
+            let words = format!("HealthCheck Log '{}' destination must be directory", spec::quotable(destination));
+            Err(Refusal::invalid(words))
+        }
+        Err(error) => Err(Refusal::invalid(format!(
+            "HealthCheck Log '{}' destination error: {error}: see --health-log-destination",
+            spec::quotable(destination)
+        ))),
     }
 }
 

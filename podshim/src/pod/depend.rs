@@ -9,7 +9,7 @@ use proto::{
     wire::{ContainerConfig, ContainerResult},
 };
 
-use super::{Pod, sources::Opened};
+use super::{Pod, sources::Brought};
 use crate::{
     index,
     spec::{self, Condition, Dependency},
@@ -124,7 +124,7 @@ impl Pod {
                 if found.state != ContainerState::Running {
                     self.fulfil(&needed, &path).await?;
                     let _gate = self.gate.read().await;
-                    self.start_inside(&needed, Opened::new()).await.map_err(before)?;
+                    self.start_inside(&needed, Brought::default()).await.map_err(before)?;
                 }
                 if condition == Condition::Completed {
                     let code = self.end_of(&needed).await;
@@ -222,7 +222,7 @@ impl Pod {
             if record.config.init_ctr.is_empty() || !(all || is_sidecar(&record.config)) {
                 continue;
             }
-            self.start_with(&record.id, Opened::new()).await?;
+            self.start_with(&record.id, Brought::default()).await?;
             if is_sidecar(&record.config) {
                 continue;
             }

@@ -1,10 +1,10 @@
 //! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::{
     Id, Kind, Refusal,
-    record::{self, ContainerRecord, Durability, PodRecord, StartRecord},
+    record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
     state::ContainerState,
@@ -14,7 +14,7 @@ use proto::{
 use super::{
     Pod, files,
     record::make_dir,
-    sources::{self, Opened},
+    sources::{self, Brought, Opened},
     undo::Undo,
 };
 use crate::{
@@ -40,9 +40,9 @@ impl Pod {
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Opened::new()).await?;
+        self.start_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -50,9 +50,9 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Opened::new()).await?;
+        self.init_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -85,14 +85,14 @@ impl Pod {
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub(super) async fn start_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
-        self.start_inside(id, opened).await
+        self.start_inside(id, brought).await
     }
 
     /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
-    pub(super) async fn start_inside(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
         let (record, found) = self.container(id)?;
@@ -106,7 +106,7 @@ impl Pod {
             }
             _ => {}
         }
-        let monitor = self.prepare(&record, &found, opened).await?;
+        let monitor = self.prepare(&record, &found, brought).await?;
         let started = monitor.client()?.start(serve::deadline(START), &wire::Empty {}).await.map_err(Refusal::from);
         if let Err(refusal) = started {
             self.abandon(&record, &monitor).await;
@@ -120,7 +120,7 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub(super) async fn init_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn init_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
@@ -129,7 +129,7 @@ impl Pod {
         if found.state.is_alive() {
             return Ok(());
         }
-        self.prepare(&record, &found, opened).await.map(|_| ())
+        self.prepare(&record, &found, brought).await.map(|_| ())
     }
 
     /// The steps up to there; the caller has the turn.
@@ -137,8 +137,9 @@ impl Pod {
         &self,
         record: &ContainerRecord,
         found: &index::Container,
-        mut opened: Opened,
+        brought: Brought,
     ) -> Result<Arc<Monitor>> {
+        let Brought { mut opened, notify_socket } = brought;
         if let Some(monitor) = self.monitors.get(&record.id) {
             if found.state == ContainerState::Initialized {
                 return Ok(monitor);
@@ -191,6 +192,13 @@ impl Pod {
         let hostname = member_hostname(record, &pod, &namespaces);
         let shm = roots.run_pod(&pod.id).join("shm");
         let shares_ipc = matches!(&namespaces.ipc, Namespace::Path(path) if *path == pin::path(&roots.namespaces(&pod.id), pin::Kind::Ipc));
+        let readiness = readiness(record, notify_socket);
+        let notify = readiness.as_ref().filter(|readiness| readiness.mode == "container");
+        let notify = notify.map(|_| roots.notify_directory(&pod.id, &record.id));
+        if let Some(directory) = &notify {
+            // Whoever the container runs as looks in here.
+            fs::DirBuilder::new().mode(0o755).create(directory).map_err(broken)?;
+        }
         let written = bundle::write(&bundle::Input {
             record,
             pod: &pod,
@@ -205,8 +213,9 @@ impl Pod {
             shm: Some(shm.as_path()).filter(|_| shares_ipc),
             hostname: &hostname,
             cgroup: &cgroup,
+            notify: notify.as_deref(),
         })?;
-        self.write_start_record(record, &pod, &cgroup, &written)?;
+        self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
         let monitor = self.monitors.start(&record.id)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
@@ -224,6 +233,7 @@ impl Pod {
         pod: &PodRecord,
         cgroup: &str,
         written: &bundle::Bundle,
+        readiness: Option<Readiness>,
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
@@ -251,6 +261,8 @@ impl Pod {
             uid: written.uid,
             gid: written.gid,
             witnessed_exit: None,
+            health: record.config.health.clone(),
+            readiness,
             witnessed_pid: 0,
             unmounted: false,
             heir: self.engine.heir(&pod.id).ok(),
@@ -476,6 +488,16 @@ fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Names
         return nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     }
     spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
+}
+
+/// Who is to hear that the container is ready, and when it is. A NOTIFY_SOCKET that nobody can send to is none.
+fn readiness(record: &ContainerRecord, socket: String) -> Option<Readiness> {
+    let mode = match record.config.sdnotify.as_str() {
+        "" => "container",
+        mode => mode,
+    };
+    let usable = socket.starts_with(['/', '@']) && !socket.contains('\0');
+    (usable && mode != "ignore").then(|| Readiness { mode: mode.to_owned(), socket })
 }
 
 fn complete_log(log: &mut LogConfig, default: PathBuf) {

@@ -16,7 +16,7 @@ use proto::{
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result, sources::Opened};
+use super::{Pod, member::result, sources::Brought};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -135,7 +135,7 @@ impl Pod {
             }
             if self.wants_another_run(&record, &found) {
                 drop(_turn);
-                return self.start_with(id, Opened::new()).await;
+                return self.start_with(id, Brought::default()).await;
             }
             self.tear_down(&record);
             if record.config.auto_remove && found.exit.is_some() && self.dependents(id).is_empty() {

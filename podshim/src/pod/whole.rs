@@ -14,7 +14,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, depend, record, sources::Opened, stop::is_init};
+use super::{Pod, depend, record, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -72,8 +72,8 @@ impl Pod {
                     Kind::WrongState,
                     format!("a dependency of container {} failed to start: container state improper", member.id()),
                 )),
-                Some(_) => self.start_inside(member.id(), Opened::new()).await,
-                None => self.start_with(member.id(), Opened::new()).await,
+                Some(_) => self.start_inside(member.id(), Brought::default()).await,
+                None => self.start_with(member.id(), Brought::default()).await,
             };
             if let Err(refusal) = started {
                 failed.push(member.id());

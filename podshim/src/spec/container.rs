@@ -7,7 +7,7 @@ use proto::{
 };
 
 use super::{
-    limits, log, modes,
+    health, limits, log, modes,
     modes::{Place, Sharing},
     mounts, network, pod, policy, process, requires, security, signal, text, user,
 };
@@ -159,6 +159,7 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     process::umask(&config.umask)?;
     process::timezone(&config.timezone)?;
     process::detach_keys(&config.detach_keys)?;
+    health::check(config)?;
     process::readiness(config)
 }
 

@@ -13,12 +13,14 @@
 //! | `network`, `ports` | addresses, names, DNS; published ports |
 //! | `mounts` | destinations, options, volumes |
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
+//! | `health` | health checks, with the image's |
 //! | `image` | what an image's config may say: all of it is hostile |
 //! | `requires` | what must be up or done before a container is started |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
 mod container;
+mod health;
 mod image;
 mod limits;
 mod log;
@@ -40,6 +42,7 @@ mod user;
 mod refusals;
 
 pub use container::{check_container, warnings};
+pub use health::merge_health;
 pub use image::publish_all;
 pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};

@@ -3,8 +3,8 @@
 use proto::{
     Kind, Refusal,
     wire::{
-        Argv, ContainerConfig, Device, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig, PodConfig,
-        PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
+        Argv, ContainerConfig, Device, HealthConfig, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig,
+        PodConfig, PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
     },
 };
 
@@ -49,6 +49,10 @@ fn net_of(config: &mut ContainerConfig) -> &mut NetworkConfig {
 
 fn limits(config: &mut ContainerConfig) -> &mut Resources {
     config.resources.get_or_insert_default()
+}
+
+fn health(config: &mut ContainerConfig) -> &mut HealthConfig {
+    config.health.get_or_insert_default()
 }
 
 fn security(config: &mut ContainerConfig) -> &mut Security {
@@ -521,9 +525,23 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| c.sdnotify = "bad".into(),
-        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon or ignore",
+        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon, healthy or ignore",
     ),
-    (|c| c.sdnotify = "healthy".into(), "sdnotify policy \"healthy\" requires a healthcheck to be set"),
+    (|c| health(c).test = s(&["CMD"]), "must define a healthcheck command for all healthchecks"),
+    (|c| health(c).test = s(&["CMD", "a\0"]), "--health-cmd \"a\\0\": NUL characters are not allowed"),
+    (|c| health(c).interval_ns = Some(1), "healthcheck-interval must be at least 1ms, or disable"),
+    (|c| health(c).timeout_ns = Some(0), "healthcheck-timeout must be at least 1 second"),
+    (|c| health(c).start_period_ns = Some(-1), "healthcheck-start-period must be 0 seconds or greater"),
+    (|c| health(c).retries = Some(0), "healthcheck-retries must be greater than 0"),
+    (
+        |c| health(c).on_failure = "bad".into(),
+        "invalid on-failure action \"bad\" for health check: supported actions are none,kill,restart,stop",
+    ),
+    (
+        |c| health(c).log_destination = "events_logger".into(),
+        "--health-log-destination events_logger: there are no events in this version: use local or a directory",
+    ),
+    (|c| health(c).log_destination = "x".into(), "--health-log-destination x: give an absolute path"),
     (
         |c| c.systemd = "maybe".into(),
         "invalid config provided: --systemd values must be one of \"true, false, always\": invalid configuration",

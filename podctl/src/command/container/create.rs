@@ -11,7 +11,7 @@ use crate::{
     args::{
         Action, Args, Command,
         container::{self, Place},
-        network, resources,
+        health, network, resources,
     },
     command::{image::pull, pod::create::IdFile},
     dial::{ACT, Engine, Found, Shim},
@@ -26,7 +26,14 @@ pub static COMMAND: Command = Command {
     description: "Creates a new container from the given image or storage and prepares it for running the specified command.\n\nThe container ID is then printed to stdout. You can then start it at any time with the podctl start <container_id> command. The container will be created with the initial state 'created'.",
     usage: "[options] IMAGE [COMMAND [ARG...]]",
     examples: &["create alpine ls", "create --annotation HELLO=WORLD alpine ls", "create -t -i --name myctr alpine ls"],
-    flags: &[container::FLAGS, container::CREATE_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    flags: &[
+        container::FLAGS,
+        health::FLAGS,
+        container::CREATE_FLAGS,
+        network::FLAGS,
+        resources::FLAGS,
+        resources::CONTAINER_FLAGS,
+    ],
     operands: crate::args::Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
@@ -116,6 +123,7 @@ impl Wish {
             start: until == Until::Started,
             init: until == Until::Init,
             replace: self.replace,
+            notify_socket: super::ready::notify_socket(),
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;

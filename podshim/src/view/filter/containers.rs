@@ -214,8 +214,11 @@ impl Test {
             Test::Volume(wanted) => {
                 mounts(container).iter().any(|mount| wanted.iter().any(|volume| is_at(mount, volume)))
             }
-            // Of a container without a health check the status is "".
-            Test::Health(states) => states.iter().any(String::is_empty),
+            // Of a container without a health check it is "".
+            Test::Health(states) => {
+                let health = container.health().map_or("", |health| health.status.as_str());
+                states.iter().any(|state| state == health)
+            }
             Test::Pod(pods) => container.pod_id().is_some_and(|pod| pods.contains(pod)),
             Test::Network { names, containers } => in_network(container, names, containers),
             Test::RestartPolicy(names) => {
