@@ -3,9 +3,11 @@
 mod architecture;
 mod bad_input;
 mod container {
+    mod borrow;
     mod exit_code;
     mod files;
     mod limits;
+    mod options;
     mod process;
     mod remove;
     mod runtime;
@@ -25,6 +27,7 @@ mod pod {
     mod lifecycle;
     mod output;
     mod sharing;
+    mod options;
     mod status;
 }
 mod seed {

@@ -8,8 +8,10 @@ use std::{
 };
 
 use proto::{
+    Refusal,
     alive::Process,
-    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA},
+    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
+    refusal::Result,
     wire::ExitStatus,
 };
 
@@ -118,6 +120,21 @@ pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u3
 
 fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
     ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new() }
+}
+
+/// `--pidfile` and `--conmon-pidfile`: who the container's process and its monitor are, for whoever watches them by that.
+///
+/// # Errors
+/// When a file cannot be written, naming the flag.
+pub fn write_pidfiles(start: &StartRecord, pid: u32) -> Result<()> {
+    for (flag, path, pid) in
+        [("--pidfile", &start.pidfile, pid), ("--conmon-pidfile", &start.conmon_pidfile, std::process::id())]
+    {
+        if !path.is_empty() {
+            fs::write(path, pid.to_string()).map_err(|error| Refusal::internal(format!("{flag} {path}"), error))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

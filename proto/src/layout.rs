@@ -132,6 +132,14 @@ impl Roots {
     pub fn exit_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("exit.json")
     }
+    /// Where containers that need `target` (its namespaces, its volumes) have left a file called like their id.
+    pub fn dependents(&self, target: &Target) -> PathBuf {
+        match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod(pod),
+            Target::Container { pod, container } => self.container(pod, container),
+        }
+        .join("dependents")
+    }
     /// `…/ctr.log`, the default log
     pub fn log(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("ctr.log")

@@ -131,6 +131,10 @@ impl Pod {
                 let process = process.clone();
                 move || end(&process)
             });
+        if let Some(name) = network.mode.strip_prefix("container:") {
+            let lent = self.namespace_of(name, Kind::Net)?;
+            pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
+        }
             Some(process)
         } else {
             None
@@ -203,7 +207,10 @@ impl Pod {
         let hostname = hostname(pod);
         let own: Vec<&str> = if pod.config.hidden { Vec::new() } else { vec![&hostname, &infra] };
         (|| {
-            files::write(&run.join("hosts"), &files::hosts(network, &state.networks, &own))?;
+            files::write(
+                &run.join("hosts"),
+                &files::hosts(&files::base(network, None)?, network, &state.networks, &own),
+            )?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
@@ -212,6 +219,9 @@ impl Pod {
         })()
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
     }
+            if !pod.config.infra_conmon_pidfile.is_empty() {
+                fs::write(&pod.config.infra_conmon_pidfile, format!("{}\n", std::process::id()))?;
+            }
 
     fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
         if !state.networks.iter().any(|network| network.dns) {
@@ -249,6 +259,12 @@ impl Pod {
         }
     }
 
+        if let Some(path) =
+            core.record.as_ref().map(|pod| &pod.config.infra_conmon_pidfile).filter(|path| !path.is_empty())
+        {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(path);
+        }
     /// Removes the control group of a pod without infra, of which no member lives.
     pub(super) fn remove_cgroup(&self, pod: &PodRecord) {
         let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| cgroup::remove(&path));

@@ -17,9 +17,11 @@
 //! All three are fair: acts happen in the order in which they were asked for. Every act runs in a task of its own, so a
 //! client that goes away changes nothing.
 
+mod borrow;
 mod bring_up;
 pub mod create;
 mod files;
+pub mod depend;
 mod member;
 pub mod names;
 pub mod record;

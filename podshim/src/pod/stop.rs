@@ -128,7 +128,8 @@ impl Pod {
                 return Ok(());
             }
             self.tear_down(&record);
-            if record.config.auto_remove && found.exit.is_some() {
+            let needed = super::depend::check(&self.engine.roots, &self.id, id, false).is_err();
+            if record.config.auto_remove && found.exit.is_some() && !needed {
                 self.forget(&record)?;
             }
         }

@@ -11,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, record, sources::Opened};
+use super::{Pod, depend, record, sources::Opened};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -225,6 +225,13 @@ impl Pod {
                 return Ok(answer);
             }
         }
+        let roots = &self.engine.roots;
+        for member in self.members() {
+            depend::check(roots, &self.id, member.id(), true)?;
+        }
+        if let Some(infra) = &pod.infra {
+            depend::check_infra(roots, &self.id, infra)?;
+        }
         self.stop_members(timeout_ms, &mut answer).await;
         let _gate = self.gate.write().await;
         if act.force {
@@ -245,7 +252,10 @@ impl Pod {
         }
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        record::remove_pod(&self.engine.roots, &pod)?;
+        record::remove_pod(roots, &pod)?;
+        let sources: Vec<String> =
+            pod.config.volumes_from.iter().map(|source| depend::name_of(source).to_owned()).collect();
+        depend::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
         core.record = None;
         Ok(answer)
     }

@@ -19,7 +19,10 @@ use super::{
 /// A [`Refusal`] in its final words, podman's where podman has any.
 pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<ContainerConfig> {
     text::object_name("container", &config.name)?;
-    if config.image.is_empty() {
+    if !config.rootfs.is_empty() {
+        text::host_file("--rootfs", &config.rootfs)?;
+    }
+    if config.image.is_empty() == config.rootfs.is_empty() {
         return Err(Refusal::invalid("an image is missing: name one after the options"));
     }
     text::no_controls("image", &config.image)?;
@@ -213,9 +216,6 @@ fn not_yet(config: &ContainerConfig) -> Result<()> {
     }
     if !config.init_ctr.is_empty() {
         return Err(not_supported(&format!("--init-ctr {}", config.init_ctr), "run it to its end before the others"));
-    }
-    if config.rmi {
-        return Err(not_supported("--rmi", "use podctl rmi afterwards"));
     }
     if !config.tmpfs.is_empty() {
         return Err(Refusal::invalid("--tmpfs: given in an outdated form: use the podctl of this version"));

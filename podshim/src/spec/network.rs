@@ -37,6 +37,9 @@ pub(super) fn check(mut config: NetworkConfig, hidden: bool) -> Result<NetworkCo
     if !config.ports.is_empty() && !bridge {
         return Err(Refusal::invalid("PortMappings can only be used with Bridge networking"));
     }
+    if config.mode.starts_with("container:") {
+        of_another(&config)?;
+    }
     config.ports = ports::check(config.ports)?;
     config.exposed = config.exposed.into_iter().map(ports::one).collect::<Result<_>>()?;
     dns(&config)?;
@@ -103,6 +106,18 @@ fn attach(network: &NetworkAttachment) -> Result<()> {
     if !network.ip.is_empty() {
         match network.ip.parse() {
             Ok(IpAddr::V4(_)) => {}
+/// Who lives in the network of another container has its names and servers.
+fn of_another(config: &NetworkConfig) -> Result<()> {
+    let dns = [&config.dns_servers, &config.dns_options, &config.dns_search];
+    if dns.iter().any(|list| !list.is_empty()) {
+        return Err(Refusal::invalid("conflicting options: dns and the network mode: container"));
+    }
+    if !config.add_hosts.is_empty() || !config.hosts_file.is_empty() {
+        return Err(Refusal::invalid("conflicting options: extra host entries and the network mode: container"));
+    }
+    Ok(())
+}
+
             Ok(IpAddr::V6(_)) => {
                 return Err(Refusal::new(
                     Kind::NotSupported,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proto::wire::{Argv, PortMapping};
+use proto::wire::{Argv, ContainerConfig, PortMapping};
 use serde_json::Value;
 
 use super::container::{Subject, extend};
@@ -65,7 +65,6 @@ fn run_options(subject: &Subject<'_>, document: &mut Value) {
     extend(
         document,
         [
-            ("Umask", umask.into()),
             ("Timeout", config.map_or(0, |config| config.timeout_seconds).into()),
             ("StopTimeout", stop_timeout.into()),
             ("Passwd", true.into()),
