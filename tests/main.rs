@@ -22,6 +22,7 @@ mod image {
 mod network {
     mod bridge;
     mod ports;
+    mod connect;
 }
 mod pod {
     mod lifecycle;

@@ -192,6 +192,20 @@ fn addresses(args: &Args, config: &mut NetworkConfig) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `--ip` and `--mac-address` of one network.
+///
+/// # Errors
+/// podman's words.
+pub fn static_addresses(args: &Args, attachment: &mut NetworkAttachment) -> Result<(), Failure> {
+    if let Some(text) = args.text("ip") {
+        attachment.ip = ip(text).map_err(|()| Failure::invalid(format!("\"{text}\" is not an ip address")))?;
+    }
+    if let Some(text) = args.text("mac-address") {
+        attachment.mac = mac(text)?;
+    }
+    Ok(())
+}
+
 fn dns(args: &Args, config: &mut NetworkConfig) -> Result<(), Failure> {
     config.dns_servers = args.all("dns");
     if config.dns_servers.len() > 1 && config.dns_servers.iter().any(|server| server == "none") {

@@ -48,6 +48,13 @@ impl Core {
         self.up.is_some()
     }
 
+    /// What is up has changed; with a new server for names, or none.
+    pub(super) fn replace(&mut self, state: PodState, dns: Option<network::DnsServer>) {
+        if let Some(up) = &mut self.up {
+            (up.state, up._dns) = (state, dns);
+        }
+    }
+
     /// What is up.
     pub(super) fn state(&self) -> Option<&PodState> {
         self.up.as_ref().map(|up| &up.state)
@@ -183,7 +190,7 @@ impl Pod {
     }
 
     /// Every name other pods may know this one by.
-    fn names(&self, pod: &PodRecord) -> Vec<String> {
+    pub(super) fn names(&self, pod: &PodRecord) -> Vec<String> {
         let members = index::pod(&self.engine.roots, &pod.id).map(|pod| pod.containers).unwrap_or_default();
         let mut names: Vec<String> = Vec::new();
         if !pod.config.hidden {
@@ -223,7 +230,7 @@ impl Pod {
                 fs::write(&pod.config.infra_conmon_pidfile, format!("{}\n", std::process::id()))?;
             }
 
-    fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
+    pub(super) fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
         if !state.networks.iter().any(|network| network.dns) {
             return Ok(None);
         }
@@ -305,6 +312,13 @@ impl Pod {
         if let Some(up) = &mut core.up {
             up.state.paused = paused;
             self.write_state(&up.state);
+        }
+    }
+
+    /// Writes what is up.
+    pub(super) fn write_core(&self, core: &Core) {
+        if let Some(state) = core.state() {
+            self.write_state(state);
         }
     }
 

@@ -93,6 +93,26 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Gives the lines of the pod's address, and of its gateway, the new ones.
+pub(super) fn readdress(path: &Path, old: Option<&NetworkStatus>, new: Option<&NetworkStatus>) -> io::Result<()> {
+    let (old, new) = (old.cloned().unwrap_or_default(), new.cloned().unwrap_or_default());
+    let swap = |line: &str| {
+        for (was, is) in [(&old.ip, &new.ip), (&old.gateway, &new.gateway)] {
+            let is = if is.is_empty() { "127.0.0.1" } else { is };
+            if let Some(rest) = line.strip_prefix(was.as_str()).filter(|rest| !was.is_empty() && rest.starts_with('\t'))
+            {
+                return format!("{is}{rest}\n");
+            }
+        }
+        format!("{line}\n")
+    };
+    if old.ip == new.ip || !path.exists() {
+        return Ok(());
+    }
+    let text: String = fs::read_to_string(path)?.lines().map(swap).collect();
+    write(path, &text)
+}
+
 /// Appends `text` to `path` unless it is there already.
 pub(super) fn append_once(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path)?.contains(text) {

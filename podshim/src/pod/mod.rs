@@ -19,6 +19,7 @@
 
 mod borrow;
 mod bring_up;
+mod connect;
 pub mod create;
 mod files;
 pub mod depend;

@@ -261,6 +261,6 @@ impl Pod {
     }
 }
 
-fn answer(pod: &PodRecord) -> PodResult {
+pub(super) fn answer(pod: &PodRecord) -> PodResult {
     PodResult { id: pod.id.to_string(), name: pod.name.clone(), ..Default::default() }
 }

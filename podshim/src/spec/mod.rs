@@ -44,3 +44,4 @@ pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
 pub use pod::check_pod;
 pub use text::{check_labels, shown as quotable};
+pub use network::check_attached as check_network;

@@ -47,6 +47,14 @@ pub(super) fn check(mut config: NetworkConfig, hidden: bool) -> Result<NetworkCo
     Ok(config)
 }
 
+/// Refuses networks that cannot be, of a pod that has been checked and has one more now.
+///
+/// # Errors
+/// A [`Refusal`] in its final words.
+pub fn check_attached(config: &NetworkConfig, hidden: bool) -> Result<()> {
+    check(config.clone(), hidden).map(drop)
+}
+
 /// The mode, in its canonical form.
 fn mode(config: &mut NetworkConfig, hidden: bool) -> Result<()> {
     match config.mode.as_str() {
