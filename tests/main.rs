@@ -11,6 +11,7 @@ mod container {
     mod process;
     mod remove;
     mod runtime;
+    mod secret;
     mod streams;
     mod terminal;
 }
@@ -21,14 +22,14 @@ mod image {
 }
 mod network {
     mod bridge;
-    mod ports;
     mod connect;
+    mod ports;
 }
 mod pod {
     mod lifecycle;
+    mod options;
     mod output;
     mod sharing;
-    mod options;
     mod status;
 }
 mod seed {

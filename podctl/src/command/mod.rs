@@ -6,6 +6,7 @@ pub mod network;
 pub mod pod;
 mod prompt;
 mod row;
+pub mod secret;
 pub mod select;
 pub mod system;
 mod verb;
@@ -48,6 +49,7 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &secret::COMMAND,
         &container::start::COMMAND,
         &container::stop::COMMAND,
         &image::tag::COMMAND,

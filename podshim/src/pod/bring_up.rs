@@ -131,6 +131,10 @@ impl Pod {
         if let Some(path) = network.mode.strip_prefix("ns:") {
             pin::pin(Path::new(path), &namespaces, Kind::Net).map_err(broken(&format!("--network ns:{path}")))?;
         }
+        if let Some(name) = network.mode.strip_prefix("container:") {
+            let lent = self.namespace_of(name, Kind::Net)?;
+            pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
+        }
         let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
             let program = std::env::current_exe().map_err(broken("its PID 1"))?;
             let process = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
@@ -138,10 +142,6 @@ impl Pod {
                 let process = process.clone();
                 move || end(&process)
             });
-        if let Some(name) = network.mode.strip_prefix("container:") {
-            let lent = self.namespace_of(name, Kind::Net)?;
-            pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
-        }
             Some(process)
         } else {
             None
@@ -219,6 +219,9 @@ impl Pod {
                 &files::hosts(&files::base(network, None)?, network, &state.networks, &own),
             )?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
+            if !pod.config.infra_conmon_pidfile.is_empty() {
+                fs::write(&pod.config.infra_conmon_pidfile, format!("{}\n", std::process::id()))?;
+            }
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
             fs::File::create(index::ran(roots, &pod.id))?;
@@ -226,9 +229,6 @@ impl Pod {
         })()
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
     }
-            if !pod.config.infra_conmon_pidfile.is_empty() {
-                fs::write(&pod.config.infra_conmon_pidfile, format!("{}\n", std::process::id()))?;
-            }
 
     pub(super) fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
         if !state.networks.iter().any(|network| network.dns) {
@@ -259,6 +259,12 @@ impl Pod {
         if let Err(error) = fs::File::create(index::ran(roots, &self.id)) {
             tracing::warn!("pod {}: the time of its end: {error}", self.id);
         }
+        if let Some(path) =
+            core.record.as_ref().map(|pod| &pod.config.infra_conmon_pidfile).filter(|path| !path.is_empty())
+        {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(path);
+        }
         state.started = false;
         state.start_order.clear();
         if let Err(error) = record::write(&roots.pod_state(&self.id), &state, Durability::Volatile) {
@@ -266,12 +272,6 @@ impl Pod {
         }
     }
 
-        if let Some(path) =
-            core.record.as_ref().map(|pod| &pod.config.infra_conmon_pidfile).filter(|path| !path.is_empty())
-        {
-            // Somebody else may have removed it.
-            let _ = fs::remove_file(path);
-        }
     /// Removes the control group of a pod without infra, of which no member lives.
     pub(super) fn remove_cgroup(&self, pod: &PodRecord) {
         let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| cgroup::remove(&path));

@@ -40,8 +40,21 @@ impl Pod {
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
-        let config = self.check(config, pod_config)?;
-        let image = self.images.resolve(&config.image)?;
+        let mut config = self.check(config, pod_config)?;
+        self.check_members(&config, pod_config)?;
+        self.check_secrets(&config.secrets)?;
+        add_volumes(&self.engine.roots, &config.volumes_from, &mut config.mounts)?;
+        for mount in config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Image) {
+            self.images.resolve(&mount.source).map_err(|refusal| Refusal {
+                kind: Kind::NoSuchImage,
+                message: format!("--mount type=image,source={}: pull it first", refusal.message),
+                ..refusal
+            })?;
+        }
+        let image = match config.rootfs.as_str() {
+            "" => Some(self.images.resolve(&config.image)?),
+            _ => None,
+        };
         let new_pod = new_pod
             .map(|mut new_pod| {
                 spec::publish_all(&mut new_pod, image.as_ref().map(|image| &image.config)).map(|()| new_pod)
@@ -95,24 +108,6 @@ impl Pod {
         Ok(config)
     }
 
-    /// The pod a new container goes to: the one there is, or one made now.
-    async fn pod_for(&self, new_pod: Option<PodConfig>) -> Result<std::sync::Arc<PodRecord>> {
-        let mut core = self.core.lock().await;
-        if let Some(record) = &core.record {
-            return Ok(record.clone());
-        }
-        let config = new_pod.ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
-        let record = std::sync::Arc::new(make_pod(&self.engine.roots, &self.volumes, &self.id, config)?);
-        core.record = Some(record.clone());
-        Ok(record)
-    }
-
-    fn record_container(
-        &self,
-        config: ContainerConfig,
-        pod: &PodRecord,
-        image: Option<&Image>,
-    ) -> Result<ContainerRecord> {
     /// A member of a pod shares namespaces with members of the same pod only.
     fn check_members(&self, config: &ContainerConfig, pod: &PodConfig) -> Result<()> {
         if pod.hidden {
@@ -131,6 +126,24 @@ impl Pod {
         Ok(())
     }
 
+    /// The pod a new container goes to: the one there is, or one made now.
+    async fn pod_for(&self, new_pod: Option<PodConfig>) -> Result<std::sync::Arc<PodRecord>> {
+        let mut core = self.core.lock().await;
+        if let Some(record) = &core.record {
+            return Ok(record.clone());
+        }
+        let config = new_pod.ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
+        let record = std::sync::Arc::new(make_pod(&self.engine.roots, &self.volumes, &self.id, config)?);
+        core.record = Some(record.clone());
+        Ok(record)
+    }
+
+    fn record_container(
+        &self,
+        config: ContainerConfig,
+        pod: &PodRecord,
+        image: Option<&Image>,
+    ) -> Result<ContainerRecord> {
         let roots = &self.engine.roots;
         let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
         let name = claim_container(roots, &pod.id, &id, &config.name)?;
@@ -140,6 +153,7 @@ impl Pod {
         let merged =
             spec::merge(id.clone(), name.clone(), config, pod, image.map(|image| (&image.config, used(image))));
         let recorded = merged.and_then(|record| {
+            hold(roots, &needs, &id)?;
             create_container(roots, &record)?;
             // After the record, which keeps `volume rm` from taking what was made for it.
             match self.ensure_volumes(&record) {
@@ -154,7 +168,6 @@ impl Pod {
             super::record::release(roots, id.as_str(), &target);
         }
         recorded
-            hold(roots, &needs, &id)?;
     }
 
     fn ensure_volumes(&self, record: &ContainerRecord) -> Result<()> {
@@ -215,6 +228,11 @@ impl Pod {
 pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig) -> Result<PodRecord> {
     add_volumes(roots, &config.volumes_from.clone(), &mut config.mounts)?;
     let record = create_pod(roots, id, config)?;
+    let sources: Vec<String> = record.config.volumes_from.iter().map(|source| name_of(source).to_owned()).collect();
+    if let Err(refusal) = hold(roots, &sources, record.infra.as_ref().unwrap_or(&record.id)) {
+        remove_pod(roots, &record)?;
+        return Err(refusal);
+    }
     let named = record.config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume);
     for volume in named {
         if let Err(refusal) = volumes.ensure(&volume.source, spec::is_anonymous(&volume.source)) {
@@ -228,11 +246,6 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
 /// Whether a pod's ports must be free when it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ports {
-    let sources: Vec<String> = record.config.volumes_from.iter().map(|source| name_of(source).to_owned()).collect();
-    if let Err(refusal) = hold(roots, &sources, record.infra.as_ref().unwrap_or(&record.id)) {
-        remove_pod(roots, &record)?;
-        return Err(refusal);
-    }
     /// The pod is started at once.
     Free,
     /// They are asked for when they are bound: two pods may take turns at one.

@@ -183,14 +183,20 @@ impl Pod {
             let run = run.clone();
             move || sources::release(&run)
         });
-        let mounts = sources::bind(record, &mut opened, &self.volumes, &run, &target)?;
+        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
+        let mut mounts = sources::bind(record, &mut opened, &places)?;
+        let secrets = self.give_secrets(record, &run)?;
+        mounts.extend(secrets.mounts);
+        // What the runtime is told is not what is recorded.
+        let mut told = record.clone();
+        told.env.extend(secrets.env);
 
         let namespaces = self.namespaces(record, &pod)?;
+        let shm = self.shm(record, &pod, &run)?;
         let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
         let cgroup = self.cgroup(record, &pod).await?;
         let hostname = self.hostname_of(record, &pod, &namespaces);
         let written = bundle::write(&bundle::Input {
-        let shm = self.shm(record, &pod, &run)?;
             record: &told,
             pod: &pod,
             image: image.as_ref().map(|image| &image.config),
@@ -249,14 +255,14 @@ impl Pod {
             cgroup: cgroup.to_owned(),
             uid: written.uid,
             gid: written.gid,
+            pidfile: record.config.pidfile.clone(),
+            conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))
     }
 
-            pidfile: record.config.pidfile.clone(),
-            conmon_pidfile: record.config.conmon_pidfile.clone(),
     /// The cgroup of a member: below the pod's, or below the parent it asks for.
     async fn cgroup(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<String> {
         let asked = &record.config.cgroup_parent;
@@ -304,6 +310,7 @@ impl Pod {
         let network = record.config.network.clone().unwrap_or_default();
         let pod_network = pod.config.network.clone().unwrap_or_default();
         let in_pod = matches!(&namespaces.net, Namespace::Path(path) if path.starts_with(&dir));
+        let lender = pod_network.mode.strip_prefix("container:").and_then(|name| self.lender(name));
         let mut files = OwnFiles::default();
         let no_hosts = network.no_hosts || pod_network.no_hosts;
         if let Some(lender) = lender {
@@ -314,7 +321,6 @@ impl Pod {
             let hosts = dir.join("hosts");
             if pod.config.hidden {
                 let networks =
-        let lender = pod_network.mode.strip_prefix("container:").and_then(|name| self.lender(name));
                     proto::record::read::<proto::record::PodState>(&self.engine.roots.pod_state(&pod.id))?.networks;
                 let hostname = self.hostname_of(record, pod, namespaces);
                 let base = files::base(&pod_network, Some(&self.engine.roots.rootfs(&pod.id, &record.id)))?;
@@ -378,18 +384,18 @@ impl Pod {
         {
             tracing::warn!("container {}: {error}", record.id);
         }
-    }
-
-    /// Pauses a running member.
-    ///
-    /// # Errors
-    /// When it does not run.
         let parent = &record.config.cgroup_parent;
         if !parent.is_empty()
             && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| cgroup::remove(&path))
         {
             tracing::warn!("container {}: {refusal}", record.id);
         }
+    }
+
+    /// Pauses a running member.
+    ///
+    /// # Errors
+    /// When it does not run.
     pub async fn pause(&self, id: &Id) -> Result<ContainerResult> {
         let (record, found) = self.container(id)?;
         if found.state != ContainerState::Running {

@@ -21,12 +21,13 @@ mod borrow;
 mod bring_up;
 mod connect;
 pub mod create;
-mod files;
 pub mod depend;
+mod files;
 mod member;
 pub mod names;
 pub mod record;
 mod remove;
+mod secrets;
 mod sources;
 mod stop;
 mod undo;
@@ -54,7 +55,7 @@ use crate::{
     config::Engine,
     image, index,
     monitor::{Ended, Supervisor},
-    network, volume,
+    network, secret, volume,
 };
 use bring_up::Core;
 
@@ -71,6 +72,7 @@ pub struct Pod {
     networks: network::Networks,
     volumes: volume::Volumes,
     images: image::Store,
+    secrets: secret::Secrets,
     gate: RwLock<()>,
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
@@ -91,6 +93,7 @@ impl Pod {
             networks: network::Networks::open(&engine.roots),
             volumes: volume::Volumes::open(&engine.roots),
             images: image::Store::open(&engine.roots),
+            secrets: secret::Secrets::open(&engine.roots),
             engine,
             id,
             monitors,

@@ -9,7 +9,7 @@ use proto::{
 use super::{
     limits, log, modes,
     modes::{Place, Sharing},
-    mounts, network, pod, policy, process, security, signal, text, user,
+    mounts, network, policy, process, secrets, security, signal, text, user,
 };
 
 /// Refuses a container that cannot be in `pod` (checked before), and brings what it asks for into its canonical form.
@@ -158,6 +158,11 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     if !config.stop_signal.is_empty() {
         config.stop_signal = signal::canonical(&config.stop_signal)?;
     }
+    config.volumes_from.iter().try_for_each(|source| mounts::source(source))?;
+    for (flag, path) in [("--pidfile", &config.pidfile), ("--conmon-pidfile", &config.conmon_pidfile)] {
+        text::host_file(flag, path)?;
+    }
+    secrets::check(&config.secrets)?;
     process::umask(&config.umask)?;
     process::timezone(&config.timezone)?;
     process::detach_keys(&config.detach_keys)?;
@@ -191,16 +196,6 @@ fn not_supported(flag: &str, way_out: &str) -> Refusal {
 
 /// What podman has and this version has not: accepted, it would have no effect.
 fn not_yet(config: &ContainerConfig) -> Result<()> {
-    if !config.volumes_from.is_empty() {
-        return Err(pod::volumes_from(&config.volumes_from));
-    }
-    if let Some(secret) = config.secrets.first() {
-        let name = secret.split(',').next().unwrap_or_default();
-        return Err(Refusal::new(
-            Kind::NotSupported,
-            format!("--secret {}: secrets are not supported by this version: mount a file instead", text::shown(name)),
-        ));
-    }
     for name in &config.requires {
         if !proto::name::is_valid(name) {
             return Err(Refusal::invalid(format!(

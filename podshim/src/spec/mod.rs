@@ -14,6 +14,7 @@
 //! | `mounts` | destinations, options, volumes |
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
 //! | `image` | what an image's config may say: all of it is hostile |
+//! | `secrets` | which secrets, and where |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
@@ -29,6 +30,7 @@ mod pod;
 mod policy;
 mod ports;
 mod process;
+mod secrets;
 mod security;
 pub mod signal;
 mod text;
@@ -42,6 +44,7 @@ pub use image::publish_all;
 pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
-pub use pod::check_pod;
-pub use text::{check_labels, shown as quotable};
 pub use network::check_attached as check_network;
+pub use pod::check_pod;
+pub use secrets::{Secret, SecretPlace, secret};
+pub use text::{check_labels, shown as quotable};

@@ -106,14 +106,6 @@ fn needs_bridge(config: &NetworkConfig) -> Result<()> {
     Ok(())
 }
 
-/// One network a pod is attached to. An empty name is the default network's.
-fn attach(network: &NetworkAttachment) -> Result<()> {
-    if !network.name.is_empty() && !name::is_valid(&network.name) {
-        return Err(Refusal::invalid(format!("network name {} invalid: {}", quoted(&network.name), name::RULE)));
-    }
-    if !network.ip.is_empty() {
-        match network.ip.parse() {
-            Ok(IpAddr::V4(_)) => {}
 /// Who lives in the network of another container has its names and servers.
 fn of_another(config: &NetworkConfig) -> Result<()> {
     let dns = [&config.dns_servers, &config.dns_options, &config.dns_search];
@@ -126,6 +118,14 @@ fn of_another(config: &NetworkConfig) -> Result<()> {
     Ok(())
 }
 
+/// One network a pod is attached to. An empty name is the default network's.
+fn attach(network: &NetworkAttachment) -> Result<()> {
+    if !network.name.is_empty() && !name::is_valid(&network.name) {
+        return Err(Refusal::invalid(format!("network name {} invalid: {}", quoted(&network.name), name::RULE)));
+    }
+    if !network.ip.is_empty() {
+        match network.ip.parse() {
+            Ok(IpAddr::V4(_)) => {}
             Ok(IpAddr::V6(_)) => {
                 return Err(Refusal::new(
                     Kind::NotSupported,
