@@ -10,8 +10,10 @@ mod container {
     mod options;
     mod process;
     mod remove;
+    mod restart;
     mod runtime;
     mod secret;
+    mod stats;
     mod streams;
     mod terminal;
 }

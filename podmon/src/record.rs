@@ -35,6 +35,7 @@ impl StateFile {
             execs: vec![],
             log_dropped: 0,
             oom_kills: 0,
+            backoff_ms: 0,
         });
         // Sessions of an earlier monitor are nobody's any more.
         let state = MonitorState { schema: SCHEMA, monitor: Process::this(), execs: vec![], ..state };
@@ -85,8 +86,9 @@ impl ExitFile {
     pub fn put_placeholder(&self, started_at: i64) {
         *self.before.borrow_mut() = fs::read(&self.path).ok();
         let status = ExitStatus { known: false, code: -1, ..ExitStatus::default() };
+        let run = Run { started_at, ..Run::default() };
         // Without it a reboot hides that there was a run; no reason not to run.
-        let _ = record::write(&self.path, &exit_record(status, started_at, 0), Durability::Volatile);
+        let _ = record::write(&self.path, &exit_record(status, run), Durability::Volatile);
     }
 
     /// Nothing was started after all.
@@ -99,14 +101,25 @@ impl ExitFile {
     }
 }
 
+/// What exit.json says of a run beside how it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// When it began.
+    pub started_at: i64,
+    /// Restarts by policy before it.
+    pub restarts: u32,
+    /// A user has ended it.
+    pub stopped_by_user: bool,
+}
+
 /// Writes exit.json so that it survives a power loss. Blocks for as long as the disk takes.
 ///
 /// A disk that is too full for a new file still has the block of the placeholder: it is written over.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u32) -> io::Result<()> {
-    let record = exit_record(status, started_at, restarts);
+pub fn write_exit(path: &Path, status: ExitStatus, run: Run) -> io::Result<()> {
+    let record = exit_record(status, run);
     record::write(path, &record, Durability::Durable).or_else(|_| {
         let mut text = serde_json::to_vec(&record)?;
         let mut file = fs::OpenOptions::new().write(true).open(path)?;
@@ -118,8 +131,9 @@ pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u3
     })
 }
 
-fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
-    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new() }
+fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
+    let Run { started_at, restarts: restart_count, stopped_by_user } = run;
+    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), stopped_by_user }
 }
 
 /// `--pidfile` and `--conmon-pidfile`: who the container's process and its monitor are, for whoever watches them by that.
@@ -152,7 +166,7 @@ mod tests {
         assert!(!file.path.exists());
 
         let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
-        write_exit(&file.path, status, 1, 0).expect("write");
+        write_exit(&file.path, status, Run { started_at: 1, ..Run::default() }).expect("write");
         file.put_placeholder(5);
         file.take_placeholder_back();
         assert_eq!(read().expect("record").status.code, 7);

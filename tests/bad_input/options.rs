@@ -47,8 +47,6 @@ pub const POD: &[Row] = &[
     ("pod create --label-file /no/such", 125, Is("unable to process labels: open /no/such: no such file or directory")),
     ("pod create --sysctl x", 125, Is("x is invalid, sysctl values must be in the form of KEY=VALUE")),
     ("pod create --sysctl vm.swappiness=1", 125, Is("sysctl 'vm.swappiness' is not allowed")),
-    ("pod create --restart always", 125, Has("not supported by this version")),
-    ("run --restart unless-stopped alpine", 125, Has("not supported by this version")),
     ("run --log-opt max-size=1m alpine", 125, Has("not supported by this version")),
     ("pod create --restart no:3", 125, Has("restart policy retries can only be specified with on-failure")),
     ("pod create --restart on-failure:x", 125, Has("parsing restart policy retry count")),

@@ -8,6 +8,7 @@ mod prompt;
 mod row;
 pub mod secret;
 pub mod select;
+mod stats;
 pub mod system;
 mod verb;
 pub mod volume;
@@ -51,6 +52,7 @@ pub static ROOT: Command = Command {
         &container::run::COMMAND,
         &secret::COMMAND,
         &container::start::COMMAND,
+        &container::stats::COMMAND,
         &container::stop::COMMAND,
         &image::tag::COMMAND,
         &container::top::COMMAND,

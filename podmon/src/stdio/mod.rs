@@ -101,12 +101,13 @@ impl Stdio {
         &self.stdin
     }
 
-    /// Opens the log and makes the FIFOs of a new run.
+    /// Opens the log, which stays open over later runs, and makes the FIFOs of a run.
     ///
     /// # Errors
     /// Naming what of the log or the run directory cannot be used.
     pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
-        if let Some(sink) = log::open(&start.log, &default_log(start))? {
+        let is_open = self.output.ledger().is_some();
+        if let Some(sink) = if is_open { None } else { log::open(&start.log, &default_log(start))? } {
             let place = beginning(&*sink);
             let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
                 .and_then(|position| Ledger::new(sink, position))
@@ -119,6 +120,9 @@ impl Stdio {
     fn make(&self, start: &StartRecord) -> io::Result<Ends> {
         if self.output.ledger().is_some() {
             for stream in self.streams() {
+                if self.journals.borrow()[index(*stream)].is_some() {
+                    continue;
+                }
                 let path = self.journal_path(*stream);
                 fifo::make(&path, None)?;
                 self.journals.borrow_mut()[index(*stream)] = Some(Rc::new(fifo::open_both(&path, true)?));
@@ -252,6 +256,7 @@ impl Stdio {
         let _ = self.output.flush();
         self.stdin.close();
         *self.sources.borrow_mut() = Default::default();
+        self.last.take_back();
     }
 
     /// Sets the size of the terminal, or remembers it until there is one.

@@ -54,6 +54,8 @@ pub struct Wish {
     pub timeout_seconds: u32,
     /// Log path.
     pub log: Option<PathBuf>,
+    /// Restart policy and its retries.
+    pub restart: (&'static str, u32),
 }
 
 impl Wish {
@@ -69,6 +71,7 @@ impl Wish {
             config: |_| (),
             timeout_seconds: 0,
             log: None,
+            restart: ("", 0),
         }
     }
 }
@@ -137,12 +140,15 @@ impl Bench {
             stop_signal: "SIGTERM".into(),
             stop_timeout_ms: 10_000,
             timeout_seconds: wish.timeout_seconds,
-            restart: RestartPolicy::default(),
+            restart: RestartPolicy { name: wish.restart.0.into(), max_retries: wish.restart.1 },
             detach_keys: String::new(),
             cgroup,
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            witnessed_pid: 0,
+            unmounted: false,
+            heir: None,
         };
         record::write(&run.join("start.json"), &start, Durability::Volatile).expect("start.json");
         let listener: UnixListener = socket::listen_stream(&run, "mon.sock").expect("mon.sock");
@@ -195,6 +201,7 @@ impl Bench {
     /// Starts a successor, which is told how the container ended if it has.
     pub fn respawn(&mut self) {
         let state: MonitorState = record::read(&self.start.state_record).expect("state.json");
+        self.start.witnessed_pid = state.init.as_ref().map_or(0, |init| init.pid);
         self.start.witnessed_exit = state.init.and_then(|init| reap(init.pid, Duration::ZERO));
         record::write(&self.run.join("start.json"), &self.start, Durability::Volatile).expect("start.json");
         self.spawn();

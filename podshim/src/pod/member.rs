@@ -22,7 +22,7 @@ use crate::{
     cgroup, index,
     monitor::Monitor,
     namespace::pin,
-    rootfs,
+    rootfs::{self, Keep},
     spec::{Place, Sharing},
 };
 
@@ -171,8 +171,9 @@ impl Pod {
         let image = if record.image.is_some() { Some(self.images.resolve(&used.id)?) } else { None };
         let dir = roots.container(&pod.id, &record.id);
         let target = roots.rootfs(&pod.id, &record.id);
+        let keep = if record.config.auto_remove { Keep::Volatile } else { Keep::Safe };
         match &image {
-            Some(image) => rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target)?,
+            Some(image) => rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?,
             None => sources::root(&mut opened, &record.config.rootfs, &target)?,
         }
         undo.push({
@@ -258,6 +259,9 @@ impl Pod {
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
+            witnessed_pid: 0,
+            unmounted: false,
+            heir: self.engine.heir(&pod.id).ok(),
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))

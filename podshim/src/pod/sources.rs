@@ -28,7 +28,7 @@ use crate::{
     bundle::BoundMount,
     image,
     namespace::tree,
-    rootfs,
+    rootfs::{self, Keep},
     sys::{self, beneath},
     volume::Volumes,
 };
@@ -139,7 +139,7 @@ impl Made<'_> {
     fn overlay(&self, layers: &[PathBuf], what: &str) -> Result<PathBuf> {
         let changes = self.run_dir.join("overlays").join(format!("{}-{what}", self.number));
         let target = self.run_dir.join(BINDS).join(format!("{}-{what}", self.number));
-        rootfs::mount(layers, &changes.join("upper"), &changes.join("work"), &target)?;
+        rootfs::mount(layers, &changes.join("upper"), &changes.join("work"), &target, Keep::Volatile)?;
         Ok(target)
     }
 

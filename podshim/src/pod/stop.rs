@@ -7,14 +7,14 @@ use std::{
 
 use proto::{
     Id, Refusal,
-    record::ContainerRecord,
+    record::{self, ContainerRecord, StartRecord},
     refusal::Result,
-    serve,
+    restart, serve,
     state::ContainerState,
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result};
+use super::{Pod, member::result, sources::Opened};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -37,6 +37,10 @@ impl Pod {
             return Ok(answer);
         }
         let grace = timeout_ms.unwrap_or_else(|| i64::from(record.config.stop_timeout_seconds.unwrap_or(10)) * 1000);
+        if record.config.restart.as_ref().is_some_and(restart::is_set) {
+            // Its monitor is told too; this is for one that cannot listen, and for its successor.
+            let _ = std::fs::File::create(self.engine.roots.ended_by_user(&self.id, id));
+        }
         let begun = Instant::now();
         if found.state == ContainerState::Initialized {
             if let Some(monitor) = self.monitors.get(id)
@@ -127,6 +131,10 @@ impl Pod {
             if found.state.is_alive() || self.monitors.get(id).is_some() {
                 return Ok(());
             }
+            if self.wants_another_run(&record, &found) {
+                drop(_turn);
+                return self.start_with(id, Opened::new()).await;
+            }
             self.tear_down(&record);
             let needed = super::depend::check(&self.engine.roots, &self.id, id, false).is_err();
             if record.config.auto_remove && found.exit.is_some() && !needed {
@@ -135,6 +143,15 @@ impl Pod {
         }
         self.settle().await;
         Ok(())
+    }
+
+    /// Whether the restart policy starts a member again whose monitor could not do so in place.
+    fn wants_another_run(&self, record: &ContainerRecord, found: &index::Container) -> bool {
+        let Some(exit) = &found.exit else { return false };
+        let start = record::read::<StartRecord>(&self.engine.roots.start_record(&self.id, &record.id));
+        start.is_ok_and(|start| start.unmounted && restart::follows(&start.restart, &exit.status, exit.restart_count))
+            && !exit.stopped_by_user
+            && !self.engine.roots.ended_by_user(&self.id, &record.id).exists()
     }
 
     /// Takes the infra down where nothing holds it up any more: a hidden pod whose container has ended, a pod whose exit

@@ -77,7 +77,6 @@ pub fn merge(
         user,
         workdir,
         stop_signal,
-        stopped_by_user: false,
         anonymous_volumes,
     })
 }

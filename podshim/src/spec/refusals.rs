@@ -192,10 +192,6 @@ const PODS: &[Row<PodConfig>] = &[
         "running pod create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
-        |p| p.restart = restart("always", 0),
-        "--restart always: restart policies are not supported by this version: leave it out",
-    ),
-    (
         |p| p.restart = restart("always", 3),
         "restart policy retries can only be specified with on-failure restart policy",
     ),
@@ -469,10 +465,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (
         |c| c.restart = restart("bad", 0),
         "running container create option: \"bad\" is not a valid restart policy: invalid argument",
-    ),
-    (
-        |c| c.restart = restart("on-failure", 3),
-        "--restart on-failure: restart policies are not supported by this version: leave it out",
     ),
     (
         |c| (c.auto_remove, c.restart) = (true, restart("always", 0)),

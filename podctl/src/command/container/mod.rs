@@ -15,6 +15,7 @@ pub mod restart;
 pub mod rm;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod unpause;
@@ -53,6 +54,7 @@ pub static COMMAND: Command = Command {
         &rm::COMMAND,
         &run::COMMAND,
         &start::COMMAND,
+        &stats::COMMAND,
         &stop::COMMAND,
         &top::COMMAND,
         &unpause::COMMAND,

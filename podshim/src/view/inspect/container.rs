@@ -183,7 +183,7 @@ impl Subject<'_> {
         );
         add(&mut document, "CgroupPath", if state.is_alive() { self.cgroup() } else { String::new() });
         extend(&mut document, [("CheckpointedAt", time(0)), ("RestoredAt", time(0))]);
-        add(&mut document, "StoppedByUser", self.record.is_some_and(|record| record.stopped_by_user));
+        add(&mut document, "StoppedByUser", self.shown.stopped_by_user());
         document
     }
 
