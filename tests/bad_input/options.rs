@@ -71,6 +71,7 @@ pub const CONTAINER: &[Row] = &[
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
     ("create --pod web --init-ctr once alpine", 125, Has("not supported by this version")),
     ("run --requires up alpine", 125, Is("--requires up: not supported by this version: start that container first")),
+    ("run --hosts-file /no/such alpine", 125, Is("statfs /no/such: no such file or directory")),
     ("run --rootfs /no/such true", 125, Is("statfs /no/such: no such file or directory")),
     ("run --rootfs /tmp:O true", 125, Has("--rootfs /tmp:O: this version takes a directory without :O and :idmap")),
     ("run --rootfs /etc/hosts true", 125, Has("--rootfs /etc/hosts")),

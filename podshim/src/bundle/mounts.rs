@@ -153,8 +153,10 @@ fn kernel_mounts(input: &Input<'_>, privileged: bool) -> Result<Vec<Mount>> {
     let mut proc = owned(&["nosuid", "noexec", "nodev"]);
     proc.extend(proc_options(input)?);
     let access = if privileged { "rw" } else { "ro" };
-    // An init system makes groups for what it starts, below its own.
-    let systemd = input.record.config.systemd == "always" && input.namespaces.cgroup == Namespace::Private;
+    // An init system makes groups for what it starts, below its own. On v1 it could lift its own limits as well.
+    let systemd = input.record.config.systemd == "always"
+        && input.namespaces.cgroup == Namespace::Private
+        && crate::cgroup::Hierarchies::of_this_machine().name() == "v2";
     let groups = if systemd { "rw" } else { access };
     let mut dev = vec!["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"];
     if input.record.config.read_only && input.record.config.read_only_tmpfs == Some(false) {

@@ -219,9 +219,7 @@ impl Pod {
                 &files::hosts(&files::base(network, None)?, network, &state.networks, &own),
             )?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
-            if !pod.config.infra_conmon_pidfile.is_empty() {
-                fs::write(&pod.config.infra_conmon_pidfile, format!("{}\n", std::process::id()))?;
-            }
+            write_pidfile(pod)?;
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
             fs::File::create(index::ran(roots, &pod.id))?;
@@ -349,6 +347,9 @@ impl Pod {
                 None
             });
             state.shim = Process::this();
+            if let Err(error) = write_pidfile(&pod) {
+                tracing::warn!("pod {}: {error}", pod.name);
+            }
             self.write_state(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns });
         }
@@ -407,6 +408,12 @@ impl Pod {
             tracing::warn!("container {id}: {refusal}");
         }
     }
+}
+
+/// `--infra-conmon-pidfile`: who is the infra.
+fn write_pidfile(pod: &PodRecord) -> io::Result<()> {
+    let path = &pod.config.infra_conmon_pidfile;
+    if path.is_empty() { Ok(()) } else { fs::write(path, format!("{}\n", std::process::id())) }
 }
 
 /// Ends PID 1 of a shared PID namespace, and with it what is left in there.
