@@ -3,15 +3,18 @@
 mod architecture;
 mod bad_input;
 mod container {
+    mod borrow;
     mod exit_code;
     mod files;
     mod health;
     mod limits;
+    mod options;
     mod process;
     mod remove;
     mod restart;
     mod runtime;
     mod sdnotify;
+    mod secret;
     mod stats;
     mod streams;
     mod terminal;
@@ -23,10 +26,12 @@ mod image {
 }
 mod network {
     mod bridge;
+    mod connect;
     mod ports;
 }
 mod pod {
     mod lifecycle;
+    mod options;
     mod order;
     mod output;
     mod sharing;

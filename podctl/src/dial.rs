@@ -35,8 +35,8 @@ use proto::{
     serve::{client, deadline},
     socket,
     wire::{
-        ContainersClient, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient, SystemClient,
-        VolumesClient,
+        ContainersClient, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient, SecretsClient,
+        SystemClient, VolumesClient,
     },
 };
 use ttrpc::r#async::Client;
@@ -413,6 +413,10 @@ impl Host {
     /// Networks.
     pub fn networks(&self) -> NetworksClient {
         NetworksClient::new(self.client.clone())
+    }
+    /// Secrets.
+    pub fn secrets(&self) -> SecretsClient {
+        SecretsClient::new(self.client.clone())
     }
     /// The engine.
     pub fn system(&self) -> SystemClient {

@@ -101,7 +101,12 @@ impl From<ttrpc::Error> for Failure {
 /// Exit code of `rm` and its like for a refusal: 1 = there is no such thing, 2 = it is in use.
 pub fn removal_code(kind: Kind) -> i32 {
     match kind {
-        Kind::NoSuchPod | Kind::NoSuchContainer | Kind::NoSuchImage | Kind::NoSuchVolume | Kind::NoSuchNetwork => 1,
+        Kind::NoSuchPod
+        | Kind::NoSuchContainer
+        | Kind::NoSuchImage
+        | Kind::NoSuchVolume
+        | Kind::NoSuchNetwork
+        | Kind::NoSuchSecret => 1,
         Kind::InUse | Kind::WrongState => 2,
         _ => ENGINE_ERROR,
     }

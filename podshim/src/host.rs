@@ -21,7 +21,9 @@ use proto::{
     layout::sockets,
     serve::{Connections, listener},
     socket,
-    wire::{create_containers, create_images, create_networks, create_pods, create_system, create_volumes},
+    wire::{
+        create_containers, create_images, create_networks, create_pods, create_secrets, create_system, create_volumes,
+    },
 };
 
 use crate::{
@@ -117,6 +119,7 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
             .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits))))
             .register_service(create_volumes(Arc::new(serve::volumes::Service::new(&engine.roots))))
             .register_service(create_networks(Arc::new(serve::networks::Service::new(&engine.roots))))
+            .register_service(create_secrets(Arc::new(serve::secrets::Service::new(&engine.roots))))
             .register_service(create_system(Arc::new(serve::system::System::new(engine))))
             .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
         server.start().await?;

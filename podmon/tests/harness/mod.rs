@@ -146,6 +146,8 @@ impl Bench {
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            pidfile: String::new(),
+            conmon_pidfile: String::new(),
             health: None,
             readiness: None,
             witnessed_pid: 0,

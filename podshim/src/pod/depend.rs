@@ -1,4 +1,4 @@
-//! Members that need others: what is started first, what is waited for, what cannot be removed.
+//! Members that need others: what is started first, what is waited for, what goes before what.
 
 use std::{collections::BTreeSet, future::Future, pin::Pin};
 
@@ -165,22 +165,6 @@ impl Pod {
                 .is_ok_and(|record| spec::dependencies(&record.config).iter().any(|dependency| dependency.id == *id))
         };
         self.members().into_iter().filter(needs).collect()
-    }
-
-    /// Refuses to remove what others need.
-    ///
-    /// # Errors
-    /// [`Kind::InUse`], in podman's words.
-    pub(super) fn refuse_needed(&self, id: &Id) -> Result<()> {
-        let dependents: Vec<String> = self.dependents(id).iter().map(|member| member.id().to_string()).collect();
-        if dependents.is_empty() {
-            return Ok(());
-        }
-        let words = format!(
-            "container {id} has dependent containers which must be removed before it: {}: container already exists",
-            dependents.join(", ")
-        );
-        Err(Refusal::new(Kind::InUse, words).about(id.as_str()))
     }
 
     /// Removes a member and before it all that need it.

@@ -214,6 +214,15 @@ pub(super) fn workdir(what: &str, text: &str) -> Result<String> {
     Ok(path)
 }
 
+/// A file on the host that the engine writes, by its absolute path; empty = none.
+pub(super) fn host_file(flag: &str, path: &str) -> Result<()> {
+    no_controls(flag, path)?;
+    if path.is_empty() || (path.starts_with('/') && !path.ends_with('/')) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("{flag} {}: give the absolute path of a file", shown(path))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

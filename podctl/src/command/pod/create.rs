@@ -10,6 +10,7 @@ use proto::{
 
 use crate::{
     args::{Action, Args, Command, Operands, network, pod, resources},
+    command::container::create::source_ids,
     dial::{ACT, Engine},
     error::{Failure, Outcome, is_missing, warn},
     output,
@@ -34,7 +35,9 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    let request = CreatePod { config: Some(pod::config(args)?), replace: args.is("replace") };
+    let mut config = pod::config(args)?;
+    config.volumes_from = source_ids(engine, &config.volumes_from)?;
+    let request = CreatePod { config: Some(config), replace: args.is("replace") };
     let id_file = args.text("pod-id-file").map(IdFile::open).transpose()?;
     engine.block_on(async {
         let host = engine.host()?;
