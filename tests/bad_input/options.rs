@@ -117,6 +117,11 @@ pub const CONTAINER: &[Row] = &[
         Has("there are no events in this version"),
     ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
+    (
+        "run --pod web --requires $(podctl pod ps --filter name=web --format '{{.InfraID}}') alpine",
+        125,
+        Has("the infra of a pod is always started first: leave it out"),
+    ),
     ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
     (
         "run --pod web --requires nosuch alpine",

@@ -177,21 +177,23 @@ impl Pod {
         force: bool,
         timeout_ms: Option<i64>,
     ) -> Result<ContainerResult> {
-        let mut order = vec![id.clone()];
-        let mut at = 0;
-        while let Some(next) = order.get(at).cloned() {
-            for dependent in self.dependents(&next) {
-                // Where two ways lead to it, the longer one decides.
-                order.retain(|known| known != dependent.id());
-                order.push(dependent.id().clone());
-            }
-            at += 1;
-            if at > self.members().len() {
-                break;
+        let members = self.members();
+        let order = in_order(&members);
+        let mut going = BTreeSet::from([id]);
+        // Who needs others comes after them.
+        for member in &order {
+            if needs(member, &members).iter().any(|needed| going.contains(needed.id())) {
+                going.insert(member.id());
             }
         }
-        for dependent in order.iter().skip(1).rev() {
-            self.remove(dependent, force, timeout_ms).await?;
+        for dependent in
+            order.iter().rev().map(|member| member.id()).filter(|other| *other != id && going.contains(other))
+        {
+            match self.remove(dependent, force, timeout_ms).await {
+                // Somebody else was quicker: `rm --all` asks for all at once.
+                Err(refusal) if refusal.kind == Kind::NoSuchContainer => {}
+                other => drop(other?),
+            }
         }
         self.remove(id, force, timeout_ms).await
     }
