@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proto::wire::{HostEntry, NetworkAttachment, NetworkConfig};
 
-use super::{Args, Flag, array, list, mount, port, switch, text, value};
+use super::{Args, Flag, array, list, mount, port, switch, text};
 use crate::error::Failure;
 
 /// How the wire names the default network.
