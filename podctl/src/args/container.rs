@@ -523,6 +523,8 @@ mod tests {
             "--detach-keys a",
             "--preserve-fds 2",
             "--rmi",
+            "--pidfile x",
+            "--conmon-pidfile x",
             "--add-host a:1.1.1.1",
             "--dns 1.1.1.1",
             "--dns-option x",

@@ -229,6 +229,8 @@ mod tests {
             "--infra-command x",
             "--infra-image x",
             "--infra-name x",
+            "--infra-conmon-pidfile x",
+            "--no-hostname",
             "--label a=b",
             "--label-file /dev/null --label x",
             "--name x",
