@@ -48,6 +48,7 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &image::save::COMMAND,
         &container::start::COMMAND,
         &container::stop::COMMAND,
         &image::tag::COMMAND,
