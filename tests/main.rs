@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod compat;
 mod container {
     mod exit_code;
     mod files;
@@ -13,9 +14,13 @@ mod container {
     mod terminal;
 }
 mod crash;
+mod escape;
 mod image {
     mod load;
+    mod policy;
+    mod progress;
     mod pull;
+    mod save;
 }
 mod network {
     mod bridge;
