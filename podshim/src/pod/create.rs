@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use proto::{
     Id, Kind, Refusal, Roots,
+    layout::Target,
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
     wire::{ContainerConfig, ContainerCreated, CreateContainer, NetworkConfig, PodConfig, mount},
@@ -14,7 +15,12 @@ use super::{
     record::{claim_container, create_container, create_pod, remove_pod},
     sources::{Opened, assign},
 };
-use crate::{cgroup, image::Image, network, spec, volume::Volumes};
+use crate::{
+    cgroup,
+    image::{self, Image},
+    network, spec,
+    volume::Volumes,
+};
 
 impl Pod {
     /// Creates a container, and the pod with it where the request brings one; inits or starts it where asked.
@@ -39,7 +45,14 @@ impl Pod {
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let config = self.check(config, pod_config)?;
-        let image = self.images.resolve(&config.image)?;
+        super::record::refuse_taken(&self.engine.roots, &config.name, &self.id, request.replace)?;
+        // Everything that needs no image has been said: only now is it worth fetching one.
+        if !request.image_pulled && matches!(config.pull.as_str(), "always" | "newer") {
+            return Err(image::missing(&config.image));
+        }
+        // What was pulled for it is what there is, whatever platform it says it is for.
+        let platform = if request.image_pulled { "" } else { config.platform.as_str() };
+        let image = self.images.resolve_for(&config.image, platform)?;
         let new_pod = new_pod
             .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
             .transpose()?;
@@ -78,7 +91,7 @@ impl Pod {
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
         let config = spec::check_pod(config)?;
         // It is started at once: a port that is taken now cannot be had.
-        check_host(&self.networks, &config, Ports::Free)?;
+        check_host(&self.networks, &self.id, &config, Ports::Free)?;
         Ok(config)
     }
 
@@ -87,8 +100,28 @@ impl Pod {
         if let Some(limits) = &config.resources {
             cgroup::check(limits)?;
         }
+        cgroup::pod_path(&self.id, &config.cgroup_parent)?;
         self.engine.runtime_path(&config.runtime)?;
+        if !pod.hidden {
+            self.refuse_strangers(&config)?;
+        }
         Ok(config)
+    }
+
+    /// A member shares namespaces with other members only: their lives are one.
+    fn refuse_strangers(&self, config: &ContainerConfig) -> Result<()> {
+        let network = config.network.as_ref().map(|network| &network.mode);
+        let modes = [&config.pid_mode, &config.ipc_mode, &config.uts_mode, &config.cgroupns_mode];
+        for name in modes.into_iter().chain(network).filter_map(|mode| mode.strip_prefix("container:")) {
+            match self.engine.roots.resolve(name)? {
+                Some(Target::Container { pod, container }) if pod != self.id => {
+                    return Err(spec::not_a_member(&self.id, &container));
+                }
+                Some(_) => {}
+                None => return Err(Refusal::no_such_container(name)),
+            }
+        }
+        Ok(())
     }
 
     /// The pod a new container goes to: the one there is, or one made now.
@@ -118,7 +151,7 @@ impl Pod {
             }
         });
         if recorded.is_err() {
-            let target = proto::layout::Target::Container { pod: pod.id.clone(), container: id.clone() };
+            let target = Target::Container { pod: pod.id.clone(), container: id.clone() };
             super::record::release(roots, &name, &target);
             super::record::release(roots, id.as_str(), &target);
         }
@@ -141,7 +174,7 @@ impl Pod {
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.
     async fn replace(&self, name: &str) -> Result<()> {
         let found = self.engine.roots.resolve(name)?;
-        if let Some(proto::layout::Target::Container { pod, container }) = found
+        if let Some(Target::Container { pod, container }) = found
             && pod == self.id
         {
             self.remove_member(&container, true).await?;
@@ -203,7 +236,7 @@ pub enum Ports {
 ///
 /// # Errors
 /// Naming the flag.
-pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports) -> Result<()> {
+pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, ports: Ports) -> Result<()> {
     if let Some(limits) = &config.resources {
         cgroup::check(limits)?;
     }
@@ -213,8 +246,9 @@ pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports
             Ports::Later => network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?,
         }
     }
+    cgroup::pod_path(id, &config.cgroup_parent)?;
     if !config.name.is_empty() && !proto::name::is_valid(&config.name) {
-        return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));
+        return Err(Refusal::new(Kind::Invalid, proto::name::rule(&config.name)).about(&config.name));
     }
     Ok(())
 }
