@@ -8,8 +8,10 @@ use std::{
 };
 
 use proto::{
+    Refusal,
     alive::Process,
-    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA},
+    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
+    refusal::Result,
     wire::ExitStatus,
 };
 
@@ -139,6 +141,21 @@ pub fn keep_health(run: &Path, exit: &Path) {
 fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
     let Run { started_at, restarts: restart_count, stopped_by_user } = run;
     ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), stopped_by_user }
+}
+
+/// `--pidfile` and `--conmon-pidfile`: who the container's process and its monitor are, for whoever watches them by that.
+///
+/// # Errors
+/// When a file cannot be written, naming the flag.
+pub fn write_pidfiles(start: &StartRecord, pid: u32) -> Result<()> {
+    for (flag, path, pid) in
+        [("--pidfile", &start.pidfile, pid), ("--conmon-pidfile", &start.conmon_pidfile, std::process::id())]
+    {
+        if !path.is_empty() {
+            fs::write(path, pid.to_string()).map_err(|error| Refusal::internal(format!("{flag} {path}"), error))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! $STATE  /var/lib/podctl                      0700
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
 //!   pods/ID/pod.json
-//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/}
-//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   events
+//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
+//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events
 //! $RUN    /run/podctl                          0700
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
 //!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
@@ -107,6 +107,10 @@ impl Roots {
     pub fn volumes(&self) -> PathBuf {
         self.state.join("volumes")
     }
+    /// `$STATE/secrets`
+    pub fn secrets(&self) -> PathBuf {
+        self.state.join("secrets")
+    }
     /// `$STATE/networks`
     pub fn networks(&self) -> PathBuf {
         self.state.join("networks")
@@ -130,6 +134,14 @@ impl Roots {
     /// `…/container.json`
     pub fn container_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("container.json")
+    }
+    /// Where containers that need `target` (its namespaces, its volumes) have left a file called like their id.
+    pub fn dependents(&self, target: &Target) -> PathBuf {
+        match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod(pod),
+            Target::Container { pod, container } => self.container(pod, container),
+        }
+        .join("dependents")
     }
     /// `…/exit.json`
     pub fn exit_record(&self, pod: &Id, container: &Id) -> PathBuf {

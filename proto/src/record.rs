@@ -288,6 +288,12 @@ pub struct StartRecord {
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+    /// Where the pid of the container's process is written at every start, and that of its monitor; empty = nowhere.
+    #[serde(default)]
+    pub pidfile: String,
+    /// See `pidfile`.
+    #[serde(default)]
+    pub conmon_pidfile: String,
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,

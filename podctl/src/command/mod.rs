@@ -7,6 +7,7 @@ pub mod network;
 pub mod pod;
 mod prompt;
 mod row;
+pub mod secret;
 pub mod select;
 mod stats;
 pub mod system;
@@ -51,6 +52,8 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &image::save::COMMAND,
+        &secret::COMMAND,
         &container::start::COMMAND,
         &container::stats::COMMAND,
         &container::stop::COMMAND,

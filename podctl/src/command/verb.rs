@@ -162,19 +162,35 @@ pub async fn on_containers(
     code: impl Fn(&Failure) -> i32,
 ) -> Outcome {
     let shims = Shims::new(engine);
-    let results =
-        fan_out::each(containers, async |container| match on_container(&shims, &container, verb, options).await {
-            Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
-            Err(failure) => Err(failure),
-            Ok(()) => {
-                if let (Verb::Start, Found::Container { pod, id }) = (verb, &container.found) {
-                    ready::wait(engine, pod, id).await?;
-                }
-                Ok(Some(container.typed.clone()))
+    let act = async |container: Container| match on_container(&shims, &container, verb, options).await {
+        Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
+        Err(failure) => Err(failure),
+        Ok(()) => {
+            if let (Verb::Start, Found::Container { pod, id }) = (verb, &container.found) {
+                ready::wait(engine, pod, id).await?;
             }
-        })
-        .await;
+            Ok(Some(container.typed.clone()))
+        }
+    };
+    let mut results = fan_out::each(containers.clone(), &act).await;
+    // What was needed by others of the same command goes after them.
+    while verb == Verb::Remove {
+        let again: Vec<usize> = (0..results.len()).filter(|at| is_needed(&results[*at])).collect();
+        let next = again.iter().map(|at| containers[*at].clone()).collect();
+        let progress = again.len();
+        for (at, result) in again.into_iter().zip(fan_out::each(next, &act).await) {
+            results[at] = result;
+        }
+        if results.iter().filter(|result| is_needed(result)).count() == progress {
+            break;
+        }
+    }
     fan_out::report(results, code)
+}
+
+/// It was not removed because another container needs it.
+fn is_needed(result: &Result<Option<String>, Failure>) -> bool {
+    result.as_ref().is_err_and(|failure| failure.kind == Kind::InUse)
 }
 
 async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, options: &Options) -> Result<(), Failure> {

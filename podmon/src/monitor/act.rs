@@ -141,6 +141,7 @@ impl Monitor {
                 // Held: whether it lives or is a zombie, the pid is its.
                 let process = Process::of(pid).unwrap_or_else(|| Process { pid, ..Process::default() });
                 let pidfd = alive::pidfd_open(pid).ok();
+                crate::record::write_pidfiles(&start, pid)?;
                 stdio.begin(master).map_err(|error| Refusal::internal("terminal", error))?;
                 Ok(Created { init: Init { process, pidfd }, ended })
             };

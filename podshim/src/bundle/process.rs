@@ -78,6 +78,10 @@ pub(super) fn env(input: &Input<'_>, user: &User) -> Result<Vec<String>> {
         if config.tty {
             add("TERM", "xterm");
         }
+        if config.systemd == "always" {
+            // What systemd takes for its machine id (systemd.io/CONTAINER_INTERFACE).
+            add("container_uuid", input.record.id.as_str().get(..32).unwrap_or_default());
+        }
     }
     if input.notify.is_some() {
         add("NOTIFY_SOCKET", NOTIFY_SOCKET);

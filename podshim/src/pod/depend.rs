@@ -1,4 +1,4 @@
-//! Members that need others: what is started first, what is waited for, what cannot be removed.
+//! Members that need others: what is started first, what is waited for, what goes before what.
 
 use std::{collections::BTreeSet, future::Future, pin::Pin};
 
@@ -167,22 +167,6 @@ impl Pod {
         self.members().into_iter().filter(needs).collect()
     }
 
-    /// Refuses to remove what others need.
-    ///
-    /// # Errors
-    /// [`Kind::InUse`], in podman's words.
-    pub(super) fn refuse_needed(&self, id: &Id) -> Result<()> {
-        let dependents: Vec<String> = self.dependents(id).iter().map(|member| member.id().to_string()).collect();
-        if dependents.is_empty() {
-            return Ok(());
-        }
-        let words = format!(
-            "container {id} has dependent containers which must be removed before it: {}: container already exists",
-            dependents.join(", ")
-        );
-        Err(Refusal::new(Kind::InUse, words).about(id.as_str()))
-    }
-
     /// Removes a member and before it all that need it.
     ///
     /// # Errors
@@ -193,21 +177,23 @@ impl Pod {
         force: bool,
         timeout_ms: Option<i64>,
     ) -> Result<ContainerResult> {
-        let mut order = vec![id.clone()];
-        let mut at = 0;
-        while let Some(next) = order.get(at).cloned() {
-            for dependent in self.dependents(&next) {
-                // Where two ways lead to it, the longer one decides.
-                order.retain(|known| known != dependent.id());
-                order.push(dependent.id().clone());
-            }
-            at += 1;
-            if at > self.members().len() {
-                break;
+        let members = self.members();
+        let order = in_order(&members);
+        let mut going = BTreeSet::from([id]);
+        // Who needs others comes after them.
+        for member in &order {
+            if needs(member, &members).iter().any(|needed| going.contains(needed.id())) {
+                going.insert(member.id());
             }
         }
-        for dependent in order.iter().skip(1).rev() {
-            self.remove(dependent, force, timeout_ms).await?;
+        for dependent in
+            order.iter().rev().map(|member| member.id()).filter(|other| *other != id && going.contains(other))
+        {
+            match self.remove(dependent, force, timeout_ms).await {
+                // Somebody else was quicker: `rm --all` asks for all at once.
+                Err(refusal) if refusal.kind == Kind::NoSuchContainer => {}
+                other => drop(other?),
+            }
         }
         self.remove(id, force, timeout_ms).await
     }

@@ -14,7 +14,7 @@ use proto::{
 use super::{
     Pod, files,
     record::make_dir,
-    sources::{self, Brought, Opened},
+    sources::{self, Brought, Opened, Places},
     undo::Undo,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     monitor::Monitor,
     namespace::pin,
     rootfs::{self, Keep},
-    spec::{self, Place, Sharing},
+    spec::{Place, Sharing},
 };
 
 /// Deadline of runtime create and what is around it.
@@ -62,7 +62,7 @@ impl Pod {
     /// When the name is taken or is none.
     pub async fn rename(&self, id: &Id, name: &str) -> Result<ContainerResult> {
         if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(proto::name::RULE).about(name));
+            return Err(Refusal::invalid(proto::name::rule(name)).about(name));
         }
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -171,11 +171,14 @@ impl Pod {
         });
 
         let used = record.image.clone().unwrap_or_default();
-        let image = self.images.resolve(&used.id)?;
+        let image = if record.image.is_some() { Some(self.images.resolve(&used.id)?) } else { None };
         let dir = roots.container(&pod.id, &record.id);
         let target = roots.rootfs(&pod.id, &record.id);
         let keep = if record.config.auto_remove { Keep::Volatile } else { Keep::Safe };
-        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?;
+        match &image {
+            Some(image) => rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?,
+            None => sources::root(&mut opened, &record.config.rootfs, &target)?,
+        }
         undo.push({
             let target = target.clone();
             move || drop(rootfs::unmount(&target))
@@ -184,14 +187,19 @@ impl Pod {
             let run = run.clone();
             move || sources::release(&run)
         });
-        let mounts = sources::bind(record, &mut opened, &self.volumes, &run, &target)?;
+        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
+        let mut mounts = sources::bind(record, &mut opened, &places)?;
+        let secrets = self.give_secrets(record, &run)?;
+        mounts.extend(secrets.mounts);
+        // What the runtime is told is not what is recorded.
+        let mut told = record.clone();
+        told.env.extend(secrets.env);
 
         let namespaces = self.namespaces(record, &pod)?;
+        let shm = self.shm(record, &pod, &run)?;
         let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
         let cgroup = self.cgroup(record, &pod).await?;
-        let hostname = member_hostname(record, &pod, &namespaces);
-        let shm = roots.run_pod(&pod.id).join("shm");
-        let shares_ipc = matches!(&namespaces.ipc, Namespace::Path(path) if *path == pin::path(&roots.namespaces(&pod.id), pin::Kind::Ipc));
+        let hostname = self.hostname_of(record, &pod, &namespaces);
         let readiness = readiness(record, notify_socket);
         let notify = readiness.as_ref().filter(|readiness| readiness.mode == "container");
         let notify = notify.map(|_| roots.notify_directory(&pod.id, &record.id));
@@ -200,9 +208,9 @@ impl Pod {
             fs::DirBuilder::new().mode(0o755).create(directory).map_err(broken)?;
         }
         let written = bundle::write(&bundle::Input {
-            record,
+            record: &told,
             pod: &pod,
-            image: Some(&image.config),
+            image: image.as_ref().map(|image| &image.config),
             rootfs: &target,
             bundle: &roots.bundle(&pod.id, &record.id),
             namespaces: &namespaces,
@@ -210,7 +218,7 @@ impl Pod {
             hosts: own.hosts.as_deref(),
             resolv_conf: own.resolv_conf.as_deref(),
             hostname_file: own.hostname.as_deref(),
-            shm: Some(shm.as_path()).filter(|_| shares_ipc),
+            shm: shm.as_deref(),
             hostname: &hostname,
             cgroup: &cgroup,
             notify: notify.as_deref(),
@@ -260,6 +268,8 @@ impl Pod {
             cgroup: cgroup.to_owned(),
             uid: written.uid,
             gid: written.gid,
+            pidfile: record.config.pidfile.clone(),
+            conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
             health: record.config.health.clone(),
             readiness,
@@ -306,28 +316,6 @@ impl Pod {
         })
     }
 
-    /// The namespace of another container, which must run.
-    fn namespace_of(&self, name: &str, kind: pin::Kind) -> Result<PathBuf> {
-        let roots = &self.engine.roots;
-        let Some(proto::layout::Target::Container { pod, container }) = roots.resolve(name)? else {
-            return Err(Refusal::no_such_container(name));
-        };
-        index::container(roots, &pod, &container)
-            .as_ref()
-            .and_then(index::Container::init)
-            .map(|init| PathBuf::from(format!("/proc/{}/ns/{}", init.pid, kind.as_str())))
-            .ok_or_else(|| {
-                Refusal::new(
-                    Kind::WrongState,
-                    format!(
-                        "cannot join the {} namespace of container {name}: it is not running: container state improper",
-                        kind.as_str()
-                    ),
-                )
-                .about(name)
-            })
-    }
-
     /// /etc/hosts, /etc/resolv.conf and /etc/hostname of a member: the pod's where it shares its network and host name.
     fn write_own_files(
         &self,
@@ -340,25 +328,32 @@ impl Pod {
         let network = record.config.network.clone().unwrap_or_default();
         let pod_network = pod.config.network.clone().unwrap_or_default();
         let in_pod = matches!(&namespaces.net, Namespace::Path(path) if path.starts_with(&dir));
+        let lender = pod_network.mode.strip_prefix("container:").and_then(|name| self.lender(name));
         let mut files = OwnFiles::default();
         let no_hosts = network.no_hosts || pod_network.no_hosts;
-        if in_pod && !no_hosts {
+        if let Some(lender) = lender {
+            // Who lives in another's network has its names and servers, too.
+            let there = |name: &str| Some(lender.join(name)).filter(|path| path.exists());
+            (files.hosts, files.resolv_conf) = (there("hosts"), there("resolv.conf"));
+        } else if in_pod && !no_hosts {
             let hosts = dir.join("hosts");
             if pod.config.hidden {
                 let networks =
                     proto::record::read::<proto::record::PodState>(&self.engine.roots.pod_state(&pod.id))?.networks;
-                let hostname = member_hostname(record, pod, namespaces);
-                files::write(&hosts, &files::hosts(&pod_network, &networks, &[&hostname, &record.name]))?;
+                let hostname = self.hostname_of(record, pod, namespaces);
+                let base = files::base(&pod_network, Some(&self.engine.roots.rootfs(&pod.id, &record.id)))?;
+                let names = [hostname.as_str(), &record.name];
+                files::write(&hosts, &files::hosts(&base, &pod_network, &networks, &names))?;
             } else {
                 files::append_once(&hosts, &files::member(&record.name))?;
             }
             files.hosts = Some(hosts);
         } else if !no_hosts && namespaces.net == Namespace::Private {
             let hosts = run.join("hosts");
-            files::write(&hosts, &files::hosts(&network, &[], &[&record.name]))?;
+            files::write(&hosts, &files::hosts("", &network, &[], &[&record.name]))?;
             files.hosts = Some(hosts);
         }
-        if in_pod && !pod_network.dns_servers.iter().any(|server| server == "none") {
+        if in_pod && files.resolv_conf.is_none() && !pod_network.dns_servers.iter().any(|server| server == "none") {
             files.resolv_conf = Some(dir.join("resolv.conf"));
         }
         if !record.config.no_hostname {
@@ -367,7 +362,7 @@ impl Pod {
                 dir.join("hostname")
             } else {
                 let path = run.join("hostname");
-                files::write(&path, &format!("{}\n", member_hostname(record, pod, namespaces)))?;
+                files::write(&path, &format!("{}\n", self.hostname_of(record, pod, namespaces)))?;
                 path
             });
         }
@@ -406,6 +401,12 @@ impl Pod {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!("container {}: {error}", record.id);
+        }
+        let parent = &record.config.cgroup_parent;
+        if !parent.is_empty()
+            && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| cgroup::remove(&path))
+        {
+            tracing::warn!("container {}: {refusal}", record.id);
         }
     }
 
@@ -480,14 +481,6 @@ struct OwnFiles {
     hosts: Option<PathBuf>,
     resolv_conf: Option<PathBuf>,
     hostname: Option<PathBuf>,
-}
-
-/// The host name a member sees.
-fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Namespaces) -> String {
-    if namespaces.uts == Namespace::Host {
-        return nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    }
-    spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
 }
 
 /// Who is to hear that the container is ready, and when it is. A NOTIFY_SOCKET that nobody can send to is none.

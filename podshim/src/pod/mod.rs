@@ -17,14 +17,18 @@
 //! All three are fair: acts happen in the order in which they were asked for. Every act runs in a task of its own, so a
 //! client that goes away changes nothing.
 
+mod borrow;
 mod bring_up;
+mod connect;
 pub mod create;
 mod depend;
+pub mod dependents;
 mod files;
 mod member;
 pub mod names;
 pub mod record;
 mod remove;
+mod secrets;
 mod sources;
 mod stop;
 mod undo;
@@ -52,7 +56,7 @@ use crate::{
     config::Engine,
     image, index,
     monitor::{Ended, Supervisor},
-    network, volume,
+    network, secret, volume,
 };
 use bring_up::Core;
 
@@ -69,6 +73,7 @@ pub struct Pod {
     networks: network::Networks,
     volumes: volume::Volumes,
     images: image::Store,
+    secrets: secret::Secrets,
     gate: RwLock<()>,
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
@@ -91,6 +96,7 @@ impl Pod {
             networks: network::Networks::open(&engine.roots),
             volumes: volume::Volumes::open(&engine.roots),
             images: image::Store::open(&engine.roots),
+            secrets: secret::Secrets::open(&engine.roots),
             engine,
             id,
             monitors,

@@ -138,7 +138,8 @@ impl Pod {
                 return self.start_with(id, Brought::default()).await;
             }
             self.tear_down(&record);
-            if record.config.auto_remove && found.exit.is_some() && self.dependents(id).is_empty() {
+            let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
+            if record.config.auto_remove && found.exit.is_some() && !needed {
                 self.forget(&record)?;
             }
             if !record.config.init_ctr.is_empty() {

@@ -14,7 +14,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, depend, record, sources::Brought, stop::is_init};
+use super::{Pod, depend, dependents, record, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -259,6 +259,13 @@ impl Pod {
                 return Ok(answer);
             }
         }
+        let roots = &self.engine.roots;
+        for member in self.members() {
+            dependents::check(roots, &self.id, member.id(), true)?;
+        }
+        if let Some(infra) = &pod.infra {
+            dependents::check_infra(roots, &self.id, infra)?;
+        }
         self.stop_members(timeout_ms, &mut answer).await;
         let _gate = self.gate.write().await;
         if act.force {
@@ -280,12 +287,15 @@ impl Pod {
         }
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        record::remove_pod(&self.engine.roots, &pod)?;
+        record::remove_pod(roots, &pod)?;
+        let sources: Vec<String> =
+            pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
+        dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
         core.record = None;
         Ok(answer)
     }
 }
 
-fn answer(pod: &PodRecord) -> PodResult {
+pub(super) fn answer(pod: &PodRecord) -> PodResult {
     PodResult { id: pod.id.to_string(), name: pod.name.clone(), ..Default::default() }
 }

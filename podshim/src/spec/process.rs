@@ -1,7 +1,7 @@
 //! What surrounds a container's process: umask, time zone, detach keys, readiness, init containers.
 
 use proto::{
-    Kind, Refusal,
+    Refusal,
     refusal::Result,
     wire::{ContainerConfig, PodConfig},
 };
@@ -68,11 +68,7 @@ pub(super) fn readiness(config: &ContainerConfig) -> Result<()> {
         }
     }
     match config.systemd.as_str() {
-        "" | "true" | "false" => Ok(()),
-        "always" => Err(Refusal::new(
-            Kind::NotSupported,
-            "--systemd always: containers that run systemd are not supported by this version: leave it away",
-        )),
+        "" | "true" | "false" | "always" => Ok(()),
         _ => Err(Refusal::invalid(
             "invalid config provided: --systemd values must be one of \"true, false, always\": invalid configuration",
         )),

@@ -6,9 +6,13 @@ use proto::wire::{Argv, ContainerConfig, PortMapping};
 use serde_json::Value;
 
 use super::container::{Subject, extend};
-use crate::view::{
-    Shown,
-    json::{add, map_or_null, object, strings, strings_or_null},
+use crate::{
+    secret::Secrets,
+    spec::{self, Secret, SecretPlace},
+    view::{
+        Shown,
+        json::{add, map_or_null, object, strings, strings_or_null},
+    },
 };
 
 /// Stop timeout where none is given (containers.conf(5), stop_timeout).
@@ -19,7 +23,7 @@ pub(super) fn document(subject: &Subject<'_>) -> Value {
     let record = subject.record;
     let config = record.map(|record| &record.config);
     let env: Vec<String> = match subject.spec.as_ref().and_then(|spec| spec.process().as_ref()?.env().clone()) {
-        Some(told) => told,
+        Some(told) => without_secrets(told, config),
         None => record.map_or_else(Vec::new, |record| record.env.clone()),
     };
     let image_name = record.and_then(|record| record.image.as_ref()).map_or("", |image| &image.name);
@@ -62,10 +66,13 @@ fn run_options(subject: &Subject<'_>, document: &mut Value) {
     let umask = config.map_or("", |config| &config.umask);
     let umask = if umask.is_empty() { "0022".to_owned() } else { format!("{umask:0>4}") };
     let stop_timeout = config.and_then(|config| config.stop_timeout_seconds).unwrap_or(STOP_TIMEOUT_SECONDS);
+    extend(document, [("Umask", umask.into())]);
+    if subject.record.is_some_and(|record| !record.config.secrets.is_empty()) {
+        extend(document, [("Secrets", secrets(subject))]);
+    }
     extend(
         document,
         [
-            ("Umask", umask.into()),
             ("Timeout", config.map_or(0, |config| config.timeout_seconds).into()),
             ("StopTimeout", stop_timeout.into()),
             ("Passwd", true.into()),
@@ -122,6 +129,40 @@ fn add_given(document: &mut Value, (key, value): (&'static str, Value)) {
     if value.as_i64() != Some(0) {
         extend(document, [(key, value)]);
     }
+}
+
+/// The environment as the runtime was told, but for what is secret.
+fn without_secrets(mut told: Vec<String>, config: Option<&ContainerConfig>) -> Vec<String> {
+    let secrets: Vec<String> = config
+        .into_iter()
+        .flat_map(|config| &config.secrets)
+        .filter_map(|text| match spec::secret(text).ok()?.place {
+            SecretPlace::Variable(name) => Some(name),
+            SecretPlace::File { .. } => None,
+        })
+        .collect();
+    told.retain(|entry| entry.split_once('=').is_none_or(|(name, _)| secrets.iter().all(|secret| secret != name)));
+    told
+}
+
+/// `Secrets`: which, and whose; what is in the environment has no owner.
+fn secrets(subject: &Subject<'_>) -> Value {
+    let store = Secrets::open(subject.view.roots());
+    let texts = subject.record.into_iter().flat_map(|record| &record.config.secrets);
+    texts
+        .filter_map(|text| {
+            let Secret { name, place } = spec::secret(text).ok()?;
+            let id = store.get(&name).map(|secret| secret.id).unwrap_or_default();
+            let (uid, gid, mode) = match place {
+                SecretPlace::File { uid, gid, mode, .. } => (uid, gid, mode),
+                SecretPlace::Variable(_) => (0, 0, 0),
+            };
+            let keys = [("Name", name.into()), ("ID", id.into()), ("UID", uid.into())];
+            let mut document = object(keys);
+            extend(&mut document, [("GID", gid.into()), ("Mode", mode.into())]);
+            Some(document)
+        })
+        .collect()
 }
 
 /// Entrypoint and command: those given, else those of the image; a given entrypoint leaves the image's command out.
