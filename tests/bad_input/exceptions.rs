@@ -56,6 +56,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("spec/limits.rs", "--memory-swap {}: give a size"),
             ("spec/limits.rs", "--cpus {}"),
             ("spec/limits.rs", "a limit is a number, or -1 for none"),
+            ("spec/health.rs", "--health-log-destination {}: give an absolute path"),
             ("spec/log.rs", "invalid log driver {}"),
             ("spec/log.rs", "--log-opt {}: unknown option"),
             ("spec/log.rs", "--log-opt path={}"),
@@ -163,6 +164,17 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("network/store.rs", "no bridge name is free"),
             ("network/subnet.rs", "could not find free subnet"),
             ("network/sysctl.rs", "which a bridge network needs"),
+        ],
+    ),
+    (
+        "an image made to deceive: spec/health.rs has unit tests with some",
+        &[("spec/health.rs", "it is not what an image's is")],
+    ),
+    (
+        "somebody who waits outside: tests/container/sdnotify.rs does",
+        &[
+            ("container/ready.rs", "container stopped running before READY message was received"),
+            ("monitor/ready.rs", "container stopped running before READY message was received"),
         ],
     ),
     (

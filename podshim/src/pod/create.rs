@@ -59,15 +59,14 @@ impl Pod {
                 ..refusal
             })?;
         }
+        check_health_log(&config)?;
         super::record::refuse_taken(&self.engine.roots, &config.name, &self.id, request.replace)?;
         let image = match config.rootfs.as_str() {
             "" => Some(self.image_for(&config, request.image_pulled)?),
             _ => None,
         };
-        if let Some(image) = &image {
-            spec::merge_health(&mut config, image.healthcheck.as_ref())?;
-        }
-        check_health_log(&config)?;
+        // A root file system of the user's own has no check, but options may ask for one.
+        spec::merge_health(&mut config, image.as_ref().and_then(|image| image.healthcheck.as_ref()))?;
         let new_pod = new_pod
             .map(|mut new_pod| {
                 spec::publish_all(&mut new_pod, image.as_ref().map(|image| &image.config)).map(|()| new_pod)
