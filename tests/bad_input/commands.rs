@@ -49,7 +49,7 @@ pub const CONTAINERS: &[Row] = &[
     ("ps --filter exited=x", 125, Has("x")),
     ("ps --filter restart-policy=x", 125, Has("x invalid restart policy")),
     ("ps --filter until=x", 125, Has("failed to parse value as time or duration: \"x\"")),
-    ("run --rm --pid container:done alpine", 125, Has("it is not running: container state improper")),
+    ("run --rm --pid container:done alpine", 125, Has("it is not running, start it first: container state improper")),
 ];
 
 pub const OTHERS: &[Row] = &[
