@@ -2,25 +2,32 @@
 
 mod architecture;
 mod bad_input;
+mod compat;
 mod container {
     mod borrow;
     mod exit_code;
     mod files;
+    mod health;
     mod limits;
     mod options;
     mod process;
     mod remove;
     mod restart;
     mod runtime;
+    mod sdnotify;
     mod secret;
     mod stats;
     mod streams;
     mod terminal;
 }
 mod crash;
+mod escape;
 mod image {
     mod load;
+    mod policy;
+    mod progress;
     mod pull;
+    mod save;
 }
 mod network {
     mod bridge;
@@ -30,6 +37,7 @@ mod network {
 mod pod {
     mod lifecycle;
     mod options;
+    mod order;
     mod output;
     mod sharing;
     mod status;

@@ -131,6 +131,13 @@ pub fn write_exit(path: &Path, status: ExitStatus, run: Run) -> io::Result<()> {
     })
 }
 
+/// Keeps what checks of its health have found, for after the run directory. Where that cannot be, it is only less to see.
+pub fn keep_health(run: &Path, exit: &Path) {
+    if let Ok(bytes) = fs::read(run) {
+        let _ = record::write_bytes(&exit.with_file_name("health.json"), &bytes, Durability::Volatile);
+    }
+}
+
 fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
     let Run { started_at, restarts: restart_count, stopped_by_user } = run;
     ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), stopped_by_user }

@@ -185,20 +185,19 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
 async fn until_idle(pod: &Pod, connections: &Connections) {
     // The client that started us needs a moment to connect.
     let mut patience = FIRST_CLIENT;
-    let mut closed = false;
     let mut trimmed = false;
     loop {
         let open = connections.open();
         if open == 0 && pod.is_idle().await {
             tokio::select! {
+                // Whoever has come meanwhile counts for more than the time that is over.
+                biased;
                 () = connections.changed_from(0) => {}
                 () = pod.changed() => {}
                 () = tokio::time::sleep(patience) => {
-                    if std::mem::replace(&mut closed, true) {
-                        return;
-                    }
-                    // One more round: a connection may have been taken while this was decided.
+                    // Nothing runs between this and the last look at the connections: none is taken any more.
                     connections.close();
+                    return;
                 }
             }
         } else {
@@ -214,7 +213,7 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
             }
         }
         trimmed = false;
-        patience = if closed { Duration::ZERO } else { IDLE };
+        patience = IDLE;
     }
 }
 

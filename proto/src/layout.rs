@@ -4,11 +4,11 @@
 //! $STATE  /var/lib/podctl                      0700
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
 //!   pods/ID/pod.json
-//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, upper/, work/, dependents/ID}
+//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
 //!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events
 //! $RUN    /run/podctl                          0700
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
-//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, stdin, stdout, stderr, bundle/, rootfs/}
+//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
 //!   networks/NAME/{lock, leases/IP → pod}
 //! ```
 //! All on-disk names are our own ids but volumes and networks, whose names obey [`crate::name`]. A name is a symlink:
@@ -178,6 +178,18 @@ impl Roots {
     /// `…/state.json`, written by podmon
     pub fn container_state(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("state.json")
+    }
+    /// `…/health.json` in `$STATE`: what was found last in the last run, written by podmon when it is over
+    pub fn last_health_record(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.container(pod, container).join("health.json")
+    }
+    /// `…/health.json`, written by podmon
+    pub fn health_record(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join("health.json")
+    }
+    /// `…/notify`, where podmon's socket for what the container says of itself is, mounted into it
+    pub fn notify_directory(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join("notify")
     }
     /// `…/start.json`, written by podshim for podmon
     pub fn start_record(&self, pod: &Id, container: &Id) -> PathBuf {

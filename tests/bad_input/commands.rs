@@ -4,7 +4,7 @@ use super::{Has, Is, Row};
 
 /// The id of an infra container, as a shell finds it.
 macro_rules! of_infra {
-    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter name=-infra)"),+) };
+    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter pod=web --filter name=-infra)"),+) };
 }
 
 pub const CONTAINERS: &[Row] = &[
@@ -27,6 +27,12 @@ pub const CONTAINERS: &[Row] = &[
     ("port up 80", 125, Is("failed to find published port \"80/tcp\"")),
     ("port up x", 125, Is("failed to find published port \"x\"")),
     ("port -a up", 125, Is("no arguments are needed with --all")),
+    ("healthcheck", 125, Has("missing command 'podctl healthcheck COMMAND'")),
+    ("healthcheck run", 125, Has("accepts 1 arg(s), received 0")),
+    ("healthcheck run nosuch", 125, Has("unable to look up nosuch to perform a health check: no container with name")),
+    ("healthcheck run up", 125, Has("has no defined healthcheck")),
+    ("healthcheck run done", 125, Has("is not running")),
+    (of_infra!("healthcheck run"), 125, Has("it is the infra of a pod, which has no process of its own")),
     ("rename up", 125, Has("accepts 2 arg(s)")),
     ("rename up a/b", 125, Has("names must match")),
     ("rename up web", 125, Has("name \"web\" is in use")),
@@ -45,6 +51,8 @@ pub const CONTAINERS: &[Row] = &[
     ("stats --no-stream --format '{{.Bogus}}'", 125, Has("can't evaluate field Bogus")),
     ("top", 125, Is("you must provide the name or id of a running container")),
     ("top done", 125, Is("top can only be used on running containers")),
+    ("wait --condition healthy up", 125, Has("has no defined healthcheck")),
+    ("wait --condition x up", 125, Is("unknown container state: x: invalid argument")),
     ("wait -i x up", 125, Is("time: invalid duration \"x\"")),
     ("ps --filter exited=x", 125, Has("x")),
     ("ps --filter restart-policy=x", 125, Has("x invalid restart policy")),

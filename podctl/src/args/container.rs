@@ -7,7 +7,7 @@ use proto::{
     wire::{Argv, ContainerConfig, PodConfig, Resources, Security},
 };
 
-use super::{Args, Flag, array, env, int, list, mount, network, port, resources, switch, text, uint, value};
+use super::{Args, Flag, array, env, health, int, list, mount, network, port, resources, switch, text, uint, value};
 use crate::{
     error::{Failure, plain},
     terminal::DetachKeys,
@@ -42,7 +42,6 @@ pub const FLAGS: &[Flag] = &[
     array("log-opt", "Logging driver options"),
     array("mount", "Attach a filesystem mount to the container"),
     text("name", "string", "Assign a name to the container"),
-    switch("no-healthcheck", "Disable healthchecks on container"),
     switch("no-hostname", "Do not create /etc/hostname within the container, instead use the version from the image"),
     int("oom-score-adj", "Tune the host's OOM preferences (-1000 to 1000)"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
@@ -58,7 +57,7 @@ pub const FLAGS: &[Flag] = &[
     switch("read-only", "Make containers root filesystem read-only"),
     switch("read-only-tmpfs", "When running containers in read-only mode mount a read-write tmpfs on /run, /tmp and /var/tmp").default("true"),
     switch("replace", "If a container with the same name exists, replace it"),
-    list("requires", "Add one or more requirement containers that must be started before this container will start"),
+    list("requires", "Containers of the pod that must be up before this one starts: NAME[:started|:healthy|:completed]"),
     text("restart", "string", "Restart policy to apply when a container exits (\"always\"|\"no\"|\"on-failure\"|\"unless-stopped\")"),
     switch("rm", "Remove container (and pod if created) after exit"),
     switch("rootfs", "The first argument is not an image but the rootfs to the exploded container"),
@@ -128,7 +127,7 @@ pub fn place(args: &Args) -> Result<Place, Failure> {
         text => match text.strip_prefix("new:") {
             Some("") => Err(Failure::invalid("new pod name must be at least one character")),
             Some(new) if !name::is_valid(new) => {
-                Err(Failure::invalid(format!("running pod create option: {}", name::RULE)))
+                Err(Failure::invalid(format!("running pod create option: {}", name::rule(new))))
             }
             Some(new) => Ok(Place::NewPod(new.to_owned())),
             None => Ok(Place::Pod(text.to_owned())),
@@ -199,7 +198,7 @@ fn root(path: &str) -> Result<String, Failure> {
 fn container_name(args: &Args) -> Result<String, Failure> {
     let given = args.text_or_empty("name");
     if !given.is_empty() && !name::is_valid(given) {
-        return Err(Failure::invalid(format!("running container create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running container create option: {}", name::rule(given))));
     }
     if args.is("replace") && given.is_empty() {
         return Err(Failure::invalid("cannot replace container without --name being set"));
@@ -256,7 +255,14 @@ fn namespaces(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> 
     config.ipc_mode = network::namespace(args.text_or_empty("ipc"), &["shareable", "none"])?;
     config.uts_mode = network::namespace(args.text_or_empty("uts"), &[])?;
     config.cgroupns_mode = network::namespace(args.text_or_empty("cgroupns"), &[])?;
-    config.userns = network::user_namespace(args.text_or_empty("userns"))?;
+    let userns = args.text_or_empty("userns");
+    let joins = args.given("pod-id-file") || args.text("pod").is_some_and(|pod| !pod.starts_with("new:"));
+    if joins && !matches!(userns, "" | "host") {
+        return Err(Failure::invalid(
+            "cannot set user namespace mode when joining pod with infra container: invalid argument",
+        ));
+    }
+    config.userns = network::user_namespace(userns)?;
     if config.uts_mode == "host" && !config.hostname.is_empty() {
         return Err(Failure::invalid(
             "invalid config provided: cannot set hostname when running in the host UTS namespace: invalid configuration",
@@ -318,6 +324,7 @@ fn life(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     config.conmon_pidfile = args.text("conmon-pidfile").map(value::absolute).transpose()?.unwrap_or_default();
     config.requires = args.all("requires");
     config.no_healthcheck = args.is("no-healthcheck");
+    config.health = health::config(args)?;
     config.sdnotify = match args.text_or_empty("sdnotify") {
         word @ ("" | "container" | "conmon" | "healthy" | "ignore") => word.to_owned(),
         bogus => {
@@ -459,6 +466,20 @@ mod tests {
             "--env-host",
             "--expose 80",
             "--group-add x",
+            "--health-cmd x",
+            "--health-interval 5s",
+            "--health-log-destination local",
+            "--health-max-log-count 7",
+            "--health-max-log-size 7",
+            "--health-on-failure stop",
+            "--health-retries 5",
+            "--health-start-period 5s",
+            "--health-startup-cmd x",
+            "--health-startup-cmd x --health-startup-interval 5s",
+            "--health-startup-cmd x --health-startup-retries 5",
+            "--health-startup-cmd x --health-startup-success 5",
+            "--health-startup-cmd x --health-startup-timeout 5s",
+            "--health-timeout 5s",
             "-h x",
             "--image-volume ignore",
             "--init",
@@ -608,6 +629,24 @@ mod tests {
             (
                 "--volumes-from x:y:z",
                 "invalid option \"y:z\" specified - volumes from another container can only use z,ro,rw options",
+            ),
+            ("--health-interval bogus", "invalid healthcheck-interval: time: invalid duration \"bogus\""),
+            ("--health-interval 5", "invalid healthcheck-interval: time: missing unit in duration \"5\""),
+            ("--health-interval 1us", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-interval -5s", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-timeout 0s", "healthcheck-timeout must be at least 1 second"),
+            ("--health-start-period -1s", "healthcheck-start-period must be 0 seconds or greater"),
+            ("--health-retries 0", "healthcheck-retries must be greater than 0"),
+            ("--health-cmd []", "must define a healthcheck command for all healthchecks"),
+            ("--health-cmd x --no-healthcheck", "cannot specify both --no-healthcheck and --health-cmd"),
+            (
+                "--health-startup-cmd x --no-healthcheck",
+                "cannot specify both --no-healthcheck and --health-startup-cmd",
+            ),
+            ("--health-startup-retries 2", "cannot set --health-startup-retries without --health-startup-cmd"),
+            (
+                "--health-on-failure bogus",
+                "invalid on-failure action \"bogus\" for health check: supported actions are none,kill,restart,stop",
             ),
             ("--pull bogus", "unsupported pull policy \"bogus\""),
             ("--platform a/b/c/d", "parsing platform \"a/b/c/d\": cannot parse platform specifier: invalid argument"),

@@ -1,6 +1,7 @@
 //! What podctl can do: one file per verb. A verb reads its arguments, asks once, and prints.
 
 pub mod container;
+pub mod healthcheck;
 pub mod image;
 pub mod network;
 pub mod pod;
@@ -30,6 +31,7 @@ pub static ROOT: Command = Command {
         &container::COMMAND,
         &container::create::COMMAND,
         &container::exec::COMMAND,
+        &healthcheck::COMMAND,
         &system::help::COMMAND,
         &image::COMMAND,
         &image::list::IMAGES,
@@ -50,6 +52,7 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &image::save::COMMAND,
         &secret::COMMAND,
         &container::start::COMMAND,
         &container::stats::COMMAND,

@@ -9,7 +9,10 @@ use proto::{
 };
 use ttrpc::context::Context;
 
-use super::select::{Container, Pod};
+use super::{
+    container::ready,
+    select::{Container, Pod},
+};
 use crate::{
     args::{Args, value},
     dial::{ACT, Engine, Found},
@@ -161,7 +164,13 @@ pub async fn on_containers(
     let shims = Shims::new(engine);
     let act = async |container: Container| match on_container(&shims, &container, verb, options).await {
         Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
-        other => other.map(|()| Some(container.typed.clone())),
+        Err(failure) => Err(failure),
+        Ok(()) => {
+            if let (Verb::Start, Found::Container { pod, id }) = (verb, &container.found) {
+                ready::wait(engine, pod, id).await?;
+            }
+            Ok(Some(container.typed.clone()))
+        }
     };
     let mut results = fan_out::each(containers.clone(), &act).await;
     // What was needed by others of the same command goes after them.
@@ -199,6 +208,7 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         force: options.force,
         volumes: options.volumes,
         depend: options.depend,
+        notify_socket: if verb == Verb::Start { ready::notify_socket() } else { String::new() },
         ..Default::default()
     };
     let client = shims.of(pod).await?.containers();

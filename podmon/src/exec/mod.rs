@@ -63,6 +63,18 @@ pub struct Session {
     master: RefCell<Option<Rc<AsyncFd<OwnedFd>>>>,
 }
 
+/// A command that has just begun.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its id.
+    pub id: String,
+    /// Its first process.
+    pub pid: u32,
+    /// Its raw wait(2) status, once it has ended.
+    pub ended: tokio::sync::oneshot::Receiver<i32>,
+    master: Option<Rc<AsyncFd<OwnedFd>>>,
+}
+
 /// Files of one runtime call, removed with it.
 #[derive(Debug)]
 struct Files {
@@ -104,9 +116,22 @@ impl Execs {
         init: &Process,
     ) -> Result<ExecStarted> {
         let stdio = streams(&request, fds)?;
+        let Launched { id, pid, ended, master } = self.launch(&request, stdio, init).await?;
+        if let (Some(master), Some(size)) = (&master, &request.window) {
+            resize(master, size)?;
+        }
+        self.add(&id, master, ended, request.detach);
+        Ok(ExecStarted { id, pid })
+    }
+
+    /// Runs a command with these standard streams, and leaves it to the caller: it is no session that others see.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn launch(&self, request: &ExecRequest, stdio: Vec<OwnedFd>, init: &Process) -> Result<Launched> {
         let id = Id::random().map_err(|error| Refusal::internal("exec: id", error))?.as_str().to_owned();
         let files = Files::new(&self.directory, &id);
-        let spec = process::spec(&request, self.runtime.bundle(), init)?;
+        let spec = process::spec(request, self.runtime.bundle(), init)?;
         write_spec(&files.spec, &spec)?;
         let console = match request.tty {
             true => Some(self.console(&id)?),
@@ -132,11 +157,7 @@ impl Execs {
         drop(expecting);
         let master = master.map(|master| sys::watch(master, Interest::READABLE).map(Rc::new)).transpose();
         let master = master.map_err(|error| Refusal::internal("exec: terminal", error))?;
-        if let (Some(master), Some(size)) = (&master, &request.window) {
-            resize(master, size)?;
-        }
-        self.add(&id, master, ended, request.detach);
-        Ok(ExecStarted { id, pid })
+        Ok(Launched { id, pid, ended, master })
     }
 
     /// How the command `id` ended, when it has.

@@ -31,8 +31,10 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
+            Request::HealthRun(reply) => send(reply, Err(refusal)),
         }
     }
 
@@ -49,8 +51,10 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
+            Request::HealthRun(reply) => reply.is_closed(),
         }
     }
 }
@@ -107,6 +111,8 @@ impl Monitor {
                 let size = resize.window.unwrap_or_default();
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
+            Request::HealthRun(reply) => self.ask_for_check(reply),
+            Request::WaitReady(reply) => self.wait_ready(reply),
             Request::ReopenLog(reply) => {
                 let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
                 send(reply, reopened.map(|()| Empty {}));
@@ -144,13 +150,15 @@ impl Monitor {
             | Request::Exec(..)
             | Request::ExecWait(..)
             | Request::ExecResize(..)
+            | Request::HealthRun(..)
+            | Request::WaitReady(..)
             | Request::ReopenLog(..)
             | Request::StoreFds(..)
             | Request::ReportExit(..) => request.refuse(Refusal::new(Kind::Internal, "not an event")),
         }
     }
 
-    fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
+    pub(super) fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
         let name = if stop.signal.is_empty() { &self.start.stop_signal } else { &stop.signal };
         let signal = if name.is_empty() { libc::SIGTERM } else { signal::number(name)? };
         let grace = match stop.timeout_ms {

@@ -146,6 +146,10 @@ impl Bench {
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            pidfile: String::new(),
+            conmon_pidfile: String::new(),
+            health: None,
+            readiness: None,
             witnessed_pid: 0,
             unmounted: false,
             heir: None,
@@ -380,7 +384,7 @@ fn write_bundle(bundle: &Path, rootfs: &Path, wish: &Wish, cgroup: &str) {
     fs::copy(program("busybox"), rootfs.join("bin/busybox")).expect("busybox-static");
     for applet in [
         "sh", "cat", "echo", "sleep", "true", "id", "seq", "stty", "head", "touch", "dd", "kill", "tr", "env", "wc",
-        "ps",
+        "ps", "tty",
     ] {
         std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).expect("applet");
     }

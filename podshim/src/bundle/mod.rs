@@ -125,6 +125,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// Its cgroup.
     pub cgroup: &'a str,
+    /// Directory with the socket by which it may say that it is ready; absent = it has none.
+    pub notify: Option<&'a Path>,
 }
 
 /// What was written.

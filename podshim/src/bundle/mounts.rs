@@ -11,6 +11,8 @@ use super::{BoundMount, Input, Namespace, mount_options};
 
 /// Most mounts of one container: the runtime's own messages have limits (CVE-2021-43784).
 const MOST: usize = 1024;
+/// Where the directory of the notify socket is in the container (podman's place).
+const NOTIFY: &str = "/run/notify";
 /// podman's default size of /dev/shm.
 const SHM: i64 = 64 << 20;
 
@@ -128,6 +130,14 @@ fn defaults(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
         all.push(shm(input)?);
     }
     all.extend(files(input, ours)?);
+    if let Some(directory) = input.notify {
+        all.push(build(
+            Path::new(NOTIFY),
+            "bind",
+            directory,
+            owned(&["bind", "rprivate", "nosuid", "noexec", "nodev"]),
+        )?);
+    }
     if config.read_only && config.read_only_tmpfs != Some(false) {
         for path in ["/run", "/tmp", "/var/tmp"] {
             all.push(build(

@@ -1,202 +1,260 @@
-//! Containers that need another one: they live in its namespaces or use its volumes.
-//!
-//! Whoever needs a container leaves a file called like its own id in `dependents/` beside the other's record, before its
-//! own record is written: so the other is not removed while it is needed, whichever pods the two are in, and looking
-//! costs one directory. A file whose container has gone, or was never made, says nothing.
+//! Members that need others: what is started first, what is waited for, what goes before what.
 
-use std::fs;
+use std::{collections::BTreeSet, future::Future, pin::Pin};
 
 use proto::{
-    Id, Kind, Refusal, Roots,
-    layout::Target,
+    Id, Kind, Refusal,
     refusal::Result,
-    wire::{ContainerConfig, Mount, PodConfig, mount},
+    state::ContainerState,
+    wire::{ContainerConfig, ContainerResult},
 };
 
-use crate::index;
+use super::{Pod, sources::Brought};
+use crate::{
+    index,
+    spec::{self, Condition, Dependency},
+};
 
-/// The containers that `config` names: those of its namespaces and those of its volumes.
-pub(super) fn needed(config: &ContainerConfig, pod: &PodConfig) -> Vec<String> {
-    let modes = [&config.pid_mode, &config.ipc_mode, &config.uts_mode, &config.cgroupns_mode];
-    let networks = [&config.network, &pod.network].into_iter().flatten().map(|network| &network.mode);
-    let joined = modes.into_iter().chain(networks).filter_map(|mode| mode.strip_prefix("container:"));
-    let mut names: Vec<String> = joined.map(str::to_owned).collect();
-    names.extend(config.volumes_from.iter().map(|source| name_of(source).to_owned()));
-    names.sort();
-    names.dedup();
-    names
+/// An init container that stays up beside the others: its policy starts it again whenever it ends.
+pub(super) fn is_sidecar(config: &ContainerConfig) -> bool {
+    let policy = config.restart.as_ref().map_or("", |policy| &policy.name);
+    !config.init_ctr.is_empty() && matches!(policy, "always" | "unless-stopped")
 }
 
-/// `db` of `db:ro,z`.
-pub(super) fn name_of(source: &str) -> &str {
-    source.split_once(':').map_or(source, |(name, _)| name)
+/// Whether the start of a member waits for others to end.
+pub(super) fn waits(member: &index::Container) -> bool {
+    member.record.as_ref().is_ok_and(|record| {
+        let completed = |one: &Dependency| one.condition == Condition::Completed;
+        !record.config.init_ctr.is_empty() || spec::dependencies(&record.config).iter().any(completed)
+    })
 }
 
-/// What `name` is.
-fn find(roots: &Roots, name: &str) -> Result<Target> {
-    match roots.resolve(name)? {
-        Some(target @ (Target::Container { .. } | Target::Infra(_))) => Ok(target),
-        _ => Err(Refusal::no_such_container(name)),
-    }
+/// The members that `member` needs, of those in `members`.
+fn needs<'a>(member: &index::Container, members: &'a [index::Container]) -> Vec<&'a index::Container> {
+    let needed = member.record.as_ref().map(|record| spec::dependencies(&record.config)).unwrap_or_default();
+    members.iter().filter(|other| needed.iter().any(|one| one.id == *other.id())).collect()
 }
 
-/// Notes that `dependent` needs the containers `names`.
-///
-/// # Errors
-/// When one of them is not there.
-pub(super) fn hold(roots: &Roots, names: &[String], dependent: &Id) -> Result<()> {
-    for name in names {
-        let target = find(roots, name)?;
-        let dir = roots.dependents(&target);
-        // Not with its parents: a container that has just been removed must not come back as a directory.
-        let made = match fs::create_dir(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::write(dir.join(dependent.as_str()), b""),
-        };
-        made.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Refusal::no_such_container(name),
-            _ => Refusal::internal(format!("container {name}: noting who needs it"), error),
-        })?;
-    }
-    Ok(())
+/// Whether `member` needs one of `others`.
+pub(super) fn needs_any(member: &index::Container, others: &[&Id]) -> bool {
+    let needed = member.record.as_ref().map(|record| spec::dependencies(&record.config)).unwrap_or_default();
+    needed.iter().any(|one| others.contains(&&one.id))
 }
 
-/// Takes it back. What is not there any more is fine.
-pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
-    for target in names.iter().filter_map(|name| find(roots, name).ok()) {
-        let _ = fs::remove_file(roots.dependents(&target).join(dependent.as_str()));
-    }
-}
-
-/// The containers that need `target` and are there.
-fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
-    let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
-    let mut ids: Vec<Id> = ids.filter(|id| fs::read_link(roots.names().join(id.as_str())).is_ok()).collect();
-    ids.sort();
-    ids
-}
-
-/// Refuses to remove the container `id` of `pod` while others need it; those of the pod itself do not count where the
-/// whole pod goes.
-///
-/// # Errors
-/// [`Kind::InUse`], in podman's words.
-pub(super) fn check(roots: &Roots, pod: &Id, id: &Id, whole_pod: bool) -> Result<()> {
-    let target = Target::Container { pod: pod.clone(), container: id.clone() };
-    refuse(roots, &target, id, pod, whole_pod)
-}
-
-/// The same for the infra of `pod`.
-///
-/// # Errors
-/// [`Kind::InUse`], in podman's words.
-pub(super) fn check_infra(roots: &Roots, pod: &Id, infra: &Id) -> Result<()> {
-    refuse(roots, &Target::Infra(pod.clone()), infra, pod, true)
-}
-
-fn refuse(roots: &Roots, target: &Target, id: &Id, pod: &Id, whole_pod: bool) -> Result<()> {
-    let inside = |id: &Id| roots.resolve(id.as_str()).ok().flatten().is_some_and(|found| found.pod() == pod);
-    let needed: Vec<String> = dependents(roots, target)
-        .into_iter()
-        .filter(|dependent| !(whole_pod && inside(dependent)))
-        .map(String::from)
-        .collect();
-    if needed.is_empty() {
-        return Ok(());
-    }
-    let words = format!(
-        "container {id} has dependent containers which must be removed before it: {}: container already exists",
-        needed.join(", ")
-    );
-    Err(Refusal::new(Kind::InUse, words).about(id.as_str()))
-}
-
-/// The mounts of the containers `sources` (`--volumes-from`), as they have them but for the access asked for; of two at
-/// one place the later source's.
-///
-/// # Errors
-/// When one of them is not there.
-pub fn volumes(roots: &Roots, sources: &[String]) -> Result<Vec<Mount>> {
-    let mut all: Vec<Mount> = Vec::new();
-    for source in sources {
-        let (name, options) = source.split_once(':').unwrap_or((source, ""));
-        let mounts = match find(roots, name)? {
-            Target::Container { pod, container } => {
-                let found = index::container(roots, &pod, &container).and_then(|found| found.record.ok());
-                found.ok_or_else(|| Refusal::no_such_container(name))?.mounts
+/// `members` in their order, but each after those it needs.
+pub(super) fn in_order(members: &[index::Container]) -> Vec<&index::Container> {
+    fn visit<'a>(
+        member: &'a index::Container,
+        members: &'a [index::Container],
+        seen: &mut BTreeSet<Id>,
+        order: &mut Vec<&'a index::Container>,
+    ) {
+        // A circle cannot be made; records that were tampered with only lose their order.
+        if seen.insert(member.id().clone()) {
+            for needed in needs(member, members) {
+                visit(needed, members, seen, order);
             }
-            Target::Pod(pod) | Target::Infra(pod) => {
-                let found = index::pod(roots, &pod).and_then(|found| found.record.ok());
-                found.ok_or_else(|| Refusal::no_such_container(name))?.config.mounts
-            }
-        };
-        for mut mount in mounts {
-            // The volume is the source's to keep or lose, and is there.
-            (mount.from_image, mount.create_source) = (false, false);
-            for access in options.split(',').filter(|option| matches!(*option, "ro" | "rw")) {
-                mount.options.retain(|option| !matches!(option.as_str(), "ro" | "rw"));
-                mount.options.push(access.to_owned());
-            }
-            all.retain(|other| other.destination != mount.destination);
-            all.push(mount);
+            order.push(member);
         }
     }
-    Ok(all)
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for member in members {
+        visit(member, members, &mut seen, &mut order);
+    }
+    order
 }
 
-/// Adds the mounts of `sources` to `own` where nothing is yet.
-///
-/// # Errors
-/// Like [`volumes`].
-pub fn add_volumes(roots: &Roots, sources: &[String], own: &mut Vec<Mount>) -> Result<()> {
-    for mount in volumes(roots, sources)? {
-        if mount.kind() != mount::Kind::Devpts && own.iter().all(|other| other.destination != mount.destination) {
-            own.push(mount);
+impl Pod {
+    /// Refuses a new member that needs what is no member of this pod, or what would never come true.
+    ///
+    /// # Errors
+    /// In podman's words, where it has any.
+    pub(super) fn check_dependencies(&self, config: &ContainerConfig) -> Result<()> {
+        for entry in &config.requires {
+            // What is no id here was resolved by nobody.
+            let name = entry.split(':').next().unwrap_or(entry);
+            let id: Id = name.parse().map_err(|_| Refusal::no_such_container(name))?;
+            let Ok((record, _)) = self.container(&id) else { return Err(spec::not_a_member(&self.id, &id)) };
+            let policy = record.config.restart.as_ref().map_or("", |policy| &policy.name);
+            if entry.ends_with(":completed") && matches!(policy, "always" | "unless-stopped") {
+                return Err(Refusal::invalid(format!(
+                    "--requires {0}:completed: container {0} never completes, its restart policy is {policy}: use started",
+                    record.name
+                )));
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Starts what `id` needs and waits until it is as it must be. Holds no lock while it waits. A circle, which only
+    /// tampered records can have, ends at `path`.
+    ///
+    /// # Errors
+    /// Naming the dependency that cannot be had.
+    pub(super) fn fulfil<'a>(
+        &'a self,
+        id: &'a Id,
+        path: &'a [&'a Id],
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async move {
+            let (record, _) = self.container(id)?;
+            let path: Vec<&Id> = path.iter().copied().chain([id]).collect();
+            for Dependency { id: needed, condition } in spec::dependencies(&record.config) {
+                // A namespace may be joined that is another pod's; whoever joins it finds out whether it is there.
+                let Ok((other, found)) = self.container(&needed) else { continue };
+                if path.contains(&&needed) {
+                    return Err(Refusal::invalid(format!(
+                        "container {} and container {} require each other: remove one of them",
+                        record.name, other.name
+                    )));
+                }
+                let before = |refusal: Refusal| {
+                    let words = format!("starting {}, which container {} requires: {refusal}", other.name, record.name);
+                    Refusal::new(refusal.kind, words).about(&other.name)
+                };
+                let completed = |found: &index::Container| {
+                    found.state == ContainerState::Exited
+                        && found.exit.as_ref().is_some_and(|exit| exit.status.known && exit.status.code == 0)
+                };
+                if found.state == ContainerState::Running && condition == Condition::Started
+                    || condition == Condition::Completed && completed(&found)
+                {
+                    continue;
+                }
+                if found.state != ContainerState::Running {
+                    self.fulfil(&needed, &path).await?;
+                    let _gate = self.gate.read().await;
+                    self.start_inside(&needed, Brought::default()).await.map_err(before)?;
+                }
+                if condition == Condition::Completed {
+                    let code = self.end_of(&needed).await;
+                    if code != Some(0) {
+                        return Err(Refusal::new(
+                            Kind::WrongState,
+                            format!(
+                                "container {} requires container {} to be completed, which {}: container state improper",
+                                record.name,
+                                other.name,
+                                code.map_or("has ended nobody knows how".to_owned(), |code| format!(
+                                    "exited with code {code}"
+                                ))
+                            ),
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits for the last end of a member; its exit code, where anybody knows it.
+    pub(super) async fn end_of(&self, id: &Id) -> Option<i32> {
+        if let Some(monitor) = self.monitors.get(id) {
+            monitor.ended().await;
+        }
+        let (_, found) = self.container(id).ok()?;
+        found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code)
+    }
+
+    /// The members that need `id`, directly.
+    pub(super) fn dependents(&self, id: &Id) -> Vec<index::Container> {
+        let needs = |member: &index::Container| {
+            member
+                .record
+                .as_ref()
+                .is_ok_and(|record| spec::dependencies(&record.config).iter().any(|dependency| dependency.id == *id))
+        };
+        self.members().into_iter().filter(needs).collect()
+    }
+
+    /// Removes a member and before it all that need it.
+    ///
+    /// # Errors
+    /// As [`Pod::remove`].
+    pub async fn remove_with_dependents(
+        self: &std::sync::Arc<Self>,
+        id: &Id,
+        force: bool,
+        timeout_ms: Option<i64>,
+    ) -> Result<ContainerResult> {
+        let members = self.members();
+        let order = in_order(&members);
+        let mut going = BTreeSet::from([id]);
+        // Who needs others comes after them.
+        for member in &order {
+            if needs(member, &members).iter().any(|needed| going.contains(needed.id())) {
+                going.insert(member.id());
+            }
+        }
+        for dependent in
+            order.iter().rev().map(|member| member.id()).filter(|other| *other != id && going.contains(other))
+        {
+            match self.remove(dependent, force, timeout_ms).await {
+                // Somebody else was quicker: `rm --all` asks for all at once.
+                Err(refusal) if refusal.kind == Kind::NoSuchContainer => {}
+                other => drop(other?),
+            }
+        }
+        self.remove(id, force, timeout_ms).await
+    }
+
+    /// Runs the init containers of a pod one after the other, each to its end; one that stays up by its restart policy
+    /// (a sidecar) is only started. Without `all` those that end are left out.
+    ///
+    /// # Errors
+    /// Where one cannot be started or ends with another code than 0, in podman's words.
+    pub(super) async fn run_init_containers(&self, members: &[&index::Container], all: bool) -> Result<()> {
+        for record in members.iter().filter_map(|member| member.record.as_ref().ok()) {
+            if record.config.init_ctr.is_empty() || !(all || is_sidecar(&record.config)) {
+                continue;
+            }
+            self.start_with(&record.id, Brought::default()).await?;
+            if is_sidecar(&record.config) {
+                continue;
+            }
+            match self.end_of(&record.id).await {
+                Some(0) => {}
+                Some(code) => {
+                    return Err(Refusal::new(
+                        Kind::WrongState,
+                        format!("init container {} exited with code {code}", record.id),
+                    ));
+                }
+                None => {
+                    return Err(Refusal::new(
+                        Kind::WrongState,
+                        format!("init container {} has ended nobody knows how", record.id),
+                    ));
+                }
+            }
+            if record.config.init_ctr == "once" {
+                self.remove_member(&record.id, true).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use proto::wire::RestartPolicy;
 
     use super::*;
-    use crate::pod::record::make_dir;
 
     #[test]
-    fn who_is_needed_stays_until_nobody_is_left_who_needs_it() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let roots = Roots { state: dir.path().into(), run: dir.path().into() };
-        make_dir(&roots.names()).expect("names");
-        let [pod, source, other, dependent] = [(); 4].map(|()| Id::random().expect("id"));
-        let target = Target::Container { pod: pod.clone(), container: source.clone() };
-        let names = [source.to_string()];
-        assert_eq!(hold(&roots, &names, &dependent).expect_err("nobody").kind, Kind::NoSuchContainer);
-        symlink(target.link(), roots.names().join(source.as_str())).expect("link");
-        assert_eq!(hold(&roots, &names, &dependent).expect_err("no directory").kind, Kind::NoSuchContainer);
-        make_dir(&roots.container(&pod, &source)).expect("directory");
-        hold(&roots, &names, &dependent).expect("held");
-        check(&roots, &pod, &source, false).expect("who needs it is not there yet");
-        let of = Target::Container { pod: other, container: dependent.clone() };
-        symlink(of.link(), roots.names().join(dependent.as_str())).expect("link");
-        let refusal = check(&roots, &pod, &source, true).expect_err("needed");
-        assert_eq!(refusal.kind, Kind::InUse);
-        assert!(refusal.message.contains(dependent.as_str()), "{}", refusal.message);
-        release(&roots, &names, &dependent);
-        check(&roots, &pod, &source, false).expect("free");
-    }
-
-    #[test]
-    fn what_is_needed() {
-        let config = ContainerConfig {
-            pid_mode: "container:a".into(),
-            ipc_mode: "container:a".into(),
-            uts_mode: "host".into(),
-            volumes_from: vec!["b:ro".into()],
+    fn a_sidecar_is_an_init_container_that_always_comes_back() {
+        let config = |init: &str, policy: &str| ContainerConfig {
+            init_ctr: init.into(),
+            restart: Some(RestartPolicy { name: policy.into(), max_retries: 0 }),
             ..Default::default()
         };
-        assert_eq!(needed(&config, &PodConfig::default()), ["a", "b"]);
+        for (init, policy, expected) in [
+            ("always", "always", true),
+            ("once", "unless-stopped", true),
+            ("", "always", false),
+            ("once", "on-failure", false),
+        ] {
+            assert_eq!(is_sidecar(&config(init, policy)), expected, "{init} {policy}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::{
     Id, Kind, Refusal,
-    record::{self, ContainerRecord, Durability, PodRecord, StartRecord},
+    record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
     state::ContainerState,
@@ -14,7 +14,7 @@ use proto::{
 use super::{
     Pod, files,
     record::make_dir,
-    sources::{self, Opened, Places},
+    sources::{self, Brought, Opened, Places},
     undo::Undo,
 };
 use crate::{
@@ -40,9 +40,9 @@ impl Pod {
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Opened::new()).await?;
+        self.start_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -50,9 +50,9 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Opened::new()).await?;
+        self.init_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -62,7 +62,7 @@ impl Pod {
     /// When the name is taken or is none.
     pub async fn rename(&self, id: &Id, name: &str) -> Result<ContainerResult> {
         if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(proto::name::RULE).about(name));
+            return Err(Refusal::invalid(proto::name::rule(name)).about(name));
         }
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -81,17 +81,18 @@ impl Pod {
         Ok(result(&record))
     }
 
-    /// Starts a member and the infra before it. One that runs already is fine.
+    /// Starts a member, and before it the infra and what it needs. One that runs already is fine.
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub(super) async fn start_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
-        self.start_inside(id, opened).await
+        self.start_inside(id, brought).await
     }
 
-    /// [`Pod::start_with`] for who has the gate.
-    pub(super) async fn start_inside(&self, id: &Id, opened: Opened) -> Result<()> {
+    /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
+    pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
         let (record, found) = self.container(id)?;
@@ -105,7 +106,7 @@ impl Pod {
             }
             _ => {}
         }
-        let monitor = self.prepare(&record, &found, opened).await?;
+        let monitor = self.prepare(&record, &found, brought).await?;
         let started = monitor.client()?.start(serve::deadline(START), &wire::Empty {}).await.map_err(Refusal::from);
         if let Err(refusal) = started {
             self.abandon(&record, &monitor).await;
@@ -119,7 +120,8 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub(super) async fn init_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn init_with(&self, id: &Id, brought: Brought) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -127,7 +129,7 @@ impl Pod {
         if found.state.is_alive() {
             return Ok(());
         }
-        self.prepare(&record, &found, opened).await.map(|_| ())
+        self.prepare(&record, &found, brought).await.map(|_| ())
     }
 
     /// The steps up to there; the caller has the turn.
@@ -135,8 +137,9 @@ impl Pod {
         &self,
         record: &ContainerRecord,
         found: &index::Container,
-        mut opened: Opened,
+        brought: Brought,
     ) -> Result<Arc<Monitor>> {
+        let Brought { mut opened, notify_socket } = brought;
         if let Some(monitor) = self.monitors.get(&record.id) {
             if found.state == ContainerState::Initialized {
                 return Ok(monitor);
@@ -197,6 +200,13 @@ impl Pod {
         let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
         let cgroup = self.cgroup(record, &pod).await?;
         let hostname = self.hostname_of(record, &pod, &namespaces);
+        let readiness = readiness(record, notify_socket);
+        let notify = readiness.as_ref().filter(|readiness| readiness.mode == "container");
+        let notify = notify.map(|_| roots.notify_directory(&pod.id, &record.id));
+        if let Some(directory) = &notify {
+            // Whoever the container runs as looks in here.
+            fs::DirBuilder::new().mode(0o755).create(directory).map_err(broken)?;
+        }
         let written = bundle::write(&bundle::Input {
             record: &told,
             pod: &pod,
@@ -211,8 +221,9 @@ impl Pod {
             shm: shm.as_deref(),
             hostname: &hostname,
             cgroup: &cgroup,
+            notify: notify.as_deref(),
         })?;
-        self.write_start_record(record, &pod, &cgroup, &written)?;
+        self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
         let monitor = self.monitors.start(&record.id)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
@@ -230,6 +241,7 @@ impl Pod {
         pod: &PodRecord,
         cgroup: &str,
         written: &bundle::Bundle,
+        readiness: Option<Readiness>,
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
@@ -259,6 +271,8 @@ impl Pod {
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
+            health: record.config.health.clone(),
+            readiness,
             witnessed_pid: 0,
             unmounted: false,
             heir: self.engine.heir(&pod.id).ok(),
@@ -467,6 +481,16 @@ struct OwnFiles {
     hosts: Option<PathBuf>,
     resolv_conf: Option<PathBuf>,
     hostname: Option<PathBuf>,
+}
+
+/// Who is to hear that the container is ready, and when it is. A NOTIFY_SOCKET that nobody can send to is none.
+fn readiness(record: &ContainerRecord, socket: String) -> Option<Readiness> {
+    let mode = match record.config.sdnotify.as_str() {
+        "" => "container",
+        mode => mode,
+    };
+    let usable = socket.starts_with(['/', '@']) && !socket.contains('\0');
+    (usable && mode != "ignore").then(|| Readiness { mode: mode.to_owned(), socket })
 }
 
 fn complete_log(log: &mut LogConfig, default: PathBuf) {

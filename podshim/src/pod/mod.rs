@@ -21,7 +21,8 @@ mod borrow;
 mod bring_up;
 mod connect;
 pub mod create;
-pub mod depend;
+mod depend;
+pub mod dependents;
 mod files;
 mod member;
 pub mod names;
@@ -77,6 +78,8 @@ pub struct Pod {
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
     acts: AtomicUsize,
+    /// Starts of the whole pod that are under way: its members may have ended before the last one was started.
+    starts: AtomicUsize,
     changed: Notify,
 }
 
@@ -102,6 +105,7 @@ impl Pod {
             turns: Mutex::default(),
             core: tokio::sync::Mutex::default(),
             acts: AtomicUsize::new(0),
+            starts: AtomicUsize::new(0),
             changed: Notify::new(),
         });
         pod.adopt().await?;

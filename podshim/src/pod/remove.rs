@@ -6,7 +6,7 @@ use proto::{
     Id, Kind, Refusal, record::ContainerRecord, refusal::Result, state::ContainerState, wire::ContainerResult,
 };
 
-use super::{Pod, depend, member::result, record};
+use super::{Pod, dependents, member::result, record};
 use crate::index;
 
 /// What `rm` answers for a container that is up (podman's words).
@@ -40,7 +40,7 @@ impl Pod {
             Err(refusal) if !force => return Err(refusal),
             Err(_) => return self.remove_broken(id).await,
         };
-        depend::check(&self.engine.roots, &self.id, id, false)?;
+        dependents::check(&self.engine.roots, &self.id, id, false)?;
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
         self.remove_member(id, force).await?;
         self.settle().await;
@@ -84,7 +84,7 @@ impl Pod {
         let roots = &self.engine.roots;
         record::remove_container(roots, &self.id, &container.id, &container.name)?;
         if let Some(pod) = index::pod(roots, &self.id).and_then(|pod| pod.record.ok()) {
-            depend::release(roots, &depend::needed(&container.config, &pod.config), &container.id);
+            dependents::release(roots, &dependents::needed(&container.config, &pod.config), &container.id);
         }
         for path in [&container.config.pidfile, &container.config.conmon_pidfile] {
             if !path.is_empty() {

@@ -42,6 +42,15 @@ pub(super) const BINDS: &str = "binds";
 /// Bind sources the caller has opened, by destination.
 pub(super) type Opened = HashMap<String, OwnedFd>;
 
+/// What whoever asks for a start brings along.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    /// Bind sources.
+    pub(super) opened: Opened,
+    /// The caller's NOTIFY_SOCKET; empty = none.
+    pub(super) notify_socket: String,
+}
+
 /// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in).
 pub(super) fn assign<'a>(mounts: impl Iterator<Item = &'a Mount>, fds: Vec<OwnedFd>) -> Opened {
     mounts

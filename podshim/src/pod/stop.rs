@@ -1,7 +1,9 @@
 //! Ending members: stop, the end of a run, and what follows from it for the pod.
 
 use std::{
-    sync::Arc,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use proto::{
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result, sources::Opened};
+use super::{Pod, member::result, sources::Brought};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -133,16 +135,47 @@ impl Pod {
             }
             if self.wants_another_run(&record, &found) {
                 drop(_turn);
-                return self.start_with(id, Opened::new()).await;
+                return self.start_with(id, Brought::default()).await;
             }
             self.tear_down(&record);
-            let needed = super::depend::check(&self.engine.roots, &self.id, id, false).is_err();
+            let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
             if record.config.auto_remove && found.exit.is_some() && !needed {
                 self.forget(&record)?;
             }
+            if !record.config.init_ctr.is_empty() {
+                // Its end is a step of the pod's start, and no end of the pod.
+                return Ok(());
+            }
         }
+        self.end_sidecars().await;
         self.settle().await;
         Ok(())
+    }
+
+    /// Ends the init containers that stay up, where nothing else is and the pod's exit policy is to stop.
+    async fn end_sidecars(self: &Arc<Self>) {
+        let stops = self.core.lock().await.record.as_ref().is_some_and(|pod| pod.config.exit_policy == "stop");
+        if !stops || self.starts.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let (init, others): (Vec<_>, Vec<_>) = self.members().into_iter().partition(is_init);
+        let up = |member: &index::Container| member.state.is_alive() || self.monitors.get(member.id()).is_some();
+        if others.iter().any(|member| up(member) || member.state == ContainerState::Created) {
+            return;
+        }
+        for sidecar in init.iter().filter(|member| up(member)) {
+            if let Err(refusal) = self.stop_one(sidecar.id()).await {
+                tracing::warn!("container {}: {refusal}", sidecar.id());
+            }
+        }
+    }
+
+    /// [`Pod::stop`], which this is a part of.
+    fn stop_one<'a>(
+        self: &'a Arc<Self>,
+        id: &'a Id,
+    ) -> Pin<Box<dyn Future<Output = Result<ContainerResult>> + Send + 'a>> {
+        Box::pin(self.stop(id, None))
     }
 
     /// Whether the restart policy starts a member again whose monitor could not do so in place.
@@ -161,7 +194,8 @@ impl Pod {
         let Some(pod) = core.record.clone() else { return };
         let Some(found) = index::pod(&self.engine.roots, &self.id) else { return };
         let lives = found.containers.iter().any(|container| container.state.is_alive()) || self.monitors.count() > 0;
-        let ran = !found.containers.iter().any(|container| container.state == ContainerState::Created);
+        let waits = |container: &index::Container| container.state == ContainerState::Created && !is_init(container);
+        let ran = !found.containers.iter().any(waits) && self.starts.load(Ordering::Acquire) == 0;
         if lives {
             return;
         }
@@ -179,6 +213,11 @@ impl Pod {
             }
         }
     }
+}
+
+/// An init container.
+pub(super) fn is_init(member: &index::Container) -> bool {
+    member.record.as_ref().is_ok_and(|record| !record.config.init_ctr.is_empty())
 }
 
 /// Waits until `monitor` has ended, as long as it may take once `dead` holds.

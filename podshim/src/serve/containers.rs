@@ -39,12 +39,12 @@ impl Containers for ContainerService {
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.init(&id).await }).await?)
+        Ok(self.0.act(async move { pod.init(&id, &act.notify_socket).await }).await?)
     }
 
     async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.start(&id).await }).await?)
+        Ok(self.0.act(async move { pod.start(&id, &act.notify_socket).await }).await?)
     }
 
     async fn stop(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
@@ -56,7 +56,7 @@ impl Containers for ContainerService {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
         let restart = async move {
             pod.stop(&id, timeout(&act)).await?;
-            pod.start(&id).await
+            pod.start(&id, &act.notify_socket).await
         };
         Ok(self.0.act(restart).await?)
     }
@@ -78,7 +78,14 @@ impl Containers for ContainerService {
 
     async fn remove(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.remove(&id, act.force, timeout(&act)).await }).await?)
+        let remove = async move {
+            if act.depend {
+                pod.remove_with_dependents(&id, act.force, timeout(&act)).await
+            } else {
+                pod.remove(&id, act.force, timeout(&act)).await
+            }
+        };
+        Ok(self.0.act(remove).await?)
     }
 
     async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {

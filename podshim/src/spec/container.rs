@@ -7,9 +7,9 @@ use proto::{
 };
 
 use super::{
-    limits, log, modes,
+    health, limits, log, modes,
     modes::{Place, Sharing},
-    mounts, network, policy, process, secrets, security, signal, text, user,
+    mounts, network, policy, process, requires, secrets, security, signal, text, user,
 };
 
 /// Refuses a container that cannot be in `pod` (checked before), and brings what it asks for into its canonical form.
@@ -28,6 +28,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     text::no_controls("image", &config.image)?;
     // podman tells a wrong value before it asks for the pod.
     process::init_ctr(&config, pod)?;
+    requires::check(&config, pod)?;
     restart(&mut config)?;
     modes::check(&config, pod)?;
     let sharing = Sharing::of(&config, pod);
@@ -39,7 +40,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     config.devices = security::devices(std::mem::take(&mut config.devices))?;
     security::sysctls(&config.sysctls, &sharing)?;
     config.log = Some(log::check(config.log.take())?);
-    not_yet(&config)?;
+    outdated(&config)?;
     Ok(config)
 }
 
@@ -166,6 +167,7 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     process::umask(&config.umask)?;
     process::timezone(&config.timezone)?;
     process::detach_keys(&config.detach_keys)?;
+    health::check(config)?;
     process::readiness(config)
 }
 
@@ -190,28 +192,7 @@ fn mounts_and_limits(config: &mut ContainerConfig, sharing: &Sharing) -> Result<
     limits::cgroup_parent(&config.cgroup_parent)
 }
 
-fn not_supported(flag: &str, way_out: &str) -> Refusal {
-    Refusal::new(Kind::NotSupported, format!("{flag}: not supported by this version: {way_out}"))
-}
-
-/// What podman has and this version has not: accepted, it would have no effect.
-fn not_yet(config: &ContainerConfig) -> Result<()> {
-    for name in &config.requires {
-        if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(format!(
-                "{} is not a valid container, cannot be used as a dependency: no container with name or ID {} found: no \
-                 such container",
-                text::quoted(name),
-                text::quoted(name)
-            )));
-        }
-    }
-    if let Some(name) = config.requires.first() {
-        return Err(not_supported(&format!("--requires {name}"), "start that container first"));
-    }
-    if !config.init_ctr.is_empty() {
-        return Err(not_supported(&format!("--init-ctr {}", config.init_ctr), "run it to its end before the others"));
-    }
+fn outdated(config: &ContainerConfig) -> Result<()> {
     if !config.tmpfs.is_empty() {
         return Err(Refusal::invalid("--tmpfs: given in an outdated form: use the podctl of this version"));
     }

@@ -58,13 +58,11 @@ pub(super) fn detach_keys(text: &str) -> Result<()> {
 /// `--sdnotify` and `--systemd`.
 pub(super) fn readiness(config: &ContainerConfig) -> Result<()> {
     match config.sdnotify.as_str() {
-        "" | "container" | "conmon" | "ignore" => {}
-        "healthy" => {
-            return Err(Refusal::invalid("sdnotify policy \"healthy\" requires a healthcheck to be set"));
-        }
+        // Whether there is a check for "healthy" is known with the image's.
+        "" | "container" | "conmon" | "healthy" | "ignore" => {}
         other => {
             return Err(Refusal::invalid(format!(
-                "invalid config provided: invalid argument: invalid sdnotify value {}: must be container, conmon or ignore",
+                "invalid config provided: invalid argument: invalid sdnotify value {}: must be container, conmon, healthy or ignore",
                 quoted(other)
             )));
         }

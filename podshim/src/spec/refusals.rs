@@ -3,8 +3,8 @@
 use proto::{
     Kind, Refusal,
     wire::{
-        Argv, ContainerConfig, Device, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig, PodConfig,
-        PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
+        Argv, ContainerConfig, Device, HealthConfig, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig,
+        PodConfig, PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
     },
 };
 
@@ -51,6 +51,10 @@ fn limits(config: &mut ContainerConfig) -> &mut Resources {
     config.resources.get_or_insert_default()
 }
 
+fn health(config: &mut ContainerConfig) -> &mut HealthConfig {
+    config.health.get_or_insert_default()
+}
+
 fn security(config: &mut ContainerConfig) -> &mut Security {
     config.security.get_or_insert_default()
 }
@@ -61,7 +65,7 @@ const PODS: &[Row<PodConfig>] = &[
         |p| p.name = "a/b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
     ),
-    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters"),
+    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters: invalid argument"),
     (
         |p| p.hostname = "a b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
@@ -535,9 +539,23 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| c.sdnotify = "bad".into(),
-        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon or ignore",
+        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon, healthy or ignore",
     ),
-    (|c| c.sdnotify = "healthy".into(), "sdnotify policy \"healthy\" requires a healthcheck to be set"),
+    (|c| health(c).test = s(&["CMD"]), "must define a healthcheck command for all healthchecks"),
+    (|c| health(c).test = s(&["CMD", "a\0"]), "--health-cmd \"a\\0\": NUL characters are not allowed"),
+    (|c| health(c).interval_ns = Some(1), "healthcheck-interval must be at least 1ms, or disable"),
+    (|c| health(c).timeout_ns = Some(0), "healthcheck-timeout must be at least 1 second"),
+    (|c| health(c).start_period_ns = Some(-1), "healthcheck-start-period must be 0 seconds or greater"),
+    (|c| health(c).retries = Some(0), "healthcheck-retries must be greater than 0"),
+    (
+        |c| health(c).on_failure = "bad".into(),
+        "invalid on-failure action \"bad\" for health check: supported actions are none,kill,restart,stop",
+    ),
+    (
+        |c| health(c).log_destination = "events_logger".into(),
+        "--health-log-destination events_logger: there are no events in this version: use local or a directory",
+    ),
+    (|c| health(c).log_destination = "x".into(), "--health-log-destination x: give an absolute path"),
     (
         |c| c.systemd = "maybe".into(),
         "invalid config provided: --systemd values must be one of \"true, false, always\": invalid configuration",
@@ -685,7 +703,7 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| drop(c.sysctls.insert("kernel.shm_rmid_forced".into(), "1+kernel.core_pattern=|/x\n".into())),
-        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters",
+        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters, 1024 at most",
     ),
     (
         |c| {
@@ -721,6 +739,18 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         |c| c.volumes_from = s(&["db:x"]),
         "invalid option \"x\" specified - volumes from another container can only use z,ro,rw options",
     ),
+    (
+        |c| c.requires = s(&["db"]),
+        "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
+    ),
+    (
+        |c| c.requires = s(&["db:healthy"]),
+        "--requires db:healthy: the container has no health check: use started or completed",
+    ),
+    (
+        |c| c.requires = s(&["db:done"]),
+        "--requires db:done: the condition must be one of started, healthy or completed",
+    ),
     (|c| c.secrets = s(&["s,type=x"]), "--secret s,type=x: type x is invalid, it is mount or env"),
     (|c| c.secrets = s(&["type=env"]), "--secret type=env: no secret is named"),
     (|c| c.secrets = s(&["s,mode=9"]), "--secret s,mode=9: mode \"9\" is not octal"),
@@ -735,7 +765,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (|c| c.secrets = s(&["s,type=env,target=a=b"]), "--secret s,type=env,target=a=b: the name of a variable has no ="),
     (|c| c.secrets = s(&["s,target=../x"]), "--secret s,target=../x: the target must be the path of a file without .."),
     (|c| c.secrets = s(&["s", "s"]), "--secret s: another one has the target /run/secrets/s"),
-    (|c| c.requires = s(&["db"]), "--requires db: not supported by this version: start that container first"),
     (|c| c.rootfs = "/x".into(), "an image is missing: name one after the options"),
     (|c| c.pidfile = "x".into(), "--pidfile x: give the absolute path of a file"),
     (|c| c.conmon_pidfile = "/x/".into(), "--conmon-pidfile /x/: give the absolute path of a file"),

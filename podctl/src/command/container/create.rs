@@ -11,7 +11,7 @@ use crate::{
     args::{
         Action, Args, Command,
         container::{self, Place},
-        network, resources,
+        health, network, resources,
     },
     command::{image::pull, pod::create::IdFile},
     dial::{ACT, Engine, Found, Shim},
@@ -26,7 +26,14 @@ pub static COMMAND: Command = Command {
     description: "Creates a new container from the given image or storage and prepares it for running the specified command.\n\nThe container ID is then printed to stdout. You can then start it at any time with the podctl start <container_id> command. The container will be created with the initial state 'created'.",
     usage: "[options] IMAGE [COMMAND [ARG...]]",
     examples: &["create alpine ls", "create --annotation HELLO=WORLD alpine ls", "create -t -i --name myctr alpine ls"],
-    flags: &[container::FLAGS, container::CREATE_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    flags: &[
+        container::FLAGS,
+        health::FLAGS,
+        container::CREATE_FLAGS,
+        network::FLAGS,
+        resources::FLAGS,
+        resources::CONTAINER_FLAGS,
+    ],
     operands: crate::args::Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
@@ -113,9 +120,6 @@ impl Wish {
             );
         }
         let trees = source::open(&mounts)?;
-        if matches!(self.pull.policy.as_str(), "always" | "newer") && self.config.rootfs.is_empty() {
-            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
-        }
         let mut request = CreateContainer {
             config: Some(self.config.clone()),
             pod: pod.to_string(),
@@ -123,10 +127,11 @@ impl Wish {
             start: until == Until::Started,
             init: until == Until::Init,
             replace: self.replace,
+            notify_socket: super::ready::notify_socket(),
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;
-        let (mut pulled, mut replaced) = (false, false);
+        let mut replaced = false;
         loop {
             // Each attempt takes its deposit.
             let deposit = match &trees {
@@ -149,11 +154,12 @@ impl Wish {
                 replaced = true;
                 continue;
             }
-            if failure.kind != Kind::ImageMissing || pulled || self.pull.policy == "never" {
+            if failure.kind != Kind::ImageMissing || request.image_pulled || self.pull.policy == "never" {
                 return Err(failure);
             }
-            pull::quietly(engine, PullImage { policy: "missing".to_owned(), ..self.pull.clone() }, self.quiet).await?;
-            pulled = true;
+            // Everything else has been checked.
+            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+            request.image_pulled = true;
         }
     }
 
@@ -188,6 +194,27 @@ impl Wish {
         for mode in modes {
             let Some(name) = mode.strip_prefix("container:") else { continue };
             *mode = format!("container:{}", id_of(engine, name)?);
+        }
+        for entry in &mut config.requires {
+            let (name, condition) = entry.split_once(':').unwrap_or((entry, "started"));
+            if !matches!(condition, "started" | "healthy" | "completed") {
+                return Err(Failure::invalid(format!(
+                    "--requires {entry}: the condition after : must be one of started, healthy or completed"
+                )));
+            }
+            let found = engine.container(name).map_err(|failure| {
+                Failure::invalid(format!(
+                    "\"{name}\" is not a valid container, cannot be used as a dependency: {failure}"
+                ))
+            })?;
+            *entry = match found {
+                Found::Container { id, .. } => format!("{id}:{condition}"),
+                Found::Infra(_) => {
+                    return Err(Failure::invalid(format!(
+                        "--requires {name}: the infra of a pod is always started first: leave it out"
+                    )));
+                }
+            };
         }
         config.volumes_from = source_ids(engine, &config.volumes_from)?;
         Ok(())

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod pause;
 pub mod port;
 pub mod ps;
+pub mod ready;
 pub mod rename;
 pub mod restart;
 pub mod rm;

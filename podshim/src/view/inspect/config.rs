@@ -55,7 +55,7 @@ pub(super) fn document(subject: &Subject<'_>) -> Value {
 
 fn run_options(subject: &Subject<'_>, document: &mut Value) {
     let config = subject.record.map(|record| &record.config);
-    extend(document, [("HealthcheckOnFailureAction", "none".into())]);
+    health(config, document);
     let create_command = match subject.shown {
         Shown::Member(..) => config.map(|config| &config.create_command),
         Shown::Infra(_, record, _) => Some(&record.config.create_command),
@@ -81,6 +81,54 @@ fn run_options(subject: &Subject<'_>, document: &mut Value) {
     let sdnotify = config.map_or("", |config| &config.sdnotify);
     add(document, "sdNotifyMode", if sdnotify.is_empty() { "container" } else { sdnotify });
     add(document, "ExposedPorts", exposed(subject));
+}
+
+/// How its health is checked (manifest.Schema2HealthConfig: what is zero is left out).
+fn health(config: Option<&ContainerConfig>, document: &mut Value) {
+    let health = config.and_then(|config| config.health.as_ref());
+    match health {
+        Some(health) => {
+            let span = |key, span: Option<i64>| (key, span.unwrap_or(0).into());
+            let times = [span("StartPeriod", health.start_period_ns), span("Interval", health.interval_ns)];
+            let mut check = check(&health.test, times);
+            add_given(&mut check, span("Timeout", health.timeout_ns));
+            add_given(&mut check, ("Retries", health.retries.unwrap_or(0).into()));
+            add(document, "Healthcheck", check);
+        }
+        // It was asked that the image's is not run.
+        None if config.is_some_and(|config| config.no_healthcheck) => {
+            add(document, "Healthcheck", object([("Test", strings(["NONE"]))]));
+        }
+        None => {}
+    }
+    let action = health.map_or("none", |health| health.on_failure.as_str());
+    extend(document, [("HealthcheckOnFailureAction", action.into())]);
+    let Some(health) = health else { return };
+    add(document, "HealthLogDestination", health.log_destination.as_str());
+    add_given(document, ("HealthcheckMaxLogCount", health.max_log_count.unwrap_or(0).into()));
+    add_given(document, ("HealthcheckMaxLogSize", health.max_log_size.unwrap_or(0).into()));
+    if let Some(startup) = &health.startup {
+        let mut check = check(&startup.test, [("Interval", startup.interval_ns.unwrap_or(0).into())]);
+        add_given(&mut check, ("Timeout", startup.timeout_ns.unwrap_or(0).into()));
+        add_given(&mut check, ("Retries", startup.retries.into()));
+        add_given(&mut check, ("Successes", startup.success.into()));
+        add(document, "StartupHealthCheck", check);
+    }
+}
+
+fn check<const N: usize>(test: &[String], times: [(&'static str, Value); N]) -> Value {
+    let mut check = object([("Test", strings(test))]);
+    for pair in times {
+        add_given(&mut check, pair);
+    }
+    check
+}
+
+/// Adds a number that is not zero.
+fn add_given(document: &mut Value, (key, value): (&'static str, Value)) {
+    if value.as_i64() != Some(0) {
+        extend(document, [(key, value)]);
+    }
 }
 
 /// The environment as the runtime was told, but for what is secret.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Capabilities, Spec};
 use proto::{
-    record::{self, ContainerRecord, ImageUse, Phase, StartRecord},
+    record::{self, ContainerRecord, HealthState, ImageUse, Phase, StartRecord},
     state::ContainerState,
 };
 use serde_json::Value;
@@ -181,6 +181,9 @@ impl Subject<'_> {
                 ("FinishedAt", time(self.shown.finished(roots))),
             ],
         );
+        if let Some(health) = self.shown.health() {
+            add(&mut document, "Health", health_of(health));
+        }
         add(&mut document, "CgroupPath", if state.is_alive() { self.cgroup() } else { String::new() });
         extend(&mut document, [("CheckpointedAt", time(0)), ("RestoredAt", time(0))]);
         add(&mut document, "StoppedByUser", self.shown.stopped_by_user());
@@ -262,7 +265,7 @@ impl Subject<'_> {
         let mut ids: Vec<String> = infra
             .map(ToString::to_string)
             .into_iter()
-            .chain(config.requires.iter().cloned())
+            .chain(config.requires.iter().map(|entry| entry.split(':').next().unwrap_or(entry).to_owned()))
             .chain(config.volumes_from.iter().map(|source| source.split(':').next().unwrap_or_default().to_owned()))
             .chain(joined.map(str::to_owned))
             .collect();
@@ -270,6 +273,28 @@ impl Subject<'_> {
         ids.dedup();
         ids
     }
+}
+
+/// What checks have found (libpod's HealthCheckResults).
+fn health_of(health: &HealthState) -> Value {
+    let log: Value = health
+        .log
+        .iter()
+        .map(|check| {
+            object([
+                ("Start", time(check.start)),
+                ("End", time(check.end)),
+                ("ExitCode", check.exit_code.into()),
+                ("Output", check.output.as_str().into()),
+            ])
+        })
+        .collect();
+    object([
+        ("Status", health.status.as_str().into()),
+        ("FailingStreak", health.failing_streak.into()),
+        // Empty and not null: a template may ask for its length.
+        ("Log", log),
+    ])
 }
 
 /// The names of `set`, sorted.
