@@ -137,11 +137,6 @@ pub const CONTAINER: &[Row] = &[
         Is("--requires up:done: the condition after : must be one of started, healthy or completed"),
     ),
     (
-        "run --pod web --requires up:healthy alpine",
-        125,
-        Has("healthy: the container has no health check: use started or completed"),
-    ),
-    (
         "run --pod web --requires $(podctl ps -aq --filter name=-infra) alpine",
         125,
         Has("the infra of a pod is always started first: leave it out"),
