@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod compat;
 mod container {
     mod borrow;
     mod exit_code;
@@ -20,9 +21,13 @@ mod container {
     mod terminal;
 }
 mod crash;
+mod escape;
 mod image {
     mod load;
+    mod policy;
+    mod progress;
     mod pull;
+    mod save;
 }
 mod network {
     mod bridge;

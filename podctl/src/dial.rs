@@ -269,9 +269,8 @@ impl Engine {
         }
         let mut attributes = PosixSpawnAttr::init()?;
         let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
-        if detached {
-            flags |= PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into());
-        }
+        // Ctrl-C at our terminal is for us: a shim stays, and a host cleans up when it finds that we have gone.
+        flags |= PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into());
         attributes.set_flags(flags)?;
         attributes.set_sigmask(&SigSet::empty())?;
         // Rust ignores SIGPIPE, and an ignored signal is inherited.

@@ -4,7 +4,7 @@ use super::{Has, Is, Row};
 
 /// The id of an infra container, as a shell finds it.
 macro_rules! of_infra {
-    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter name=-infra)"),+) };
+    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter pod=web --filter name=-infra)"),+) };
 }
 
 pub const CONTAINERS: &[Row] = &[

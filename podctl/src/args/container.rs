@@ -127,7 +127,7 @@ pub fn place(args: &Args) -> Result<Place, Failure> {
         text => match text.strip_prefix("new:") {
             Some("") => Err(Failure::invalid("new pod name must be at least one character")),
             Some(new) if !name::is_valid(new) => {
-                Err(Failure::invalid(format!("running pod create option: {}", name::RULE)))
+                Err(Failure::invalid(format!("running pod create option: {}", name::rule(new))))
             }
             Some(new) => Ok(Place::NewPod(new.to_owned())),
             None => Ok(Place::Pod(text.to_owned())),
@@ -198,7 +198,7 @@ fn root(path: &str) -> Result<String, Failure> {
 fn container_name(args: &Args) -> Result<String, Failure> {
     let given = args.text_or_empty("name");
     if !given.is_empty() && !name::is_valid(given) {
-        return Err(Failure::invalid(format!("running container create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running container create option: {}", name::rule(given))));
     }
     if args.is("replace") && given.is_empty() {
         return Err(Failure::invalid("cannot replace container without --name being set"));
@@ -255,7 +255,14 @@ fn namespaces(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> 
     config.ipc_mode = network::namespace(args.text_or_empty("ipc"), &["shareable", "none"])?;
     config.uts_mode = network::namespace(args.text_or_empty("uts"), &[])?;
     config.cgroupns_mode = network::namespace(args.text_or_empty("cgroupns"), &[])?;
-    config.userns = network::user_namespace(args.text_or_empty("userns"))?;
+    let userns = args.text_or_empty("userns");
+    let joins = args.given("pod-id-file") || args.text("pod").is_some_and(|pod| !pod.starts_with("new:"));
+    if joins && !matches!(userns, "" | "host") {
+        return Err(Failure::invalid(
+            "cannot set user namespace mode when joining pod with infra container: invalid argument",
+        ));
+    }
+    config.userns = network::user_namespace(userns)?;
     if config.uts_mode == "host" && !config.hostname.is_empty() {
         return Err(Failure::invalid(
             "invalid config provided: cannot set hostname when running in the host UTS namespace: invalid configuration",

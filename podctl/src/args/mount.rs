@@ -81,7 +81,10 @@ fn volume_name(text: &str) -> Result<String, Failure> {
     if name::is_valid(text) {
         Ok(text.to_owned())
     } else {
-        Err(Failure::invalid(format!("creating named volume \"{text}\": running volume create option: {}", name::RULE)))
+        Err(Failure::invalid(format!(
+            "creating named volume \"{text}\": running volume create option: {}",
+            name::rule(text)
+        )))
     }
 }
 

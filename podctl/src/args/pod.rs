@@ -88,7 +88,11 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
         ..Default::default()
     };
     if !config.infra_name.is_empty() && !name::is_valid(&config.infra_name) {
-        return Err(Failure::invalid(format!("--infra-name {}: {}", config.infra_name, name::RULE)));
+        return Err(Failure::invalid(format!(
+            "--infra-name {}: {}",
+            config.infra_name,
+            name::rule(&config.infra_name)
+        )));
     }
     if config.share.iter().any(|shared| shared == "cgroup") && !config.no_share_parent && args.given("share-parent") {
         return Err(Failure::invalid(
@@ -105,7 +109,7 @@ fn pod_name(args: &Args) -> Result<String, Failure> {
     }
     let given = args.text("name").or(operand).unwrap_or_default();
     if !given.is_empty() && !name::is_valid(given) {
-        return Err(Failure::invalid(format!("running pod create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running pod create option: {}", name::rule(given))));
     }
     if args.is("replace") && given.is_empty() {
         return Err(Failure::invalid("cannot replace pod without --name being set"));

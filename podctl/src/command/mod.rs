@@ -52,6 +52,7 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &image::save::COMMAND,
         &secret::COMMAND,
         &container::start::COMMAND,
         &container::stats::COMMAND,

@@ -93,6 +93,11 @@ fn not_known(kind: Kind, name: &str) -> Refusal {
     Refusal::new(kind, format!("{}: image not known", printable(name))).about(name)
 }
 
+/// The refusal by which the image `name` is asked for: whoever can pull pulls it.
+pub fn missing(name: &str) -> Refusal {
+    not_known(Kind::ImageMissing, name)
+}
+
 /// `text` of a stranger as one line that no terminal acts on: control and direction characters are replaced.
 pub fn printable(text: &str) -> String {
     let acts = |c: char| {

@@ -12,6 +12,7 @@ use super::{
     Image, Store,
     digest::Digest,
     not_known,
+    platform::Platform,
     reference::{Reference, Which},
     registries::Registries,
     store::Names,
@@ -27,6 +28,22 @@ impl Store {
     /// `ImageMissing` when it is not in the store, `Invalid` when it can be no image or an id is not unique.
     pub fn resolve(&self, name: &str) -> Result<Image> {
         self.find(name, true)
+    }
+
+    /// The same, where it is one for `platform` (as typed; empty = any).
+    ///
+    /// # Errors
+    /// `ImageMissing` also when the image of that name is for another platform.
+    pub fn resolve_for(&self, name: &str, platform: &str) -> Result<Image> {
+        let image = self.resolve(name)?;
+        let own = image.config.architecture().to_string();
+        if platform.is_empty() || Platform::parse(platform)?.is_of(&own) {
+            return Ok(image);
+        }
+        let (name, own) = (super::printable(name), super::printable(&own));
+        let words =
+            format!("{name}: the image that is here is for linux/{own}, not for {platform}: pull it for that one");
+        Err(Refusal::new(Kind::ImageMissing, words).about(name))
     }
 
     /// The same, even when it is damaged: for whoever wants to remove it.

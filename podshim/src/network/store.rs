@@ -179,7 +179,7 @@ fn id_of(name: &str) -> Result<Id> {
 fn check_request(request: &wire::CreateNetwork) -> Result<()> {
     let name = &request.name;
     if !name.is_empty() && !name::is_valid(name) {
-        return Err(Refusal::invalid(format!("network name {name} invalid: {}", name::RULE)));
+        return Err(Refusal::invalid(format!("network name {name} invalid: {}", name::rule(name))));
     }
     if MODES.contains(&name.as_str()) {
         return Err(Refusal::invalid(format!(

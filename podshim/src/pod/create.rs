@@ -16,7 +16,12 @@ use super::{
     record::{claim_container, create_container, create_pod, remove_pod},
     sources::{Brought, Opened, ROOT, assign},
 };
-use crate::{cgroup, image::Image, network, spec, volume::Volumes};
+use crate::{
+    cgroup,
+    image::{self, Image},
+    network, spec,
+    volume::Volumes,
+};
 
 impl Pod {
     /// Creates a container, and the pod with it where the request brings one; inits or starts it where asked.
@@ -45,7 +50,6 @@ impl Pod {
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
         }
-        self.check_members(&config, pod_config)?;
         self.check_secrets(&config.secrets)?;
         add_volumes(&self.engine.roots, &config.volumes_from, &mut config.mounts)?;
         for mount in config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Image) {
@@ -55,8 +59,9 @@ impl Pod {
                 ..refusal
             })?;
         }
+        super::record::refuse_taken(&self.engine.roots, &config.name, &self.id, request.replace)?;
         let image = match config.rootfs.as_str() {
-            "" => Some(self.images.resolve(&config.image)?),
+            "" => Some(self.image_for(&config, request.image_pulled)?),
             _ => None,
         };
         if let Some(image) = &image {
@@ -101,10 +106,21 @@ impl Pod {
         Ok(ContainerCreated { id: record.id.to_string(), name: record.name, pod: self.id.to_string(), warnings })
     }
 
+    /// The image of a new container. Everything that needs none has been said by now: only then is it worth fetching one,
+    /// which `pulled` says the caller has done as `--pull` asks.
+    fn image_for(&self, config: &ContainerConfig, pulled: bool) -> Result<Image> {
+        if !pulled && matches!(config.pull.as_str(), "always" | "newer") {
+            return Err(image::missing(&config.image));
+        }
+        // What was pulled for it is what there is, whatever platform it says it is for.
+        let platform = if pulled { "" } else { config.platform.as_str() };
+        self.images.resolve_for(&config.image, platform)
+    }
+
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
         let config = spec::check_pod(config)?;
         // It is started at once: a port that is taken now cannot be had.
-        check_host(&self.networks, &config, Ports::Free)?;
+        check_host(&self.networks, &self.id, &config, Ports::Free)?;
         Ok(config)
     }
 
@@ -113,7 +129,9 @@ impl Pod {
         if let Some(limits) = &config.resources {
             cgroup::check(limits)?;
         }
+        cgroup::pod_path(&self.id, &config.cgroup_parent)?;
         self.engine.runtime_path(&config.runtime)?;
+        self.check_members(&config, pod)?;
         Ok(config)
     }
 
@@ -285,7 +303,7 @@ pub enum Ports {
 ///
 /// # Errors
 /// Naming the flag.
-pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports) -> Result<()> {
+pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, ports: Ports) -> Result<()> {
     if let Some(limits) = &config.resources {
         cgroup::check(limits)?;
     }
@@ -295,8 +313,9 @@ pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports
             Ports::Later => network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?,
         }
     }
+    cgroup::pod_path(id, &config.cgroup_parent)?;
     if !config.name.is_empty() && !proto::name::is_valid(&config.name) {
-        return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));
+        return Err(Refusal::new(Kind::Invalid, proto::name::rule(&config.name)).about(&config.name));
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ impl Pod {
     /// When the name is taken or is none.
     pub async fn rename(&self, id: &Id, name: &str) -> Result<ContainerResult> {
         if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(proto::name::RULE).about(name));
+            return Err(Refusal::invalid(proto::name::rule(name)).about(name));
         }
         let turn = self.turn(id);
         let _turn = turn.lock().await;

@@ -15,6 +15,7 @@ use ttrpc::r#async::TtrpcContext;
 use crate::{
     index::{self, Pod},
     network::{self, DEFAULT, NetworkDocument, Networks, filter},
+    spec,
 };
 
 /// The service over the networks of one engine.
@@ -151,6 +152,7 @@ fn document(networks: &[NetworkDocument]) -> Result<Document> {
 #[async_trait]
 impl proto::wire::Networks for Service {
     async fn create(&self, _: &TtrpcContext, request: CreateNetwork) -> ttrpc::Result<NetworkCreated> {
+        spec::check_labels(&request.labels)?;
         Ok(NetworkCreated { name: self.networks.create(&request)?.name })
     }
 

@@ -136,8 +136,8 @@ impl Pods for HostPodService {
 fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
     let roots = &engine.roots;
     let config = spec::check_pod(request.config.unwrap_or_default())?;
-    check_host(&Networks::open(roots), &config, Ports::Later)?;
     let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
+    check_host(&Networks::open(roots), &id, &config, Ports::Later)?;
     let broken = |error: std::io::Error| Refusal::internal("creating the pod", error);
     let run = roots.run_pod(&id);
     record::make_dir(&run).map_err(broken)?;

@@ -129,7 +129,7 @@ pub(super) fn volume_name(text: &str) -> Result<()> {
     Err(Refusal::invalid(format!(
         "creating named volume {}: running volume create option: {}",
         quoted(text),
-        name::RULE
+        name::rule(text)
     )))
 }
 

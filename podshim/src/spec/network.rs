@@ -121,7 +121,11 @@ fn of_another(config: &NetworkConfig) -> Result<()> {
 /// One network a pod is attached to. An empty name is the default network's.
 fn attach(network: &NetworkAttachment) -> Result<()> {
     if !network.name.is_empty() && !name::is_valid(&network.name) {
-        return Err(Refusal::invalid(format!("network name {} invalid: {}", quoted(&network.name), name::RULE)));
+        return Err(Refusal::invalid(format!(
+            "network name {} invalid: {}",
+            quoted(&network.name),
+            name::rule(&network.name)
+        )));
     }
     if !network.ip.is_empty() {
         match network.ip.parse() {

@@ -65,7 +65,7 @@ const PODS: &[Row<PodConfig>] = &[
         |p| p.name = "a/b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
     ),
-    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters"),
+    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters: invalid argument"),
     (
         |p| p.hostname = "a b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
@@ -703,7 +703,7 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| drop(c.sysctls.insert("kernel.shm_rmid_forced".into(), "1+kernel.core_pattern=|/x\n".into())),
-        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters",
+        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters, 1024 at most",
     ),
     (
         |c| {

@@ -54,15 +54,18 @@ pub(super) fn sysctl_scope(key: &str) -> Option<Scope> {
     }
 }
 
+/// Longest value of a sysctl.
+const MAX_SYSCTL: usize = 1024;
+
 /// `--sysctl`, given where the namespaces come from.
 pub(super) fn sysctls(sysctls: &BTreeMap<String, String>, sharing: &Sharing) -> Result<()> {
     for (key, value) in sysctls {
         let Some(scope) = sysctl_scope(key) else {
             return Err(Refusal::invalid(format!("sysctl '{}' is not allowed", shown(key))));
         };
-        if value.is_empty() || value.chars().any(char::is_control) {
+        if value.is_empty() || value.len() > MAX_SYSCTL || value.chars().any(char::is_control) {
             return Err(Refusal::invalid(format!(
-                "--sysctl {}={}: the value is one line of printable characters",
+                "--sysctl {}={}: the value is one line of printable characters, {MAX_SYSCTL} at most",
                 shown(key),
                 quoted(value).trim_matches('"')
             )));

@@ -285,7 +285,7 @@ fn check(name: &str) -> Result<()> {
     if name::is_valid(name) {
         return Ok(());
     }
-    Err(Refusal::invalid(format!("running volume create option: {}", name::RULE)).about(name))
+    Err(Refusal::invalid(format!("running volume create option: {}", name::rule(name))).about(name))
 }
 
 /// The lock at `path`, waited for until `limit`.

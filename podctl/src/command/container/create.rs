@@ -120,9 +120,6 @@ impl Wish {
             );
         }
         let trees = source::open(&mounts)?;
-        if matches!(self.pull.policy.as_str(), "always" | "newer") && self.config.rootfs.is_empty() {
-            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
-        }
         let mut request = CreateContainer {
             config: Some(self.config.clone()),
             pod: pod.to_string(),
@@ -134,7 +131,7 @@ impl Wish {
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;
-        let (mut pulled, mut replaced) = (false, false);
+        let mut replaced = false;
         loop {
             // Each attempt takes its deposit.
             let deposit = match &trees {
@@ -157,11 +154,12 @@ impl Wish {
                 replaced = true;
                 continue;
             }
-            if failure.kind != Kind::ImageMissing || pulled || self.pull.policy == "never" {
+            if failure.kind != Kind::ImageMissing || request.image_pulled || self.pull.policy == "never" {
                 return Err(failure);
             }
-            pull::quietly(engine, PullImage { policy: "missing".to_owned(), ..self.pull.clone() }, self.quiet).await?;
-            pulled = true;
+            // Everything else has been checked.
+            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+            request.image_pulled = true;
         }
     }
 

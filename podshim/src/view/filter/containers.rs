@@ -60,13 +60,13 @@ impl Containers {
 fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
     let owned = || values.iter().map(|value| (*value).to_owned()).collect::<Vec<String>>();
     Ok(match key {
-        "id" => Test::Id(Ids::new(values)),
-        "name" => Test::Name(Patterns::new(values.iter().map(|value| value.replace('/', "")))),
+        "id" => Test::Id(Ids::new(key, values)?),
+        "name" => Test::Name(Patterns::new(key, values.iter().map(|value| value.replace('/', "")))?),
         "label" => Test::Labels(labels(values)),
         "label!" => Test::NoLabels(labels(values)),
         "exited" => Test::Exited(values.iter().map(|value| exit_code(value)).collect::<Result<_>>()?),
         "status" => Test::Status(values.iter().map(|value| status(value)).collect::<Result<_>>()?),
-        "ancestor" => Test::Ancestor { ids: owned(), names: Patterns::new(values) },
+        "ancestor" => Test::Ancestor { ids: owned(), names: Patterns::new(key, values)? },
         // Of several the earliest counts, for both.
         "before" => Test::CreatedBefore(earliest(view, values)?),
         "since" => Test::CreatedAfter(earliest(view, values)?),
@@ -98,7 +98,7 @@ fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
             restart_policies(values)?;
             Test::RestartPolicy(owned())
         }
-        "command" => Test::Command(Patterns::new(values)),
+        "command" => Test::Command(Patterns::new(key, values)?),
         "should-start-on-boot" => {
             let mut wanted = false;
             for value in values {
