@@ -12,7 +12,7 @@ use proto::{
 };
 
 use super::{
-    Pod, files,
+    Pod, Starting, files,
     record::make_dir,
     sources::{self, Brought, Opened, Places},
     undo::Undo,
@@ -87,14 +87,22 @@ impl Pod {
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
-        let _gate = self.gate.read().await;
-        self.start_inside(id, brought).await
+        let started = {
+            let _gate = self.gate.read().await;
+            self.start_inside(id, brought).await
+        };
+        if started.is_err() {
+            // What was brought up for it goes, where nobody else needs it.
+            self.settle().await;
+        }
+        started
     }
 
     /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
     pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         match found.state {
             ContainerState::Running => return Ok(()),
@@ -125,6 +133,7 @@ impl Pod {
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         if found.state.is_alive() {
             return Ok(());

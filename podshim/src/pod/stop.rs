@@ -195,8 +195,8 @@ impl Pod {
         let Some(found) = index::pod(&self.engine.roots, &self.id) else { return };
         let lives = found.containers.iter().any(|container| container.state.is_alive()) || self.monitors.count() > 0;
         let waits = |container: &index::Container| container.state == ContainerState::Created && !is_init(container);
-        let ran = !found.containers.iter().any(waits) && self.starts.load(Ordering::Acquire) == 0;
-        if lives {
+        let ran = !found.containers.iter().any(waits);
+        if lives || self.starts.load(Ordering::Acquire) > 0 {
             return;
         }
         if pod.config.no_infra {

@@ -1,9 +1,6 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use proto::{
@@ -14,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, depend, dependents, record, sources::Brought, stop::is_init};
+use super::{Pod, Starting, depend, dependents, record, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -41,9 +38,9 @@ impl Pod {
 
     /// `init` = with the init containers, where no other member is up.
     async fn start_members(self: &Arc<Self>, init: bool) -> Result<PodResult> {
-        self.starts.fetch_add(1, Ordering::AcqRel);
+        let starting = Starting::new(self);
         let result = self.start_in_order(init).await;
-        self.starts.fetch_sub(1, Ordering::AcqRel);
+        drop(starting);
         // Who has ended meanwhile has not taken the infra down.
         self.settle().await;
         result
