@@ -156,17 +156,6 @@ impl Pod {
         found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code)
     }
 
-    /// The members that need `id`, directly.
-    pub(super) fn dependents(&self, id: &Id) -> Vec<index::Container> {
-        let needs = |member: &index::Container| {
-            member
-                .record
-                .as_ref()
-                .is_ok_and(|record| spec::dependencies(&record.config).iter().any(|dependency| dependency.id == *id))
-        };
-        self.members().into_iter().filter(needs).collect()
-    }
-
     /// Removes a member and before it all that need it.
     ///
     /// # Errors
