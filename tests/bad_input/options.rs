@@ -117,11 +117,6 @@ pub const CONTAINER: &[Row] = &[
         Has("there are no events in this version"),
     ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
-    (
-        "run --pod web --requires $(podctl pod ps --filter name=web --format '{{.InfraID}}') alpine",
-        125,
-        Has("the infra of a pod is always started first: leave it out"),
-    ),
     ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
     (
         "run --pod web --requires nosuch alpine",
@@ -135,11 +130,6 @@ pub const CONTAINER: &[Row] = &[
         "run --pod web --requires up:done alpine",
         125,
         Is("--requires up:done: the condition after : must be one of started, healthy or completed"),
-    ),
-    (
-        "run --pod web --requires up:healthy alpine",
-        125,
-        Has("healthy: the container has no health check: use started or completed"),
     ),
     (
         "run --pod web --requires $(podctl ps -aq --filter name=-infra) alpine",
@@ -160,6 +150,7 @@ pub const CONTAINER: &[Row] = &[
     ("run --network container:up --dns 1.1.1.1 alpine", 125, Has("conflicting options: dns and the network mode")),
     ("run --pod web --pid container:up alpine", 125, Has("is not a member of the pod: invalid argument")),
     ("pod create --infra-command x", 125, Has("runs no command")),
+    ("create --pod web --init-ctr once alpine", 125, Is("cannot add init-ctr to a running pod")),
     ("create --pod web --init-ctr x alpine", 125, Is("init-ctr value must be 'always' or 'once'")),
     ("run --volumes-from up:x alpine", 125, Has("volumes from another container can only use z,ro,rw options")),
     ("run --image-volume x alpine", 125, Has("invalid image volume mode \"x\" required value")),

@@ -1,9 +1,15 @@
 //! Members that need others: what is started first, what is waited for, what goes before what.
 
-use std::{collections::BTreeSet, future::Future, pin::Pin};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use proto::{
     Id, Kind, Refusal,
+    record::Health,
     refusal::Result,
     state::ContainerState,
     wire::{ContainerConfig, ContainerResult},
@@ -15,6 +21,11 @@ use crate::{
     spec::{self, Condition, Dependency},
 };
 
+/// How long a member may take to become healthy before those that need it are given up.
+const HEALTHY: Duration = Duration::from_secs(540);
+/// Its health is in a record that its monitor writes; it is looked at so often.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// An init container that stays up beside the others: its policy starts it again whenever it ends.
 pub(super) fn is_sidecar(config: &ContainerConfig) -> bool {
     let policy = config.restart.as_ref().map_or("", |policy| &policy.name);
@@ -24,8 +35,8 @@ pub(super) fn is_sidecar(config: &ContainerConfig) -> bool {
 /// Whether the start of a member waits for others to end.
 pub(super) fn waits(member: &index::Container) -> bool {
     member.record.as_ref().is_ok_and(|record| {
-        let completed = |one: &Dependency| one.condition == Condition::Completed;
-        !record.config.init_ctr.is_empty() || spec::dependencies(&record.config).iter().any(completed)
+        let waits = |one: &Dependency| one.condition != Condition::Started;
+        !record.config.init_ctr.is_empty() || spec::dependencies(&record.config).iter().any(waits)
     })
 }
 
@@ -75,6 +86,12 @@ impl Pod {
             let name = entry.split(':').next().unwrap_or(entry);
             let id: Id = name.parse().map_err(|_| Refusal::no_such_container(name))?;
             let Ok((record, _)) = self.container(&id) else { return Err(spec::not_a_member(&self.id, &id)) };
+            if entry.ends_with(":healthy") && record.config.health.is_none() {
+                return Err(Refusal::invalid(format!(
+                    "--requires {0}:healthy: container {0} has no health check: use started or completed",
+                    record.name
+                )));
+            }
             let policy = record.config.restart.as_ref().map_or("", |policy| &policy.name);
             if entry.ends_with(":completed") && matches!(policy, "always" | "unless-stopped") {
                 return Err(Refusal::invalid(format!(
@@ -126,6 +143,9 @@ impl Pod {
                     let _gate = self.gate.read().await;
                     self.start_inside(&needed, Brought::default()).await.map_err(before)?;
                 }
+                if condition == Condition::Healthy {
+                    self.healthy(&needed, &record.name).await?;
+                }
                 if condition == Condition::Completed {
                     let code = self.end_of(&needed).await;
                     if code != Some(0) {
@@ -145,6 +165,30 @@ impl Pod {
             }
             Ok(())
         })
+    }
+
+    /// Waits until a member is healthy, for who is called `name`.
+    async fn healthy(&self, id: &Id, name: &str) -> Result<()> {
+        let deadline = Instant::now() + HEALTHY;
+        loop {
+            let (record, found) = self.container(id)?;
+            let health = found.health.map_or(Health::Starting, |health| health.status);
+            let how = match health {
+                Health::Healthy if found.state == ContainerState::Running => return Ok(()),
+                _ if found.state != ContainerState::Running => format!("is {}", found.state),
+                Health::Unhealthy => "is unhealthy".to_owned(),
+                _ if Instant::now() >= deadline => format!("is not after {} s", HEALTHY.as_secs()),
+                _ => {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+            };
+            let words = format!(
+                "container {name} requires container {} to be healthy, which {how}: container state improper",
+                record.name
+            );
+            return Err(Refusal::new(Kind::WrongState, words).about(&record.name));
+        }
     }
 
     /// Waits for the last end of a member; its exit code, where anybody knows it.

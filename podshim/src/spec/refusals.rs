@@ -744,10 +744,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
     ),
     (
-        |c| c.requires = s(&["db:healthy"]),
-        "--requires db:healthy: the container has no health check: use started or completed",
-    ),
-    (
         |c| c.requires = s(&["db:done"]),
         "--requires db:done: the condition must be one of started, healthy or completed",
     ),
