@@ -40,7 +40,7 @@ fn what_is_required_is_started_first_stopped_last_and_not_removed() {
     engine.sh("podctl rm -f db").code(2).complains(&words);
     engine.sh("podctl start app").code(0);
     engine.sh("podctl rm --depend db").code(2).mentions("without force");
-    engine.sh("podctl rm -f --depend db").prints("db").code(0);
+    engine.sh("podctl rm -f --depend db").code(0);
     assert_eq!(engine.sh("podctl ps -a --format '{{.Names}}'").lines().len(), 1, "the infra");
     engine.sh("podctl run -d --pod p --name a alpine top && podctl run -d --pod p --requires a alpine top").ok();
     engine.sh("podctl rm -fa -t 0").code(0);

@@ -209,7 +209,6 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         signal: options.signal.clone(),
         force: options.force,
         volumes: options.volumes,
-        depend: options.depend,
         notify_socket: if verb == Verb::Start { ready::notify_socket() } else { String::new() },
         ..Default::default()
     };

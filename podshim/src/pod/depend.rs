@@ -200,37 +200,6 @@ impl Pod {
         found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code)
     }
 
-    /// Removes a member and before it all that need it.
-    ///
-    /// # Errors
-    /// As [`Pod::remove`].
-    pub async fn remove_with_dependents(
-        self: &std::sync::Arc<Self>,
-        id: &Id,
-        force: bool,
-        timeout_ms: Option<i64>,
-    ) -> Result<ContainerResult> {
-        let members = self.members();
-        let order = in_order(&members);
-        let mut going = BTreeSet::from([id]);
-        // Who needs others comes after them.
-        for member in &order {
-            if needs(member, &members).iter().any(|needed| going.contains(needed.id())) {
-                going.insert(member.id());
-            }
-        }
-        for dependent in
-            order.iter().rev().map(|member| member.id()).filter(|other| *other != id && going.contains(other))
-        {
-            match self.remove(dependent, force, timeout_ms).await {
-                // Somebody else was quicker: `rm --all` asks for all at once.
-                Err(refusal) if refusal.kind == Kind::NoSuchContainer => {}
-                other => drop(other?),
-            }
-        }
-        self.remove(id, force, timeout_ms).await
-    }
-
     /// Runs the init containers of a pod one after the other, each to its end; one that stays up by its restart policy
     /// (a sidecar) is only started. Without `all` those that end are left out.
     ///

@@ -78,14 +78,7 @@ impl Containers for ContainerService {
 
     async fn remove(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let remove = async move {
-            if act.depend {
-                pod.remove_with_dependents(&id, act.force, timeout(&act)).await
-            } else {
-                pod.remove(&id, act.force, timeout(&act)).await
-            }
-        };
-        Ok(self.0.act(remove).await?)
+        Ok(self.0.act(async move { pod.remove(&id, act.force, timeout(&act)).await }).await?)
     }
 
     async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {
