@@ -174,16 +174,15 @@ pub async fn on_containers(
     };
     let mut results = fan_out::each(containers.clone(), &act).await;
     // What was needed by others of the same command goes after them.
-    while verb == Verb::Remove {
+    let mut goes_on = verb == Verb::Remove;
+    while goes_on {
         let again: Vec<usize> = (0..results.len()).filter(|at| is_needed(&results[*at])).collect();
         let next = again.iter().map(|at| containers[*at].clone()).collect();
         let progress = again.len();
         for (at, result) in again.into_iter().zip(fan_out::each(next, &act).await) {
             results[at] = result;
         }
-        if results.iter().filter(|result| is_needed(result)).count() == progress {
-            break;
-        }
+        goes_on = results.iter().filter(|result| is_needed(result)).count() != progress;
     }
     fan_out::report(results, code)
 }
