@@ -5,6 +5,7 @@ mod bad_input;
 mod compat;
 mod container {
     mod borrow;
+    mod cp;
     mod exit_code;
     mod files;
     mod health;
@@ -22,6 +23,7 @@ mod container {
 }
 mod crash;
 mod escape;
+mod events;
 mod image {
     mod load;
     mod policy;

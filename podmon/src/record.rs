@@ -10,6 +10,7 @@ use std::{
 use proto::{
     Refusal,
     alive::Process,
+    event::{self, Event},
     record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
     refusal::Result,
     wire::ExitStatus,
@@ -98,6 +99,36 @@ impl ExitFile {
             Some(before) => record::write_bytes(&self.path, &before, Durability::Volatile),
             None => fs::remove_file(&self.path),
         };
+    }
+}
+
+/// Where what happens to the container is told to `events`.
+#[derive(Clone, Debug)]
+pub struct Events {
+    directory: PathBuf,
+    common: Event,
+}
+
+impl Events {
+    /// As the start record says.
+    pub fn new(start: &StartRecord) -> Events {
+        Events { directory: start.events.clone(), common: start.event.clone() }
+    }
+
+    /// Tells that `action` has happened, with the exit code where it was an end. That it cannot be told hinders nothing.
+    pub fn tell(&self, action: &str, code: Option<i32>) {
+        self.append(&Event { action: action.to_owned(), code, ..self.common.clone() });
+    }
+
+    /// Tells what a health check has shown.
+    pub fn checked(&self, health: &str) {
+        self.append(&Event { action: "health_status".to_owned(), health: health.to_owned(), ..self.common.clone() });
+    }
+
+    fn append(&self, event: &Event) {
+        if !self.directory.as_os_str().is_empty() {
+            let _ = event::append(&self.directory, event);
+        }
     }
 }
 

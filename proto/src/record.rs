@@ -297,6 +297,12 @@ pub struct StartRecord {
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,
+    /// The directory of events; empty = none are told.
+    #[serde(default)]
+    pub events: PathBuf,
+    /// What its events have in common: id, name, image, pod, labels.
+    #[serde(default)]
+    pub event: crate::event::Event,
     /// How its health is checked, complete.
     #[serde(default)]
     pub health: Option<HealthConfig>,

@@ -276,6 +276,7 @@ impl Monitor {
             stopped_by_user: self.is_ended_by_user(),
         };
         let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
+        let events = record::Events::new(&self.start);
         if self.start.health.is_some() {
             record::keep_health(&self.health_record(), &path);
         }
@@ -290,6 +291,7 @@ impl Monitor {
                     break;
                 }
             }
+            events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));
         });

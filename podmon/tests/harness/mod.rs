@@ -145,6 +145,8 @@ impl Bench {
             cgroup,
             uid: 0,
             gid: 0,
+            events: std::path::PathBuf::new(),
+            event: proto::event::Event::default(),
             witnessed_exit: None,
             pidfile: String::new(),
             conmon_pidfile: String::new(),

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use proto::{
-    Id, Kind, Refusal, Roots,
+    Id, Kind, Refusal, Roots, event,
     layout::Target,
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
@@ -90,6 +90,7 @@ impl Pod {
             }
         };
         drop(gate);
+        self.note("create", &record);
         let opened = self.opened(&record, &pod, made, sources);
         let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
@@ -241,10 +242,10 @@ impl Pod {
     async fn unmake(&self) {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        if let Some(record) = core.record.take()
-            && let Err(refusal) = super::record::remove_pod(&self.engine.roots, &record)
-        {
-            tracing::warn!("pod {}: {refusal}", self.id);
+        let Some(record) = core.record.take() else { return };
+        match super::record::remove_pod(&self.engine.roots, &record) {
+            Ok(()) => self.note_pod("remove", &record),
+            Err(refusal) => tracing::warn!("pod {}: {refusal}", self.id),
         }
     }
 }
@@ -286,6 +287,9 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
             remove_pod(roots, &record)?;
             return Err(refusal);
         }
+    }
+    if !record.config.hidden {
+        event::note(roots, &super::events::of_pod("create", &record));
     }
     Ok(record)
 }

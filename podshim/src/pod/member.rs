@@ -4,6 +4,7 @@ use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::D
 
 use proto::{
     Id, Kind, Refusal,
+    event::Event,
     record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
@@ -78,6 +79,7 @@ impl Pod {
         if old != name {
             super::record::release(roots, &old, &target);
         }
+        self.note("rename", &record);
         Ok(result(&record))
     }
 
@@ -121,6 +123,7 @@ impl Pod {
             return Err(refusal);
         }
         self.note_start(&record).await;
+        self.note("start", &record);
         Ok(())
     }
 
@@ -241,6 +244,7 @@ impl Pod {
             return Err(refusal);
         }
         undo.forget();
+        self.note("init", record);
         Ok(monitor)
     }
 
@@ -280,6 +284,8 @@ impl Pod {
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
+            events: roots.events(),
+            event: Event::of_container("", record, if pod.config.hidden { "" } else { pod.id.as_str() }),
             health: record.config.health.clone(),
             readiness,
             witnessed_pid: 0,
@@ -432,6 +438,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.pause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("pause", &record);
         Ok(result(&record))
     }
 
@@ -448,6 +455,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.unpause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("unpause", &record);
         Ok(result(&record))
     }
 
@@ -468,6 +476,7 @@ impl Pod {
         }
         let kill = MonitorKill { signal: signal.to_owned(), all };
         self.monitor(id)?.client()?.kill(serve::deadline(PROMPT), &kill).await.map_err(Refusal::from)?;
+        self.note("kill", &record);
         Ok(result(&record))
     }
 

@@ -20,9 +20,11 @@
 mod borrow;
 mod bring_up;
 mod connect;
+pub mod copy;
 pub mod create;
 mod depend;
 pub mod dependents;
+mod events;
 mod files;
 mod member;
 pub mod names;

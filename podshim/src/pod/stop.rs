@@ -67,6 +67,7 @@ impl Pod {
                 grace / 1000
             ));
         }
+        self.note("stop", &record);
         self.ended(id).await?;
         Ok(answer)
     }
@@ -137,7 +138,10 @@ impl Pod {
                 drop(_turn);
                 return self.start_with(id, Brought::default()).await;
             }
-            self.tear_down(&record);
+            if self.engine.roots.run_container(&self.id, id).exists() {
+                self.tear_down(&record);
+                self.note("cleanup", &record);
+            }
             let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
             if record.config.auto_remove && found.exit.is_some() && !needed {
                 self.forget(&record)?;

@@ -77,6 +77,7 @@ impl Pod {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
+        self.note_pod("start", &pod);
         Ok(answer)
     }
 
@@ -96,6 +97,7 @@ impl Pod {
                 self.take_down(&mut core).await;
             }
         }
+        self.note_pod("stop", &pod);
         Ok(answer)
     }
 
@@ -177,6 +179,7 @@ impl Pod {
                 self.ended(id).await?;
             }
         }
+        self.note_pod("kill", &pod);
         if FATAL.contains(&signal) && !self.members().iter().any(|member| member.state.is_alive()) {
             let mut core = self.core.lock().await;
             self.take_down(&mut core).await;
@@ -204,6 +207,7 @@ impl Pod {
         }
         answer.acted = true;
         self.note_pause(true).await;
+        self.note_pod("pause", &pod);
         Ok(answer)
     }
 
@@ -227,6 +231,7 @@ impl Pod {
             }
         }
         self.note_pause(false).await;
+        self.note_pod("unpause", &pod);
         Ok(answer)
     }
 
@@ -285,6 +290,7 @@ impl Pod {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
         record::remove_pod(roots, &pod)?;
+        self.note_pod("remove", &pod);
         let sources: Vec<String> =
             pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
         dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));

@@ -1,6 +1,8 @@
 //! `podctl container …`, and the same verbs without the word.
 
 pub mod attach;
+mod copy;
+pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod exists;
@@ -41,6 +43,7 @@ pub static COMMAND: Command = Command {
     interspersed: false,
     action: Action::Group(&[
         &attach::COMMAND,
+        &cp::COMMAND,
         &create::COMMAND,
         &exec::COMMAND,
         &exists::COMMAND,
