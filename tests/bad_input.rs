@@ -298,7 +298,7 @@ const THE_REST: &[Row] = &[
     ("build .", 125, Has("build")),
 ];
 
-const TABLES: [&[Row]; 11] = [
+const TABLES: [&[Row]; 12] = [
     POD_CREATE,
     POD_VERBS,
     MEMBER,
@@ -307,6 +307,7 @@ const TABLES: [&[Row]; 11] = [
     THE_REST,
     options::NETWORK,
     options::POD,
+    options::LOG,
     options::CONTAINER,
     commands::CONTAINERS,
     commands::OTHERS,

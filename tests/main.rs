@@ -6,6 +6,7 @@ mod container {
     mod exit_code;
     mod files;
     mod limits;
+    mod logs;
     mod process;
     mod remove;
     mod runtime;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's packages that are missing, for the purposes named: build run test demo bench.
+# Installs Debian's packages that are missing, for the purposes named: build run test demo bench collectors.
 # Silent and offline when everything is there.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ declare -A packages=(
   [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc util-linux'
   [demo]='busybox-static curl nginx-light'
   [bench]='aardvark-dns catatonit conmon iptables netavark podman'
+  [collectors]='libestr0 libfastjson4 syslog-ng-core'
 )
 declare -A files=([nginx-light]=/usr/sbin/nginx)
 

@@ -103,10 +103,9 @@ impl ExitFile {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u32) -> io::Result<()> {
-    let record = exit_record(status, started_at, restarts);
-    record::write(path, &record, Durability::Durable).or_else(|_| {
-        let mut text = serde_json::to_vec(&record)?;
+pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
+    record::write(path, record, Durability::Durable).or_else(|_| {
+        let mut text = serde_json::to_vec(record)?;
         let mut file = fs::OpenOptions::new().write(true).open(path)?;
         // White space after it is no part of it.
         let length = usize::try_from(file.metadata()?.len()).unwrap_or(0).max(text.len() + 1);
@@ -116,8 +115,9 @@ pub fn write_exit(path: &Path, status: ExitStatus, started_at: i64, restarts: u3
     })
 }
 
-fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
-    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new() }
+/// What is said of a run that began at `started_at`.
+pub fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
+    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), log_dropped: 0 }
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
         assert!(!file.path.exists());
 
         let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
-        write_exit(&file.path, status, 1, 0).expect("write");
+        write_exit(&file.path, &exit_record(status, 1, 0)).expect("write");
         file.put_placeholder(5);
         file.take_placeholder_back();
         assert_eq!(read().expect("record").status.code, 7);

@@ -57,6 +57,8 @@ pub enum Request {
     Stats(Reply<Document>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
+    /// Rotate the log.
+    RotateLog(Reply<Empty>),
     /// Send the descriptors again.
     StoreFds(Reply<Empty>),
     /// The supervisor has reaped the container.
@@ -143,6 +145,9 @@ impl Monitor for Service {
     }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await
+    }
+    async fn rotate_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.ask(Request::RotateLog).await
     }
     async fn store_fds(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::StoreFds).await

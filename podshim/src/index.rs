@@ -251,6 +251,7 @@ mod tests {
             started_at: 1,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
         };
         let this = Some(Process::this());
         let gone = Some(Process { start_time: 1, ..Process::this() });

@@ -13,7 +13,7 @@
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
 //! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
 //! | [`frame`] | podmon, podctl | the frames of an attach session |
-//! | [`log_line`] | podmon, podshim | the CRI log format: one encoder, one decoder |
+//! | [`log_line`], [`json_line`] | podmon, podshim | the CRI log format and Docker's: one encoder, one decoder |
 //!
 //! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
 
@@ -21,6 +21,7 @@ pub mod alive;
 pub mod exit;
 pub mod frame;
 pub mod id;
+pub mod json_line;
 pub mod layout;
 pub mod log_line;
 pub mod name;

@@ -183,6 +183,9 @@ pub struct ExitRecord {
     /// Why the last start failed, in the runtime's words; empty where it did not.
     #[serde(default)]
     pub error: String,
+    /// Log records lost to a full disk.
+    #[serde(default)]
+    pub log_dropped: u64,
 }
 
 /// `$RUN/pods/ID/state.json`: what of the pod is up. Written by its shim.
@@ -413,6 +416,7 @@ mod tests {
             started_at: 5,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
         };
         write(&path, &record, Durability::Durable).expect("write");
         assert_eq!(read::<ExitRecord>(&path).expect("read"), record);

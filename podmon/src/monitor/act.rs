@@ -246,15 +246,16 @@ impl Monitor {
         self.ended = Some(status);
         self.state_file.update(|state| state.oom_kills = kills);
         let restarts = self.state_file.get().restart_count;
-        let (inbox, path, started_at) = (self.inbox.clone(), self.exit_file.path(), self.started_at);
+        let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
+        let mut exit = record::exit_record(status, self.started_at, restarts);
+        exit.log_dropped = self.stdio.lost_records();
         tokio::task::spawn_local(async move {
             for attempt in 0..WRITE_TRIES {
                 if attempt > 0 {
                     sleep(WRITE_PAUSE).await;
                 }
-                let path = path.clone();
-                let written =
-                    tokio::task::spawn_blocking(move || record::write_exit(&path, status, started_at, restarts)).await;
+                let (path, exit) = (path.clone(), exit.clone());
+                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, &exit)).await;
                 if matches!(written, Ok(Ok(()))) {
                     break;
                 }

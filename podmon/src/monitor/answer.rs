@@ -13,6 +13,7 @@ use crate::{
     service::{Reply, Request},
     signal,
     state::{Event, State, Why},
+    stdio::ledger::Ledger,
 };
 
 impl Request {
@@ -29,6 +30,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
+            | Request::RotateLog(reply)
             | Request::StoreFds(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
@@ -48,6 +50,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
+            | Request::RotateLog(reply)
             | Request::StoreFds(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
@@ -101,10 +104,8 @@ impl Monitor {
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
             Request::Stats(reply) => send(reply, self.stats()),
-            Request::ReopenLog(reply) => {
-                let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
-                send(reply, reopened.map(|()| Empty {}));
-            }
+            Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
+            Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
             Request::StoreFds(reply) => {
                 self.store_fds();
                 send(reply, Ok(Empty {}));
@@ -136,6 +137,7 @@ impl Monitor {
             | Request::ExecResize(..)
             | Request::Stats(..)
             | Request::ReopenLog(..)
+            | Request::RotateLog(..)
             | Request::StoreFds(..)
             | Request::ReportExit(..) => request.refuse(Refusal::new(Kind::Internal, "not an event")),
         }
@@ -192,6 +194,18 @@ impl Monitor {
                 () = reply.closed() => {}
             }
         });
+    }
+
+    /// Does something to the log.
+    fn of_log(&self, what: fn(&mut Ledger) -> proto::refusal::Result<()>) -> proto::refusal::Result<Empty> {
+        match self.stdio.output().ledger().as_mut() {
+            Some(ledger) => what(ledger).map(|()| Empty {}),
+            None => {
+                let driver = &self.start.log.driver;
+                let words = format!("container {} keeps no log file: its log driver is {driver}", self.start.id);
+                Err(Refusal::invalid(words).about(self.start.id.as_str()))
+            }
+        }
     }
 
     fn stats(&self) -> proto::refusal::Result<Document> {

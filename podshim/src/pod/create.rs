@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 
 use proto::{
     Id, Kind, Refusal, Roots,
+    layout::JOURNALD,
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
-    wire::{ContainerConfig, ContainerCreated, CreateContainer, NetworkConfig, PodConfig, mount},
+    wire::{ContainerConfig, ContainerCreated, CreateContainer, LogConfig, NetworkConfig, PodConfig, mount},
 };
 
 use super::{
@@ -88,6 +89,7 @@ impl Pod {
             cgroup::check(limits)?;
         }
         self.engine.runtime_path(&config.runtime)?;
+        config.log.as_ref().map_or(Ok(()), check_log)?;
         Ok(config)
     }
 
@@ -135,7 +137,9 @@ impl Pod {
     /// Which opened source belongs to which mount: those of a new pod come first.
     fn opened(&self, record: &ContainerRecord, pod: &PodRecord, new_pod: bool, fds: Vec<OwnedFd>) -> Opened {
         let of_pod = pod.config.mounts.iter().filter(|_| new_pod);
-        assign(of_pod.chain(&record.config.mounts), fds)
+        let driver = record.config.log.as_ref().map_or("", |log| &log.driver);
+        let passes_through = matches!(driver, "passthrough" | "passthrough-tty");
+        assign(of_pod.chain(&record.config.mounts), passes_through, fds)
     }
 
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.
@@ -217,4 +221,28 @@ pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports
         return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));
     }
     Ok(())
+}
+
+/// Refuses what can be no log before anything is made; the monitor looks again when it opens it.
+fn check_log(log: &LogConfig) -> Result<()> {
+    let path = &log.path;
+    if log.driver == "journald" && !std::path::Path::new(JOURNALD).exists() {
+        return Err(Refusal::new(
+            Kind::NotSupported,
+            format!("--log-driver journald: there is no journald on this machine ({JOURNALD}): use k8s-file"),
+        ));
+    }
+    if path.is_empty() {
+        return Ok(());
+    }
+    let refuse = |words: &str| Err(Refusal::invalid(format!("--log-opt path={}: {words}", spec::quotable(path))));
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => refuse("it is no regular file: give the path of one, or one that is not there yet"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let directory = std::path::Path::new(path).parent().is_some_and(std::path::Path::is_dir);
+            if directory { Ok(()) } else { refuse("its directory does not exist: make it first") }
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
 }

@@ -42,7 +42,7 @@ impl Pod {
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Opened::new()).await?;
+        self.start_with(id, Opened::default()).await?;
         Ok(result(&record))
     }
 
@@ -52,7 +52,7 @@ impl Pod {
     /// Like start.
     pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Opened::new()).await?;
+        self.init_with(id, Opened::default()).await?;
         Ok(result(&record))
     }
 
@@ -204,7 +204,7 @@ impl Pod {
             cgroup: &cgroup,
         })?;
         self.write_start_record(record, &pod, &cgroup, &written)?;
-        let monitor = self.monitors.start(&record.id)?;
+        let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
         if let Err(refusal) = created {
@@ -224,7 +224,7 @@ impl Pod {
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
-        complete_log(&mut log, roots.log(&pod.id, &record.id));
+        complete_log(&mut log, record, roots.log(&pod.id, &record.id));
         let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
         let start = StartRecord {
             schema: record::SCHEMA,
@@ -472,11 +472,18 @@ fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Names
     spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
 }
 
-fn complete_log(log: &mut LogConfig, default: PathBuf) {
-    if log.driver.is_empty() || log.driver == "json-file" {
+fn complete_log(log: &mut LogConfig, record: &ContainerRecord, default: PathBuf) {
+    if log.driver.is_empty() {
         "k8s-file".clone_into(&mut log.driver);
     }
     if log.path.is_empty() {
         log.path = default.to_string_lossy().into_owned();
+    }
+    if let Some(tag) = log.options.get_mut("tag") {
+        let image = record.image.as_ref().map_or("", |image| &image.name);
+        let values = [record.id.short(), record.id.as_str(), &record.name, image];
+        for (name, value) in spec::IN_TAG.into_iter().zip(values) {
+            *tag = tag.replace(name, value);
+        }
     }
 }

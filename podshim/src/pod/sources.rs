@@ -23,16 +23,36 @@ use proto::{
 use super::record::make_dir;
 use crate::{bundle::BoundMount, sys, volume::Volumes};
 
-/// Bind sources the caller has opened, by destination.
-pub(super) type Opened = HashMap<String, OwnedFd>;
+/// What the caller has opened.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Bind sources, by destination.
+    binds: HashMap<String, OwnedFd>,
+    /// The container's standard streams, by the names its monitor knows them by.
+    pub(super) streams: Vec<(String, OwnedFd)>,
+}
 
-/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in).
-pub(super) fn assign<'a>(mounts: impl Iterator<Item = &'a Mount>, fds: Vec<OwnedFd>) -> Opened {
-    mounts
+/// What podmon calls the streams of the caller.
+const STREAMS: [&str; 3] = ["caller-stdin", "caller-stdout", "caller-stderr"];
+
+/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in); the last three are the streams of
+/// a container that writes past its monitor.
+pub(super) fn assign<'a>(
+    mounts: impl Iterator<Item = &'a Mount>,
+    passes_through: bool,
+    mut fds: Vec<OwnedFd>,
+) -> Opened {
+    let streams = if passes_through && fds.len() >= STREAMS.len() {
+        STREAMS.map(str::to_owned).into_iter().zip(fds.split_off(fds.len() - STREAMS.len())).collect()
+    } else {
+        Vec::new()
+    };
+    let binds = mounts
         .filter(|mount| mount.kind() == mount::Kind::Bind)
         .zip(fds)
         .map(|(mount, fd)| (mount.destination.clone(), fd))
-        .collect()
+        .collect();
+    Opened { binds, streams }
 }
 
 /// Makes every mount of `record` available in the engine's mount namespace.
@@ -49,7 +69,7 @@ pub(super) fn bind(
     let mut bound = Vec::with_capacity(record.mounts.len());
     for (number, mount) in record.mounts.iter().enumerate() {
         let source = match mount.kind() {
-            mount::Kind::Bind => match opened.remove(&mount.destination) {
+            mount::Kind::Bind => match opened.binds.remove(&mount.destination) {
                 Some(tree) => attach(&tree, &run_dir.join("binds"), number).map_err(|error| refuse(mount, error))?,
                 None => look_up(mount)?,
             },

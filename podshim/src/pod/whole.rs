@@ -43,7 +43,7 @@ impl Pod {
         }
         let mut answer = answer(&pod);
         for member in &members {
-            if let Err(refusal) = self.start_inside(member.id(), Opened::new()).await {
+            if let Err(refusal) = self.start_inside(member.id(), Opened::default()).await {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }

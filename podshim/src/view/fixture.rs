@@ -139,6 +139,7 @@ impl Fixture {
             started_at: 5_000_000_000,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
         };
         record::write(&self.roots().exit_record(pod, container), &exit, Durability::Volatile).expect("write");
     }

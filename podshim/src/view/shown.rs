@@ -146,6 +146,17 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Records its log has lost because it could not be written.
+    pub fn log_dropped(self) -> u64 {
+        match self {
+            Shown::Member(_, member) => {
+                let running = member.monitor.as_ref().map(|monitor| monitor.log_dropped);
+                running.or(member.exit.as_ref().map(|exit| exit.log_dropped)).unwrap_or(0)
+            }
+            Shown::Infra(..) => 0,
+        }
+    }
+
     /// Restarts by policy.
     pub fn restarts(self) -> u32 {
         let Shown::Member(_, member) = self else { return 0 };

@@ -86,6 +86,11 @@ impl Wish {
         Ok(Wish { config, place, replace: args.is("replace"), pull, quiet: args.is("quiet") })
     }
 
+    /// Whether the container gets our own standard streams.
+    pub fn passes_through(&self) -> bool {
+        self.config.log.as_ref().is_some_and(|log| matches!(log.driver.as_str(), "passthrough" | "passthrough-tty"))
+    }
+
     /// The file the id goes into.
     ///
     /// # Errors
@@ -105,7 +110,10 @@ impl Wish {
         let (pod, new_pod) = self.pod(engine)?;
         let mut mounts = new_pod.as_ref().map(|pod| pod.mounts.clone()).unwrap_or_default();
         mounts.extend(self.config.mounts.iter().cloned());
-        let trees = source::open(&mounts)?;
+        let mut trees = source::open(&mounts)?;
+        if self.passes_through() && until != Until::Created {
+            trees.get_or_insert_default().extend(source::streams()?);
+        }
         if matches!(self.pull.policy.as_str(), "always" | "newer") {
             pull::quietly(engine, self.pull.clone(), self.quiet).await?;
         }
