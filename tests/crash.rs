@@ -108,6 +108,43 @@ fn a_killed_shim_takes_nothing_down_and_the_next_command_finds_a_successor() {
 }
 
 #[test]
+fn a_killed_shim_is_replaced_without_any_command_and_its_successor_keeps_every_line() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl network create n && podctl pod create --name p --network n -p 8080:80").ok();
+    engine.sh("podctl run -d --pod p --name web alpine nc -ll -p 80 -e echo page").ok();
+    let script = "i=0; while [ $i -lt 40000 ]; do i=$((i+1)); echo line $i of many; done; sleep 30";
+    let writer = engine.podctl(&["run", "-d", "--pod", "p", "--name", "writer", "alpine", "sh", "-c", script]).ok();
+    for _ in 0..5 {
+        engine.sh("podctl run -d --pod p alpine top").ok();
+    }
+    let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
+    until("the page", page);
+    let resolved = "podctl exec web nslookup web";
+    let before = engine.sh(resolved).ok();
+    for _ in 0..2 {
+        let shim = the(&engine, "podshim pod");
+        kill_9(shim);
+        let heirs = || engine.pids("podshim pod").into_iter().filter(|&pid| pid != shim).collect::<Vec<_>>();
+        until("one shim that was started by a monitor", || (heirs().len() == 1).then_some(()));
+        // Nothing but the successor answers names; no command has asked for it.
+        let mut inside = std::process::Command::new("nsenter");
+        inside.args(["-t", &the(&engine, "nc -ll").to_string(), "-n", "-m", "/bin/busybox", "nslookup", "web"]);
+        until("an answer to a name", || inside.output().is_ok_and(|answer| answer.status.success()).then_some(()));
+        assert!(page().is_some(), "the port is served");
+        let monitor = the(&engine, &format!("podmon {writer}"));
+        kill_9(monitor);
+        until("a new monitor", || engine.pids(&format!("podmon {writer}")).into_iter().find(|&pid| pid != monitor));
+    }
+    assert_eq!(engine.sh(resolved).ok(), before);
+    let expected: String = (1..=40_000).map(|number| format!("line {number} of many\n")).collect();
+    until("the last line", || engine.sh("podctl logs --tail 1 writer").stdout().contains("line 40000").then_some(()));
+    assert!(engine.sh("podctl logs writer").stdout() == expected, "a line was lost, doubled or torn");
+}
+
+#[test]
 fn a_command_killed_at_any_moment_leaves_what_the_next_can_clear() {
     let engine = Engine::with(&[ALPINE]);
     let whole = engine.sh("podctl run -d --name whole alpine true").took;
@@ -161,12 +198,7 @@ fn after_a_reboot_everything_is_exited_and_can_be_started() {
     }
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --pod new:p --name up -p 8080:80 alpine nc -ll -p 80 -e echo page").ok();
-    // A reboot: every process is gone, /run is empty, and the boot has another id.
-    for pid in engine.pids("") {
-        kill_9(pid);
-    }
-    until("silence", || engine.pids("").is_empty().then_some(()));
-    engine.sh("rm -rf ../runroot/*; nft flush ruleset; ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del").code(0);
+    engine.reboot();
     let after = "PODCTL_BOOT_ID=another podctl";
     let status = engine.sh(&format!("{after} ps -a --format '{{{{.Status}}}}' --filter name=up")).ok();
     assert!(status.starts_with("Exited"), "{status}");

@@ -9,7 +9,9 @@ mod container {
     mod logs;
     mod process;
     mod remove;
+    mod restart;
     mod runtime;
+    mod stats;
     mod streams;
     mod terminal;
 }
@@ -24,6 +26,7 @@ mod network {
 }
 mod pod {
     mod lifecycle;
+    mod order;
     mod output;
     mod sharing;
     mod status;

@@ -1,4 +1,4 @@
-//! The container's cgroup in all hierarchies: freezer, out-of-memory kills, figures.
+//! The container's cgroup in all hierarchies: freezer, out-of-memory kills.
 //!
 //! Works on v1, v2 and the hybrid of both (cgroups(7)): each controller is looked up by itself.
 
@@ -10,7 +10,6 @@ use std::{
 };
 
 use proto::{Kind, Refusal, refusal::Result};
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 /// How long all processes may take to freeze: one in an uninterruptible sleep cannot be frozen.
@@ -23,25 +22,6 @@ const UNIFIED: &str = "";
 pub struct Cgroup {
     /// Controller, or [`UNIFIED`], → directory.
     directories: HashMap<String, PathBuf>,
-}
-
-/// What `Stats` answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    /// Processor time used, nanoseconds.
-    pub cpu_nanoseconds: u64,
-    /// Of it in the kernel.
-    pub cpu_system_nanoseconds: u64,
-    /// Memory in use, bytes.
-    pub memory: u64,
-    /// Its limit, bytes; 0 = none.
-    pub memory_limit: u64,
-    /// Processes and threads.
-    pub pids: u64,
-    /// Bytes read from block devices.
-    pub block_read: u64,
-    /// Bytes written to block devices.
-    pub block_written: u64,
 }
 
 impl Cgroup {
@@ -156,42 +136,6 @@ impl Cgroup {
             collect(directory, &mut pids, 0);
         }
         pids
-    }
-
-    /// The container's use of the machine.
-    pub fn figures(&self) -> Figures {
-        let number = |controller: &str, file: &str| self.read(controller, file)?.trim().parse::<u64>().ok();
-        let stat = self.read(UNIFIED, "cpu.stat").unwrap_or_default();
-        let micros = |key| keyed(&stat, key).map(|micros| micros * 1000);
-        // A v1 limit that is none is the largest number of pages.
-        let limit = |bytes: u64| if bytes >= i64::MAX as u64 / 2 { 0 } else { bytes };
-        let block = |direction: &str| self.block(direction);
-        Figures {
-            cpu_nanoseconds: number("cpuacct", "cpuacct.usage").or(micros("usage_usec")).unwrap_or(0),
-            cpu_system_nanoseconds: number("cpuacct", "cpuacct.usage_sys").or(micros("system_usec")).unwrap_or(0),
-            memory: number("memory", "memory.usage_in_bytes").or(number(UNIFIED, "memory.current")).unwrap_or(0),
-            memory_limit: number("memory", "memory.limit_in_bytes").or(number(UNIFIED, "memory.max")).map_or(0, limit),
-            pids: number("pids", "pids.current").or(number(UNIFIED, "pids.current")).unwrap_or(0),
-            block_read: block("read"),
-            block_written: block("write"),
-        }
-    }
-
-    fn block(&self, direction: &str) -> u64 {
-        if let Some(text) = self.read("blkio", "blkio.throttle.io_service_bytes_recursive") {
-            // "8:0 Read 4096"
-            return text
-                .lines()
-                .filter_map(|line| {
-                    let mut words = line.split_ascii_whitespace().skip(1);
-                    words.next()?.eq_ignore_ascii_case(direction).then(|| words.next()?.parse::<u64>().ok())?
-                })
-                .sum();
-        }
-        // "8:0 rbytes=4096 wbytes=0 …"
-        let key = if direction == "read" { "rbytes=" } else { "wbytes=" };
-        let text = self.read(UNIFIED, "io.stat").unwrap_or_default();
-        text.split_ascii_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum()
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {

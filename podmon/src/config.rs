@@ -25,6 +25,9 @@ const FIRST: RawFd = 3;
 /// Passed descriptors taken at most.
 const MAX_PASSED: RawFd = 64;
 
+/// The variable in which a supervisor that wants to be replaced when it dies gives its pid.
+pub const SUPERVISOR: &str = "PODCTL_SUPERVISOR";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Config {
@@ -40,6 +43,8 @@ pub struct Config {
     pub stored: HashMap<String, OwnedFd>,
     /// NOTIFY_SOCKET.
     pub notify: Option<PathBuf>,
+    /// The pid of our parent, where it wants to be replaced when it dies.
+    pub supervisor: Option<u32>,
 }
 
 /// Descriptors passed by LISTEN_FDS, by name.
@@ -93,7 +98,8 @@ pub fn load(args: impl Iterator<Item = OsString>, mut passed: Passed) -> Result<
     close_on_exec(passed.fds.values().chain([&listener, &raw_listener]))?;
     let listener = UnixListener::from(listener);
     let notify = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Config { start, directory, listener, raw_listener, stored: passed.fds, notify })
+    let supervisor = std::env::var(SUPERVISOR).ok().and_then(|pid| pid.parse().ok());
+    Ok(Config { start, directory, listener, raw_listener, stored: passed.fds, notify, supervisor })
 }
 
 /// Passed descriptors are not for those we start.

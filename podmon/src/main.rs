@@ -6,8 +6,9 @@
 //! service, raw  the edges: ttrpc, and the raw socket  notify    what the supervisor is told and keeps for us
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
-//! reap          the one reaper                        cgroup    freezer, out-of-memory kills, figures
-//! record        state.json, exit.json                 sys       every unsafe block
+//! reap          the one reaper                        cgroup    freezer, out-of-memory kills
+//! record        state.json, exit.json                 heir      another supervisor when ours dies
+//! sys           every unsafe block
 //! ```
 //! It is started by a supervisor (podshim, or systemd) with its sockets and the descriptors that an earlier monitor of the
 //! container has stored, in the container's run directory. It ends when the container has ended and its exit is on disk.
@@ -17,6 +18,7 @@ mod cgroup;
 mod config;
 mod daemon;
 mod exec;
+mod heir;
 mod log;
 mod monitor;
 mod notify;

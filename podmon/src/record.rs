@@ -33,6 +33,7 @@ impl StateFile {
             execs: vec![],
             log_dropped: 0,
             oom_kills: 0,
+            backoff_ms: 0,
         });
         // Sessions of an earlier monitor are nobody's any more.
         let state = MonitorState { schema: SCHEMA, monitor: Process::this(), execs: vec![], ..state };
@@ -83,8 +84,9 @@ impl ExitFile {
     pub fn put_placeholder(&self, started_at: i64) {
         *self.before.borrow_mut() = fs::read(&self.path).ok();
         let status = ExitStatus { known: false, code: -1, ..ExitStatus::default() };
+        let run = Run { started_at, ..Run::default() };
         // Without it a reboot hides that there was a run; no reason not to run.
-        let _ = record::write(&self.path, &exit_record(status, started_at, 0), Durability::Volatile);
+        let _ = record::write(&self.path, &exit_record(status, run), Durability::Volatile);
     }
 
     /// Nothing was started after all.
@@ -95,6 +97,17 @@ impl ExitFile {
             None => fs::remove_file(&self.path),
         };
     }
+}
+
+/// What exit.json says of a run beside how it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// When it began.
+    pub started_at: i64,
+    /// Restarts by policy before it.
+    pub restarts: u32,
+    /// A user has ended it.
+    pub stopped_by_user: bool,
 }
 
 /// Writes exit.json so that it survives a power loss. Blocks for as long as the disk takes.
@@ -115,9 +128,18 @@ pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
     })
 }
 
-/// What is said of a run that began at `started_at`.
-pub fn exit_record(status: ExitStatus, started_at: i64, restart_count: u32) -> ExitRecord {
-    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), log_dropped: 0 }
+/// What is said of `run`.
+pub fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
+    let Run { started_at, restarts: restart_count, stopped_by_user } = run;
+    ExitRecord {
+        schema: SCHEMA,
+        status,
+        started_at,
+        restart_count,
+        error: String::new(),
+        stopped_by_user,
+        log_dropped: 0,
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +157,7 @@ mod tests {
         assert!(!file.path.exists());
 
         let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
-        write_exit(&file.path, &exit_record(status, 1, 0)).expect("write");
+        write_exit(&file.path, &exit_record(status, Run { started_at: 1, ..Run::default() })).expect("write");
         file.put_placeholder(5);
         file.take_placeholder_back();
         assert_eq!(read().expect("record").status.code, 7);

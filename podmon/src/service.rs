@@ -13,8 +13,8 @@ use proto::{
     Kind, PROTOCOL, Refusal, VERSION,
     refusal::Result,
     wire::{
-        __ttrpc_services_monitor::Monitor, Document, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted,
-        ExitStatus, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, WindowSize,
+        __ttrpc_services_monitor::Monitor, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted, ExitStatus,
+        HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor, WindowSize,
         WitnessedExit,
     },
 };
@@ -53,14 +53,12 @@ pub enum Request {
     ExecWait(ExecId, Reply<ExitStatus>),
     /// Size of a command's terminal.
     ExecResize(ExecResizeRequest, Reply<Empty>),
-    /// Figures.
-    Stats(Reply<Document>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
     /// Rotate the log.
     RotateLog(Reply<Empty>),
-    /// Send the descriptors again.
-    StoreFds(Reply<Empty>),
+    /// There is a new supervisor: send it the descriptors.
+    StoreFds(NewSupervisor, Reply<Empty>),
     /// The supervisor has reaped the container.
     ReportExit(WitnessedExit, Reply<Empty>),
 }
@@ -140,17 +138,14 @@ impl Monitor for Service {
     async fn exec_resize(&self, _ctx: &TtrpcContext, resize: ExecResizeRequest) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ExecResize(resize, reply)).await
     }
-    async fn stats(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Document> {
-        self.ask(Request::Stats).await
-    }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await
     }
     async fn rotate_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::RotateLog).await
     }
-    async fn store_fds(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
-        self.ask(Request::StoreFds).await
+    async fn store_fds(&self, _ctx: &TtrpcContext, supervisor: NewSupervisor) -> ttrpc::Result<Empty> {
+        self.ask(|reply| Request::StoreFds(supervisor, reply)).await
     }
     async fn report_exit(&self, _ctx: &TtrpcContext, exit: WitnessedExit) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ReportExit(exit, reply)).await

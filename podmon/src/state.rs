@@ -14,6 +14,16 @@
 //!                                                                   │ Ended
 //!                                        Created, Starting, Running … Stopping: all that have a process
 //! ```
+//! Where the restart policy wants another run, the end of one leads back (the states of the first run are gone through
+//! again, but nobody asks for their steps):
+//!
+//! ```text
+//! Draining ──────────────▶ Clearing ────────▶ BackingOff ───────────▶ Creating ─────────────▶ Starting ─▶ Running
+//!   ▲  ▲    WrittenAgain    │  ▲     Deleted      │       BackoffOver     │   RecreateDone        │
+//!   │  └────────────────────┴──│──────────────────┘                       │                       │
+//!   │              Stop        └────────────────────── RerunFailed ───────┤                       │
+//!   └───────────────────────────────────────────────── RerunOver ─────────┴───────────────────────┘
+//! ```
 //! Nothing here waits or acts: [`step`] says what state comes next, what is to be done ([`Act`]) and what whoever asked
 //! gets to hear ([`Answer`]). `monitor` asks it for every event and does what it says, nothing else decides. Asking twice
 //! is not an error: the second request joins the first.
@@ -43,6 +53,10 @@ pub enum State {
     Stopping,
     /// The first process has ended; the last of its output is being collected.
     Draining,
+    /// Its exit is on disk and another run follows; the runtime's leftovers are being deleted.
+    Clearing,
+    /// Between two runs.
+    BackingOff,
     /// Its exit is on disk and has been told; the runtime's leftovers are being deleted.
     Recorded,
     /// Create or start has failed; what is left of it is being deleted.
@@ -58,7 +72,7 @@ pub enum State {
 impl State {
     /// Every state.
     #[cfg(test)]
-    pub const ALL: [State; 16] = [
+    pub const ALL: [State; 18] = [
         State::New,
         State::Creating,
         State::Created,
@@ -70,6 +84,8 @@ impl State {
         State::Thawing,
         State::Stopping,
         State::Draining,
+        State::Clearing,
+        State::BackingOff,
         State::Recorded,
         State::Failing,
         State::Failed,
@@ -85,6 +101,7 @@ impl State {
             State::Running | State::Pausing => "running",
             State::Paused | State::Thawing => "paused",
             State::Stopping => "stopping",
+            State::Clearing | State::BackingOff => "restarting",
             State::Draining | State::Recorded | State::Failing | State::Failed | State::GivingUp | State::Leaving => {
                 "exited"
             }
@@ -108,6 +125,8 @@ impl State {
             | State::Thawing
             | State::Stopping
             | State::Draining
+            | State::Clearing
+            | State::BackingOff
             | State::Recorded => true,
             State::New | State::Creating | State::Failing | State::Failed | State::GivingUp | State::Leaving => false,
         }
@@ -127,6 +146,8 @@ impl State {
             | State::Creating
             | State::StartingEnded
             | State::Draining
+            | State::Clearing
+            | State::BackingOff
             | State::Recorded
             | State::Failing
             | State::Failed
@@ -179,6 +200,16 @@ pub enum Event {
     Drained,
     /// exit.json is written.
     Written,
+    /// exit.json is written, and the restart policy wants another run.
+    WrittenAgain,
+    /// The pause before the next run is over.
+    BackoffOver,
+    /// Runtime create of a later run has succeeded.
+    RecreateDone,
+    /// Create or start of a later run has failed, and the policy wants it to be tried again.
+    RerunFailed,
+    /// The same, and it does not.
+    RerunOver,
     /// The runtime's leftovers are gone.
     Deleted,
     /// The grace of a stop is over.
@@ -194,7 +225,7 @@ pub enum Event {
 impl Event {
     /// Every event.
     #[cfg(test)]
-    pub const ALL: [Event; 25] = [
+    pub const ALL: [Event; 30] = [
         Event::Create,
         Event::Start,
         Event::Stop,
@@ -215,6 +246,11 @@ impl Event {
         Event::Ended,
         Event::Drained,
         Event::Written,
+        Event::WrittenAgain,
+        Event::BackoffOver,
+        Event::RecreateDone,
+        Event::RerunFailed,
+        Event::RerunOver,
         Event::Deleted,
         Event::GraceOver,
         Event::Stuck,
@@ -232,6 +268,10 @@ pub enum Act {
     CancelCreate,
     /// Write the placeholder of exit.json, then run the runtime's start.
     RunStart,
+    /// Count the run that begins, and run the runtime's create.
+    RunAgain,
+    /// Count the pause before the next run.
+    ArmBackoff,
     /// Take the placeholder back.
     Unwrite,
     /// Send the signal that was asked for.
@@ -256,6 +296,8 @@ pub enum Act {
     Release,
     /// Write state.json.
     Persist,
+    /// Write state.json where another run follows: nobody must take this end for the last one.
+    PersistAgain,
     /// Delete the runtime's leftovers.
     Delete,
     /// Answer whoever waits for this.
@@ -383,6 +425,11 @@ pub fn step(state: State, event: Event) -> Step {
         | Event::ThawFailed
         | Event::Drained
         | Event::Written
+        | Event::WrittenAgain
+        | Event::BackoffOver
+        | Event::RecreateDone
+        | Event::RerunFailed
+        | Event::RerunOver
         | Event::GraceOver
         | Event::Stuck
         | Event::Abandoned => awaited(state, event),
@@ -394,9 +441,8 @@ fn create(state: State) -> Step {
     match state {
         New => answer(Creating, Answer::When(When::Created), &[Act::RunCreate]),
         Creating => stay(state, Answer::When(When::Created), &[]),
-        Created | Starting | StartingEnded | Running | Pausing | Paused | Thawing | Stopping => {
-            stay(state, Answer::Now, &[])
-        }
+        Created | Starting | StartingEnded | Running | Pausing | Paused | Thawing | Stopping | Clearing
+        | BackingOff => stay(state, Answer::Now, &[]),
         Draining | Recorded | GivingUp | Leaving => refuse(state, Why::Over),
         Failing | Failed => refuse(state, Why::Failed),
     }
@@ -408,7 +454,9 @@ fn start(state: State) -> Step {
         Created => answer(Starting, Answer::When(When::Started), &[Act::RunStart]),
         Starting | StartingEnded => stay(state, Answer::When(When::Started), &[]),
         // It may have been short: that it was started is true.
-        Running | Pausing | Paused | Thawing | Stopping | Draining | Recorded => stay(state, Answer::Now, &[]),
+        Running | Pausing | Paused | Thawing | Stopping | Draining | Clearing | BackingOff | Recorded => {
+            stay(state, Answer::Now, &[])
+        }
         New | Creating => refuse(state, Why::NotCreated),
         GivingUp | Leaving => refuse(state, Why::Over),
         Failing | Failed => refuse(state, Why::Failed),
@@ -419,7 +467,7 @@ fn wait(state: State) -> Step {
     use State::*;
     match state {
         New | Creating | Created | Starting | StartingEnded | Running | Pausing | Paused | Thawing | Stopping
-        | Draining => stay(state, Answer::When(When::Ended), &[]),
+        | Draining | Clearing | BackingOff => stay(state, Answer::When(When::Ended), &[]),
         // Where it was recorded; else the answer is that there is none.
         Recorded | Leaving => stay(state, Answer::Now, &[]),
         GivingUp => refuse(state, Why::Over),
@@ -438,7 +486,7 @@ fn shutdown(state: State) -> Step {
         Starting | StartingEnded => stay(state, Answer::Later, &[]),
         Draining => stay(state, Answer::When(When::Ended), &[]),
         Recorded => stay(state, Answer::Now, &[]),
-        Running | Pausing | Paused | Thawing | Stopping => refuse(state, Why::Alive),
+        Running | Pausing | Paused | Thawing | Stopping | Clearing | BackingOff => refuse(state, Why::Alive),
     }
 }
 
@@ -455,9 +503,15 @@ fn stop(state: State) -> Step {
         Paused => answer(Stopping, ENDED, &[Act::Signal, Act::Thaw, Act::ArmGrace, Act::Persist]),
         Stopping => stay(state, ENDED, &[Act::ArmGrace]),
         Draining => stay(state, ENDED, &[]),
+        Clearing | BackingOff => end_between(ENDED),
         Recorded | Leaving => stay(state, Answer::Now, &[]),
         New | Failing | Failed | GivingUp => refuse(state, Why::NotRunning),
     }
+}
+
+/// A user ends it between two runs: the end that is on disk was the last one, and that is written there.
+fn end_between(reply: Answer) -> Step {
+    answer(State::Draining, reply, &[Act::WriteExit])
 }
 
 fn kill(state: State) -> Step {
@@ -465,7 +519,9 @@ fn kill(state: State) -> Step {
     match state {
         Creating | Starting | StartingEnded | Pausing | Thawing => stay(state, Answer::Later, &[]),
         Running | Stopping | Paused => stay(state, Answer::Now, &[Act::Signal]),
-        New | Created | Draining | Recorded | Failing | Failed | GivingUp | Leaving => refuse(state, Why::CannotKill),
+        New | Created | Draining | Clearing | BackingOff | Recorded | Failing | Failed | GivingUp | Leaving => {
+            refuse(state, Why::CannotKill)
+        }
     }
 }
 
@@ -474,6 +530,7 @@ fn kill_for_good(state: State) -> Step {
     match state {
         // On the v1 freezer a killed process stays until it is thawed.
         Paused => answer(Thawing, Answer::Now, &[Act::Signal, Act::Thaw]),
+        Clearing | BackingOff => end_between(Answer::Now),
         New | Creating | Created | Starting | StartingEnded | Running | Pausing | Thawing | Stopping | Draining
         | Recorded | Failing | Failed | GivingUp | Leaving => kill(state),
     }
@@ -486,9 +543,8 @@ fn pause(state: State) -> Step {
         Pausing => stay(state, Answer::When(When::Frozen), &[]),
         Starting | StartingEnded | Thawing => stay(state, Answer::Later, &[]),
         Paused => refuse(state, Why::AlreadyPaused),
-        New | Creating | Created | Stopping | Draining | Recorded | Failing | Failed | GivingUp | Leaving => {
-            refuse(state, Why::CannotPause)
-        }
+        New | Creating | Created | Stopping | Draining | Clearing | BackingOff | Recorded | Failing | Failed
+        | GivingUp | Leaving => refuse(state, Why::CannotPause),
     }
 }
 
@@ -498,8 +554,8 @@ fn unpause(state: State) -> Step {
         Paused => answer(Thawing, Answer::When(When::Thawed), &[Act::Thaw]),
         Thawing => stay(state, Answer::When(When::Thawed), &[]),
         Pausing => stay(state, Answer::Later, &[]),
-        New | Creating | Created | Starting | StartingEnded | Running | Stopping | Draining | Recorded | Failing
-        | Failed | GivingUp | Leaving => refuse(state, Why::NotPaused),
+        New | Creating | Created | Starting | StartingEnded | Running | Stopping | Draining | Clearing | BackingOff
+        | Recorded | Failing | Failed | GivingUp | Leaving => refuse(state, Why::NotPaused),
     }
 }
 
@@ -509,7 +565,8 @@ fn ended(state: State) -> Step {
         // Whether it was started is known when the runtime says so.
         Starting => go(StartingEnded, &[]),
         Created | Running | Pausing | Paused | Thawing | Stopping => go(Draining, &[Act::Drain]),
-        New | Creating | StartingEnded | Draining | Recorded | Failing | Failed | GivingUp | Leaving => ignore(state),
+        New | Creating | StartingEnded | Draining | Clearing | BackingOff | Recorded | Failing | Failed | GivingUp
+        | Leaving => ignore(state),
     }
 }
 
@@ -517,6 +574,7 @@ fn deleted(state: State) -> Step {
     use State::*;
     match state {
         Recorded => go(Leaving, &[Act::Leave]),
+        Clearing => go(BackingOff, &[Act::ArmBackoff]),
         GivingUp => go(
             Leaving,
             &[Act::Release, Act::Persist, Act::Tell(When::GivenUp), Act::TellFailure(When::Ended), Act::Leave],
@@ -531,7 +589,7 @@ fn deleted(state: State) -> Step {
             ],
         ),
         New | Creating | Created | Starting | StartingEnded | Running | Pausing | Paused | Thawing | Stopping
-        | Draining | Failed | Leaving => ignore(state),
+        | Draining | BackingOff | Failed | Leaving => ignore(state),
     }
 }
 
@@ -541,8 +599,8 @@ fn lifetime_over(state: State) -> Step {
         Running | Pausing | Thawing => go(state, &[Act::SignalKill]),
         Stopping => go(Stopping, &[Act::SignalKill, Act::ArmStuck]),
         Paused => go(Thawing, &[Act::SignalKill, Act::Thaw]),
-        New | Creating | Created | Starting | StartingEnded | Draining | Recorded | Failing | Failed | GivingUp
-        | Leaving => ignore(state),
+        New | Creating | Created | Starting | StartingEnded | Draining | Clearing | BackingOff | Recorded | Failing
+        | Failed | GivingUp | Leaving => ignore(state),
     }
 }
 
@@ -562,7 +620,20 @@ fn awaited(state: State, event: Event) -> Step {
         (Event::FreezeFailed, Pausing) => go(Running, &[Act::TellFailure(When::Frozen)]),
         (Event::Thawed, Thawing) => go(Running, &[Act::Persist, Act::Tell(When::Thawed)]),
         (Event::ThawFailed, Thawing) => go(Paused, &[Act::TellFailure(When::Thawed)]),
-        (Event::Drained, Draining) => go(Draining, &[Act::WriteExit]),
+        (Event::Drained, Draining) => go(Draining, &[Act::PersistAgain, Act::WriteExit]),
+        (Event::WrittenAgain, Draining) => go(
+            Clearing,
+            &[Act::Release, Act::Persist, Act::TellFailure(When::Frozen), Act::TellFailure(When::Thawed), Act::Delete],
+        ),
+        (Event::BackoffOver, BackingOff) => go(Creating, &[Act::RunAgain, Act::Persist]),
+        (Event::RecreateDone, Creating) => go(Starting, &[Act::Persist, Act::RunStart]),
+        // Its exit.json is that of the run before.
+        (Event::RerunFailed, Creating) => go(Clearing, &[Act::Persist, Act::Delete]),
+        (Event::RerunFailed, Starting | StartingEnded) => {
+            go(Clearing, &[Act::SignalKill, Act::Release, Act::Unwrite, Act::Persist, Act::Delete])
+        }
+        (Event::RerunOver, Creating) => go(Draining, &[Act::WriteExit]),
+        (Event::RerunOver, Starting | StartingEnded) => go(Draining, &[Act::SignalKill, Act::Release, Act::WriteExit]),
         (Event::Written, Draining) => go(
             Recorded,
             &[
@@ -615,6 +686,51 @@ mod tests {
         let (state, acts) = run(State::Created, &[Start, Ended, StartDone]);
         assert_eq!(state, State::Draining);
         assert!(acts.contains(&Act::Tell(When::Started)) && acts.contains(&Act::Drain));
+    }
+
+    #[test]
+    fn a_life_of_two_runs() {
+        use Event::*;
+        let first = [Create, CreateDone, Start, StartDone, Ended, Drained, WrittenAgain, Deleted];
+        let (state, acts) = run(State::New, &first);
+        assert_eq!(state, State::BackingOff);
+        assert!(!acts.contains(&Act::Tell(When::Ended)) && !acts.contains(&Act::Leave), "{acts:?}");
+        let announced = acts.iter().position(|act| *act == Act::PersistAgain);
+        assert!(announced < acts.iter().position(|act| *act == Act::WriteExit), "an end that is the last for a moment");
+        let (state, acts) = run(state, &[BackoffOver, RecreateDone, StartDone]);
+        assert_eq!(state, State::Running);
+        assert!(acts.contains(&Act::RunAgain) && acts.contains(&Act::RunStart));
+        let (state, acts) = run(state, &[Ended, Drained, Written, Deleted]);
+        assert_eq!((state, acts.contains(&Act::Tell(When::Ended))), (State::Leaving, true));
+    }
+
+    #[test]
+    fn a_later_run_that_cannot_be_made_is_tried_again_or_ends_with_the_exit_there_is() {
+        use Event::*;
+        for at in [&[][..], &[RecreateDone][..], &[RecreateDone, Ended][..]] {
+            let from = run(State::BackingOff, &[&[BackoffOver], at].concat()).0;
+            assert_eq!(run(from, &[RerunFailed, Deleted]).0, State::BackingOff, "{at:?}");
+            let (state, acts) = run(from, &[RerunOver, Written, Deleted]);
+            assert_eq!((state, acts.contains(&Act::Tell(When::Ended))), (State::Leaving, true), "{at:?}");
+            // The exit that is written is that of the run before: the placeholder of this one must not stay.
+            assert!(acts.contains(&Act::WriteExit));
+        }
+    }
+
+    #[test]
+    fn between_two_runs_a_stop_and_a_kill_end_it_at_once() {
+        for (event, answer) in [(Event::Stop, Answer::When(When::Ended)), (Event::KillForGood, Answer::Now)] {
+            for state in [State::BackingOff, State::Clearing] {
+                assert_eq!(step(state, event).answer, answer);
+                // The deletion that was under way in one of them is done again: nothing is left by then.
+                let (state, acts) = run(state, &[event, Event::Written, Event::Deleted]);
+                assert_eq!(
+                    (state, acts[0], acts.contains(&Act::Tell(When::Ended))),
+                    (State::Leaving, Act::WriteExit, true)
+                );
+            }
+        }
+        assert_eq!(step(State::BackingOff, Event::Wait).answer, Answer::When(When::Ended));
     }
 
     #[test]

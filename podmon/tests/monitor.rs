@@ -1,6 +1,7 @@
 //! podmon against real runtimes. Needs root, crun, runc and busybox-static.
 
 mod harness;
+mod restart;
 
 use std::{fs, os::fd::AsFd, time::Duration};
 
@@ -9,7 +10,9 @@ use proto::{
     Kind as Why, Refusal,
     frame::{Attach, Kind},
     record::Phase,
-    wire::{Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, WindowSize},
+    wire::{
+        Empty, ExecId, ExecRequest, ExitStatus, MonitorCreate, MonitorKill, MonitorStop, NewSupervisor, WindowSize,
+    },
 };
 
 fn lossless() -> Attach {
@@ -422,17 +425,6 @@ async fn memory_kills_are_told_apart() {
     assert!(bench.state().oom_kills > 0);
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn figures_are_answered() {
-    let bench = Bench::new(&Wish::sh("while :; do :; done"));
-    let (client, _) = up(&bench).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let document = client.stats(soon(), &Empty {}).await.expect("stats");
-    let figures: serde_json::Value = serde_json::from_slice(&document.json).expect("json");
-    assert!(figures["cpu_nanoseconds"].as_u64() > Some(1_000_000), "{figures}");
-    assert!(figures["memory"].as_u64() > Some(0) && figures["pids"].as_u64() == Some(1), "{figures}");
-}
-
 /// A container that writes numbered lines to both streams as fast as it can.
 const COUNTER: &str = "seq 1 1500000; printf end >&2; exit 7";
 
@@ -541,7 +533,7 @@ async fn killed_with_its_container_the_exit_is_still_exact_and_the_output_comple
     // The container ends while nobody is there: what it wrote waits in the FIFO.
     let status = harness::reap(init, LONG).expect("ended");
     assert_eq!(status, 6 << 8);
-    bench.start.witnessed_exit = Some(status);
+    (bench.start.witnessed_exit, bench.start.witnessed_pid) = (Some(status), init);
     proto::record::write(&bench.run.join("start.json"), &bench.start, proto::record::Durability::Volatile)
         .expect("write");
     bench.spawn();
@@ -710,7 +702,7 @@ async fn a_new_supervisor_is_sent_the_descriptors_again() {
     let (client, _) = up(&bench).await;
     until("stored", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
     bench.forget();
-    client.store_fds(soon(), &Empty {}).await.expect("store");
+    client.store_fds(soon(), &NewSupervisor::default()).await.expect("store");
     until("stored again", || bench.stored() == ["pidfd", "pty", "stdout-journal"]).await;
 }
 

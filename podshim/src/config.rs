@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proto::Roots;
+use proto::{Id, Roots, record::Heir};
 
 /// Extended attribute on the root of an unpacked layer that says nothing of it: whoever stacks layers looks further down
 /// for owner and mode. Set by `image`, read by `rootfs`, which do not know each other.
@@ -38,6 +38,21 @@ impl Engine {
             .ok_or_else(|| {
                 io::Error::new(io::ErrorKind::NotFound, format!("{name} is not installed beside {}", own.display()))
             })
+    }
+
+    /// How the monitors of `pod` bring it another shim when this one dies.
+    ///
+    /// # Errors
+    /// When podshim cannot be found any more.
+    pub fn heir(&self, pod: &Id) -> io::Result<Heir> {
+        let program = self.program("podshim")?;
+        let words = ["pod", pod.as_str(), "--root"].map(PathBuf::from);
+        let args = std::iter::once(program)
+            .chain(words)
+            .chain([self.roots.state.clone(), "--runroot".into(), self.roots.run.clone()])
+            .chain(["--runtime".into(), self.runtime.clone().into()])
+            .collect();
+        Ok(Heir { lock: self.roots.pod_lock(pod), args })
     }
 
     /// The environment of our own children.

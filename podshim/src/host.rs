@@ -156,7 +156,7 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     };
     nix::sys::prctl::set_child_subreaper(true)?;
     sys::memory::one_arena();
-    enter_mount_namespace(&engine.roots, id)?;
+    enter_mount_namespace(&engine, id)?;
     runtime()?.block_on(async {
         let pod = Pod::open(engine.clone(), id.clone()).await?;
         let stream = socket::listen_stream(&run, sockets::SHIM)?;
@@ -216,15 +216,22 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
 }
 
 /// The engine's mount namespace: that of a monitor which is still there, else a new one.
-fn enter_mount_namespace(roots: &Roots, id: &Id) -> io::Result<()> {
-    let monitors = index::pod(roots, id).map(|pod| pod.containers).unwrap_or_default();
+fn enter_mount_namespace(engine: &Engine, id: &Id) -> io::Result<()> {
+    let monitors = index::pod(&engine.roots, id).map(|pod| pod.containers).unwrap_or_default();
     for monitor in monitors.iter().filter_map(|container| container.monitor.as_ref()) {
         if monitor.monitor.is_alive() && namespace::engine::enter_of(&monitor.monitor).is_ok() {
             chdir("/")?;
             return Ok(());
         }
     }
-    namespace::engine::enter_new()
+    namespace::engine::enter_new()?;
+    // A runtime that is not there is refused by name when it is needed.
+    if let Ok(runtime) = engine.runtime_path("")
+        && let Err(error) = namespace::engine::guard(&runtime)
+    {
+        tracing::warn!("{}: no read-only mount: {error}", runtime.display());
+    }
+    Ok(())
 }
 
 /// Tells whoever started us that the pod is served.

@@ -177,12 +177,21 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
     let monitor = record::read::<MonitorState>(&roots.container_state(pod, id)).ok();
     let state = match state_of(monitor.as_ref(), exit.as_ref()) {
         _ if record.is_err() => ContainerState::Unknown,
+        // The monitor was killed between two runs: its successor goes on with the restart policy.
+        ContainerState::Exited if is_backing_off(monitor.as_ref()) && Lock::is_held(&roots.pod_lock(pod)) => {
+            ContainerState::Running
+        }
         ContainerState::Exited if is_being_recorded(roots, pod, monitor.as_ref(), exit.as_ref()) => {
             ContainerState::Stopping
         }
         state => state,
     };
     Some(Container { record, state, monitor, exit })
+}
+
+/// Another run follows the last one.
+fn is_backing_off(monitor: Option<&MonitorState>) -> bool {
+    monitor.is_some_and(|monitor| monitor.phase == Phase::Backoff)
 }
 
 /// The process of the last run is gone and how it ended is not on disk yet, but will be: its monitor, or the successor
@@ -240,6 +249,7 @@ mod tests {
             execs: Vec::new(),
             log_dropped: 0,
             oom_kills: 0,
+            backoff_ms: 0,
         }
     }
 
@@ -252,6 +262,7 @@ mod tests {
             restart_count: 0,
             error: String::new(),
             log_dropped: 0,
+            stopped_by_user: false,
         };
         let this = Some(Process::this());
         let gone = Some(Process { start_time: 1, ..Process::this() });

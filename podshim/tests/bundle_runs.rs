@@ -90,7 +90,6 @@ impl Bench {
                 user: String::new(),
                 workdir: String::new(),
                 stop_signal: "SIGTERM".into(),
-                stopped_by_user: false,
                 anonymous_volumes: Vec::new(),
             },
             namespaces: Namespaces { cgroup: Namespace::Host, ..Default::default() },

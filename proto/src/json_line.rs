@@ -55,10 +55,8 @@ pub fn rest_of_character(text: &[u8]) -> usize {
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut plain = 0;
-    for (at, byte) in text.iter().copied().enumerate() {
-        if !SPECIAL[usize::from(byte)] {
-            continue;
-        }
+    for at in specials(text) {
+        let byte = text[at];
         // U+2028 and U+2029 end a line in JavaScript.
         let separator = byte == 0xe2 && matches!(text.get(at + 1..at + 3), Some([0x80, 0xa8 | 0xa9]));
         if byte == 0xe2 && !separator {
@@ -80,21 +78,17 @@ fn escape(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(&text[plain..]);
 }
 
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        special[byte] = true;
-        byte += 1;
-    }
-    special[b'"' as usize] = true;
-    special[b'\\' as usize] = true;
-    special[b'<' as usize] = true;
-    special[b'>' as usize] = true;
-    special[b'&' as usize] = true;
-    special[0xe2] = true;
-    special
-};
+/// Where bytes are that may have to be escaped. Most text has none: a block of it is looked at in a few instructions.
+fn specials(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    const BLOCK: usize = 32;
+    let is = |byte: u8| (byte < 0x20) | matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2);
+    text.chunks(BLOCK)
+        .enumerate()
+        .filter(move |(_, block)| block.iter().fold(false, |any, byte| any | is(*byte)))
+        .flat_map(move |(number, block)| {
+            block.iter().enumerate().filter(move |(_, byte)| is(**byte)).map(move |(at, _)| number * BLOCK + at)
+        })
+}
 
 /// What a line says before its text is unescaped.
 #[derive(Debug)]
@@ -125,7 +119,7 @@ fn parts(line: &[u8]) -> Option<Parts<'_>> {
         _ => return None,
     };
     // Attributes may contain anything, so the time is looked for from the end.
-    let time = memchr::memmem::rfind(rest, TIME)? + TIME.len();
+    let time = if rest.get(8..)?.starts_with(TIME) { 8 } else { memchr::memmem::rfind(rest, TIME)? } + TIME.len();
     let stamp = std::str::from_utf8(rest[time..].strip_suffix(b"\"}")?).ok()?;
     let ends_with_newline = log.ends_with(b"\\n") && {
         let backslashes = log[..log.len() - 1].iter().rev().take_while(|byte| **byte == b'\\').count();

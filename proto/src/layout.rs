@@ -40,6 +40,9 @@ impl Default for Roots {
     }
 }
 
+/// File name of [`Roots::ended_by_user`].
+pub const ENDED_BY_USER: &str = "ended-by-user";
+
 /// What a name or id stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -169,6 +172,10 @@ impl Roots {
     /// `…/start.json`, written by podshim for podmon
     pub fn start_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("start.json")
+    }
+    /// `…/ended-by-user`: a user has ended this run, no policy starts another
+    pub fn ended_by_user(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join(ENDED_BY_USER)
     }
     /// `…/bundle`, the OCI bundle
     pub fn bundle(&self, pod: &Id, container: &Id) -> PathBuf {

@@ -11,6 +11,7 @@
 //! | [`exit`] | all | exit codes of the command line |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
+//! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
 //! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
 //! | [`frame`] | podmon, podctl | the frames of an attach session |
 //! | [`log_line`], [`json_line`] | podmon, podshim | the CRI log format and Docker's: one encoder, one decoder |
@@ -28,8 +29,10 @@ pub mod name;
 pub mod raw;
 pub mod record;
 pub mod refusal;
+pub mod restart;
 pub mod serve;
 pub mod socket;
+pub mod spawn;
 pub mod state;
 pub mod time;
 

@@ -217,9 +217,10 @@ fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes over a descriptor that the kernel has just made.
 #[allow(unsafe_code)]
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just installed this descriptor for us in recvmsg(2); nobody else knows its number.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the callers have just had this number from recvmsg(2) or fcntl(2); nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

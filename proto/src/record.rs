@@ -148,9 +148,6 @@ pub struct ContainerRecord {
     pub workdir: String,
     /// The stop signal, by name.
     pub stop_signal: String,
-    /// The user stopped it: `unless-stopped` does not start it at boot.
-    #[serde(default)]
-    pub stopped_by_user: bool,
     /// Anonymous volumes made for it, removed with it.
     #[serde(default)]
     pub anonymous_volumes: Vec<String>,
@@ -186,6 +183,9 @@ pub struct ExitRecord {
     /// Log records lost to a full disk.
     #[serde(default)]
     pub log_dropped: u64,
+    /// A user has ended it: `unless-stopped` does not start it at boot.
+    #[serde(default)]
+    pub stopped_by_user: bool,
 }
 
 /// `$RUN/pods/ID/state.json`: what of the pod is up. Written by its shim.
@@ -294,6 +294,24 @@ pub struct StartRecord {
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,
+    /// The process that `witnessed_exit` is about: a container that is restarted has had several.
+    #[serde(default)]
+    pub witnessed_pid: u32,
+    /// The root file system is not mounted where this monitor is: what runs goes on, but another run needs the shim.
+    #[serde(default)]
+    pub unmounted: bool,
+    /// How the pod gets another shim when the one it has dies; absent where somebody else sees to that.
+    #[serde(default)]
+    pub heir: Option<Heir>,
+}
+
+/// See [`StartRecord::heir`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heir {
+    /// The pod's lock: while somebody holds it there is a shim.
+    pub lock: PathBuf,
+    /// The shim's command line, its absolute path first.
+    pub args: Vec<PathBuf>,
 }
 
 /// `$RUN/…/state.json`: the container now. Written by its monitor.
@@ -321,6 +339,9 @@ pub struct MonitorState {
     /// Out-of-memory kills seen.
     #[serde(default)]
     pub oom_kills: u64,
+    /// Milliseconds between the end of the last run and the next one; 0 = nothing was restarted yet.
+    #[serde(default)]
+    pub backoff_ms: u64,
 }
 
 /// See [`MonitorState::phase`].
@@ -417,6 +438,7 @@ mod tests {
             restart_count: 0,
             error: String::new(),
             log_dropped: 0,
+            stopped_by_user: false,
         };
         write(&path, &record, Durability::Durable).expect("write");
         assert_eq!(read::<ExitRecord>(&path).expect("read"), record);

@@ -38,6 +38,11 @@ pub const CONTAINERS: &[Row] = &[
     ("unpause up", 125, Has("is not paused, can't unpause: container state improper")),
     ("kill done", 125, Has("can only kill running containers.")),
     ("kill -s BOGUS up", 125, Has("invalid signal: BOGUS")),
+    ("stats -a up", 125, Is("--all, --latest and containers cannot be used together")),
+    ("stats -i 0", 125, Is("invalid interval, must be a positive number greater zero")),
+    ("stats nosuch", 125, Is("no container with name or ID \"nosuch\" found: no such container")),
+    (of_infra!("stats"), 125, Has("is the infra of a pod, which has no process of its own: ask podctl pod stats")),
+    ("stats --no-stream --format '{{.Bogus}}'", 125, Has("can't evaluate field Bogus")),
     ("top", 125, Is("you must provide the name or id of a running container")),
     ("top done", 125, Is("top can only be used on running containers")),
     ("wait -i x up", 125, Is("time: invalid duration \"x\"")),
@@ -48,6 +53,9 @@ pub const CONTAINERS: &[Row] = &[
 ];
 
 pub const OTHERS: &[Row] = &[
+    ("pod stats -a web", 125, Is("--all, --latest and arguments cannot be used together")),
+    ("pod stats nosuch", 125, Is("unable to get list of pods: no pod with name or ID nosuch found: no such pod")),
+    ("pod stats --no-stream --format '{{'", 125, Has("template: pod stats:")),
     ("pod inspect -l web", 125, Is("--latest and containers cannot be used together")),
     ("pod logs -l web", 125, Is("--latest and containers cannot be used together")),
     ("pod ps --format '{{end}}'", 125, Has("unexpected {{end}}")),

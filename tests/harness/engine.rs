@@ -10,6 +10,11 @@ use std::{
     },
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{
     cli::{self, Run, Running},
     enclosure::Enclosure,
@@ -19,6 +24,9 @@ use crate::{
     registry::Registry,
     terminal::Terminal,
 };
+
+/// Which controllers the cgroup2 tree of a hybrid machine has.
+const HYBRID_CONTROLLERS: &str = "/sys/fs/cgroup/unified/cgroup.controllers";
 
 /// Where everything of the engine is, inside: on the enclosure's tmpfs.
 pub const HOME: &str = "/run/engine";
@@ -30,6 +38,8 @@ pub struct Machine {
     pub shared_root: bool,
     /// docker.io and quay.io are mirrored by a registry at 127.0.0.1:5000 which has the test images.
     pub registry: bool,
+    /// A hybrid machine has left a controller to its cgroup2 tree, which crun by itself takes for a reason to give up.
+    pub stray_controller: bool,
     /// The OCI runtime, where it is not the default one.
     pub runtime: Option<&'static str>,
     /// The engine's directories are on a disk (below `/var/tmp`) and not in memory.
@@ -52,6 +62,13 @@ pub struct Engine {
     disk: Option<PathBuf>,
 }
 
+/// Lets a hybrid machine say that its cgroup2 tree has `controllers`. Other machines have nothing to say.
+fn show_controllers(enclosure: &Enclosure, file: &str, controllers: &str) {
+    std::fs::write(enclosure.path(file), controllers).expect("controllers");
+    let line = format!("test ! -e {HYBRID_CONTROLLERS} || mount --bind {file} {HYBRID_CONTROLLERS}");
+    assert!(enclosure.command("/", "sh").args(["-c", &line]).status().is_ok_and(|status| status.success()), "{line}");
+}
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Engine {
@@ -71,6 +88,11 @@ impl Engine {
     pub fn on(machine: Machine) -> Engine {
         let label = format!("podctl-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let enclosure = Enclosure::new(machine.shared_root);
+        if machine.stray_controller {
+            show_controllers(&enclosure, "/run/controllers", "hugetlb\n");
+        } else if machine.engine == programs::Engine::Podman {
+            show_controllers(&enclosure, "/run/controllers", "");
+        }
         let disk = machine.on_disk.then(|| Path::new("/var/tmp").join(&label));
         if let Some(disk) = &disk {
             std::fs::create_dir(disk).expect("a directory on disk");
@@ -135,6 +157,20 @@ impl Engine {
     #[track_caller]
     pub fn field(&self, object: &str, template: &str) -> String {
         self.podctl(&["inspect", "--format", &format!("{{{{{template}}}}}"), object]).ok()
+    }
+
+    /// What a reboot does: every process is gone, `/run` is empty, links, rules and control groups are no more. What is
+    /// typed afterwards begins with `PODCTL_BOOT_ID=another`, because the boot has another id.
+    pub fn reboot(&self) {
+        crate::until("silence", || {
+            for pid in self.pids("") {
+                let _ended_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            self.pids("").is_empty().then_some(())
+        });
+        let links = "ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del";
+        self.sh(&format!("rm -rf ../runroot/*; nft flush ruleset; {links}")).code(0);
+        oracle::remove_cgroups(&self.label);
     }
 
     /// A path in the engine's home, as it is reached from the test.

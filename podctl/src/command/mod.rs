@@ -7,6 +7,7 @@ pub mod pod;
 mod prompt;
 mod row;
 pub mod select;
+mod stats;
 pub mod system;
 mod verb;
 pub mod volume;
@@ -49,6 +50,7 @@ pub static ROOT: Command = Command {
         &image::rm::RMI,
         &container::run::COMMAND,
         &container::start::COMMAND,
+        &container::stats::COMMAND,
         &container::stop::COMMAND,
         &image::tag::COMMAND,
         &container::top::COMMAND,

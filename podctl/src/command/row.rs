@@ -92,7 +92,7 @@ impl Listing<'_> {
     /// # Errors
     /// When the template is wrong.
     pub fn print(&self, args: &Args, rows: &[Value], documents: &[Value]) -> Result<i32, Failure> {
-        let heading = !args.is("noheading");
+        let heading = !(args.knows("noheading") && args.is("noheading"));
         match args.text_or_empty("format") {
             "json" => {
                 let text = serde_json::to_string(documents).map_err(|error| Failure::invalid(error.to_string()))?;

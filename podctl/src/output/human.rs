@@ -24,27 +24,64 @@ pub fn ago(then: i64) -> String {
     format!("{} ago", duration(now.saturating_sub(then)))
 }
 
+const DECIMAL: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
 /// A size with three digits and a decimal unit: `703kB`, `7.05MB`.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
+    scaled(bytes, 1000.0, &DECIMAL, 3)
+}
+
+/// A size with four digits and a decimal unit, as `stats` shows it: `702.6kB`.
+pub fn fine_size(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &DECIMAL, 4)
+}
+
+/// A size with four digits and a binary unit: `686.1KiB`.
+pub fn binary_size(bytes: u64) -> String {
+    scaled(bytes, 1024.0, &BINARY, 4)
+}
+
+fn scaled(bytes: u64, base: f64, units: &[&str; 7], significant: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    while value >= base && unit + 1 < units.len() {
+        value /= base;
         unit += 1;
     }
-    let decimals = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let mut digits = format!("{value:.decimals$}");
+    let whole = [10.0, 100.0, 1000.0].iter().filter(|&&bound| value >= bound).count() + 1;
+    let mut digits = format!("{value:.*}", significant.saturating_sub(whole));
     if digits.contains('.') {
         digits.truncate(digits.trim_end_matches('0').trim_end_matches('.').len());
     }
-    format!("{digits}{}", UNITS[unit])
+    format!("{digits}{}", units[unit])
+}
+
+/// A span as Go prints it: `1h2m3.5s`, `45.123ms`, `0s`.
+pub fn go_duration(nanoseconds: u64) -> String {
+    let fraction = |value: u64, unit: u64, name: &str| {
+        let digits = unit.ilog10() as usize;
+        let rest = format!("{:0digits$}", value % unit);
+        match rest.trim_end_matches('0') {
+            "" => format!("{}{name}", value / unit),
+            rest => format!("{}.{rest}{name}", value / unit),
+        }
+    };
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        1..1000 => format!("{nanoseconds}ns"),
+        1000..1_000_000 => fraction(nanoseconds, 1000, "µs"),
+        1_000_000..1_000_000_000 => fraction(nanoseconds, 1_000_000, "ms"),
+        _ => {
+            let minutes = nanoseconds / 60_000_000_000;
+            let seconds = fraction(nanoseconds % 60_000_000_000, 1_000_000_000, "s");
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    }
 }
 
 /// [`size`] with a space before the unit, as `images` shows it.
@@ -114,6 +151,30 @@ mod tests {
             assert_eq!(size(bytes), text);
         }
         assert_eq!(spaced_size(702_590), "703 kB");
+        for (bytes, decimal, binary) in [
+            (0, "0B", "0B"),
+            (1_023, "1.023kB", "1023B"),
+            (702_590, "702.6kB", "686.1KiB"),
+            (67_108_864, "67.11MB", "64MiB"),
+            (8_347_000_000, "8.347GB", "7.774GiB"),
+        ] {
+            assert_eq!((fine_size(bytes).as_str(), binary_size(bytes).as_str()), (decimal, binary));
+        }
+    }
+
+    #[test]
+    fn spans_as_go_prints_them() {
+        for (nanoseconds, text) in [
+            (0, "0s"),
+            (5, "5ns"),
+            (1_500, "1.5µs"),
+            (45_123_000, "45.123ms"),
+            (1_000_000_000, "1s"),
+            (61_050_000_000, "1m1.05s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(nanoseconds), text);
+        }
     }
 
     #[test]

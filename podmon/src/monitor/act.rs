@@ -34,6 +34,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(200);
 impl Monitor {
     /// An event that nobody asked for.
     pub(super) fn happen(&mut self, event: Event) {
+        let event = self.seen(event);
         let step = state::step(self.state.get(), event);
         self.enter(step.state);
         self.perform(step.acts);
@@ -72,6 +73,9 @@ impl Monitor {
     fn enter(&mut self, next: State) {
         if self.state.replace(next) != next {
             self.supervisor.status(next.word());
+            if next == State::Clearing {
+                self.down_since = time::now();
+            }
         }
     }
 
@@ -81,6 +85,8 @@ impl Monitor {
                 Act::RunCreate => self.run_create(),
                 Act::CancelCreate => self.runtime.cancel(),
                 Act::RunStart => self.run_start(),
+                Act::RunAgain => self.run_again(),
+                Act::ArmBackoff => self.arm_backoff(),
                 Act::Unwrite => self.exit_file.take_placeholder_back(),
                 Act::Signal => self.signal(self.asked.signal, self.asked.all),
                 Act::SignalKill => self.signal(libc::SIGKILL, false),
@@ -93,6 +99,8 @@ impl Monitor {
                 Act::WriteExit => self.write_exit(),
                 Act::Release => self.reaper.release(),
                 Act::Persist => self.persist(),
+                Act::PersistAgain if self.again() => self.persist(),
+                Act::PersistAgain => {}
                 Act::Delete => self.delete(),
                 Act::Tell(when) => self.tell(*when),
                 Act::TellFailure(when) => self.tell_failure(*when),
@@ -108,7 +116,7 @@ impl Monitor {
         }
     }
 
-    fn run_create(&self) {
+    pub(super) fn run_create(&self) {
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         let (reaper, start) = (self.reaper.clone(), self.start.clone());
         tokio::task::spawn_local(async move {
@@ -242,12 +250,17 @@ impl Monitor {
         let mut status = self.ended.unwrap_or_else(|| proto::exit::unknown(time::now()));
         // Read while the cgroup is still there. A killed child is no end of the container.
         let kills = self.cgroup.oom_kills();
-        status.oom_killed = kills > 0 && status.signal == libc::SIGKILL.unsigned_abs();
+        // Between two runs it is not, and what was seen before holds.
+        status.oom_killed |= kills > 0 && status.signal == libc::SIGKILL.unsigned_abs();
         self.ended = Some(status);
-        self.state_file.update(|state| state.oom_kills = kills);
-        let restarts = self.state_file.get().restart_count;
+        self.state_file.update(|state| state.oom_kills = kills.max(state.oom_kills));
+        let run = record::Run {
+            started_at: self.started_at,
+            restarts: self.state_file.get().restart_count,
+            stopped_by_user: self.is_ended_by_user(),
+        };
         let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
-        let mut exit = record::exit_record(status, self.started_at, restarts);
+        let mut exit = record::exit_record(status, run);
         exit.log_dropped = self.stdio.lost_records();
         tokio::task::spawn_local(async move {
             for attempt in 0..WRITE_TRIES {
@@ -267,7 +280,12 @@ impl Monitor {
 
     /// Writes state.json as things are.
     pub(super) fn persist(&self) {
-        let phase = match self.state.get() {
+        let state = self.state.get();
+        let between = || self.state_file.get().restart_count > 0;
+        let phase = match state {
+            State::Clearing | State::BackingOff => Phase::Backoff,
+            State::Draining if self.again() => Phase::Backoff,
+            State::Creating | State::Starting | State::StartingEnded if between() => Phase::Backoff,
             State::New | State::Creating | State::Created | State::Starting | State::StartingEnded => Phase::Created,
             State::Running | State::Pausing => Phase::Running,
             State::Paused | State::Thawing => Phase::Paused,
@@ -275,8 +293,9 @@ impl Monitor {
             State::Stopping | State::Draining => Phase::Stopping,
             State::Recorded | State::Failing | State::Failed | State::GivingUp | State::Leaving => Phase::Exited,
         };
-        let over = phase == Phase::Exited;
-        let init = self.init.as_ref().filter(|_| !over).map(|init| init.process.clone());
+        // Between two runs the process that is known is that of the run before.
+        let gone = phase == Phase::Exited || matches!(state, State::Clearing | State::BackingOff | State::Creating);
+        let init = self.init.as_ref().filter(|_| !gone).map(|init| init.process.clone());
         let (execs, lost) = (self.execs.running(), self.stdio.lost_records());
         self.state_file.update(|state| {
             state.phase = phase;

@@ -9,6 +9,7 @@ use std::{
 use proto::{
     alive,
     record::{self, ExitRecord, MonitorState, Phase, StartRecord},
+    time,
     wire::ExitStatus,
 };
 
@@ -18,8 +19,13 @@ use crate::{cgroup::Cgroup, state::State, sys};
 /// What an earlier monitor of this run has left, when there is a container to be taken over.
 pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
     let state: MonitorState = record::read(&start.state_record).ok()?;
-    let init = state.init.as_ref()?;
-    (state.phase != Phase::Exited && init.boot_id == alive::boot_id()).then_some(state)
+    let known = match &state.init {
+        Some(init) => init,
+        // Between two runs there is no process.
+        None if state.phase == Phase::Backoff => &state.monitor,
+        None => return None,
+    };
+    (state.phase != Phase::Exited && known.boot_id == alive::boot_id()).then_some(state)
 }
 
 impl Monitor {
@@ -28,11 +34,16 @@ impl Monitor {
         let earlier = self.state_file.get();
         // Our own pid is in it now, whatever there was.
         self.state_file.write();
-        let Some(process) = earlier.init else { return };
         self.started_at = earlier.started_at;
         if let Some(exit) = self.recorded_exit() {
-            return self.finish(exit);
+            self.ended = Some(exit);
+            return if earlier.phase == Phase::Backoff && self.again() {
+                self.go_on_between(exit.finished_at, stored)
+            } else {
+                self.finish(exit)
+            };
         }
+        let Some(process) = earlier.init else { return };
         let kept = stored.remove("pidfd");
         // It may have ended and been reaped; the kept one still stands for it.
         let pidfd = process.pidfd().ok().or(kept);
@@ -41,10 +52,14 @@ impl Monitor {
             if exists { Cgroup::of(process.pid, &self.start.cgroup) } else { Cgroup::named(&self.start.cgroup) };
         // What of the streams cannot be had is done without: the container's exit still counts.
         let _ = self.stdio.adopt(&self.start, stored);
-        let known = self.start.witnessed_exit.filter(|_| !exists);
+        let known = self.start.witnessed_exit.filter(|_| !exists && self.start.witnessed_pid == process.pid);
         let known = known.or_else(|| if exists { None } else { sys::pidfd_exit(pidfd.as_ref()?.as_fd()) });
-        self.init = Some(Init { process: process.clone(), pidfd });
         let state = self.state_of(earlier.phase, exists).await;
+        if state == State::Clearing {
+            self.ended = Some(proto::exit::unknown(time::now()));
+            return self.go_on_between(time::now(), stored);
+        }
+        self.init = Some(Init { process: process.clone(), pidfd });
         self.state.set(state);
         self.store_fds();
         self.go_on(state);
@@ -70,6 +85,16 @@ impl Monitor {
         self.delete();
     }
 
+    /// The earlier monitor was killed between two runs; the last one was over `since`.
+    fn go_on_between(&mut self, since: i64, stored: &mut HashMap<String, OwnedFd>) {
+        // Asked a second time nothing is left in `stored`, and nothing changes.
+        let _ = self.stdio.adopt(&self.start, stored);
+        self.down_since = since;
+        self.state.set(State::Clearing);
+        self.persist();
+        self.clear();
+    }
+
     /// The state that the earlier monitor was in.
     async fn state_of(&mut self, phase: Phase, exists: bool) -> State {
         match phase {
@@ -84,7 +109,14 @@ impl Monitor {
                 self.started_at = began;
                 State::Running
             }
-            Phase::Running | Phase::Backoff | Phase::Exited => State::Running,
+            // A later run was being made: its process waits for the runtime's start.
+            Phase::Backoff if exists && self.runtime.has_started().await != Some(true) => State::Clearing,
+            Phase::Backoff => {
+                let placeholder = record::read::<ExitRecord>(&self.start.exit_record).ok();
+                self.started_at = placeholder.map_or(self.started_at, |record| record.started_at);
+                State::Running
+            }
+            Phase::Running | Phase::Exited => State::Running,
             Phase::Paused => State::Paused,
             Phase::Stopping => State::Stopping,
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proto::{
     Kind, Refusal,
-    wire::{Document, Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, WindowSize},
+    alive::Process,
+    wire::{Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, NewSupervisor, WindowSize},
 };
 
 use super::{Asked, Monitor};
@@ -31,10 +32,9 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
-            | Request::StoreFds(reply)
+            | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
-            Request::Stats(reply) => send(reply, Err(refusal)),
         }
     }
 
@@ -51,10 +51,9 @@ impl Request {
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
-            | Request::StoreFds(reply)
+            | Request::StoreFds(_, reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
-            Request::Stats(reply) => reply.is_closed(),
         }
     }
 }
@@ -77,6 +76,9 @@ impl Monitor {
             Request::Stop(ref stop, _) => match self.parse_stop(stop) {
                 Ok(asked) => {
                     self.asked = asked;
+                    if !stop.keep_policy {
+                        self.end_by_user();
+                    }
                     self.ask_for(Event::Stop, request);
                 }
                 Err(refusal) => request.refuse(refusal),
@@ -85,6 +87,11 @@ impl Monitor {
                 let name = if kill.signal.is_empty() { "KILL" } else { &kill.signal };
                 match signal::number(name) {
                     Ok(signal) => {
+                        // Others are for the command to act on, which is meant to go on (HUP, USR1).
+                        let ends = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&signal);
+                        if ends || signal::number(&self.start.stop_signal) == Ok(signal) {
+                            self.end_by_user();
+                        }
                         self.asked = Asked { signal, all: kill.all, grace: None };
                         let event = if signal == libc::SIGKILL { Event::KillForGood } else { Event::Kill };
                         self.ask_for(event, request);
@@ -103,10 +110,13 @@ impl Monitor {
                 let size = resize.window.unwrap_or_default();
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
-            Request::Stats(reply) => send(reply, self.stats()),
             Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
             Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
-            Request::StoreFds(reply) => {
+            Request::StoreFds(supervisor, reply) => {
+                if supervisor.pid != 0 {
+                    let NewSupervisor { pid, start_time, boot_id } = supervisor;
+                    self.heir.watch(&Process { pid, start_time, boot_id });
+                }
                 self.store_fds();
                 send(reply, Ok(Empty {}));
             }
@@ -135,7 +145,6 @@ impl Monitor {
             | Request::Exec(..)
             | Request::ExecWait(..)
             | Request::ExecResize(..)
-            | Request::Stats(..)
             | Request::ReopenLog(..)
             | Request::RotateLog(..)
             | Request::StoreFds(..)
@@ -206,14 +215,6 @@ impl Monitor {
                 Err(Refusal::invalid(words).about(self.start.id.as_str()))
             }
         }
-    }
-
-    fn stats(&self) -> proto::refusal::Result<Document> {
-        if !self.state.get().has_process() {
-            return Err(self.why(Why::NotRunning));
-        }
-        let json = serde_json::to_vec(&self.cgroup.figures()).map_err(|error| Refusal::internal("stats", error))?;
-        Ok(Document { json })
     }
 
     /// The words of a no (libpod's, where users know them).

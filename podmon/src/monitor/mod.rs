@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod answer;
+mod restart;
 mod witness;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     exec::Execs,
+    heir::Heir,
     notify::Supervisor,
     raw::Door,
     reap::Reaper,
@@ -115,6 +117,7 @@ struct Monitor {
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
     supervisor: Supervisor,
+    heir: Rc<Heir>,
     stdio: Rc<Stdio>,
     execs: Rc<Execs>,
     deposits: Rc<RefCell<Deposits>>,
@@ -136,6 +139,11 @@ struct Monitor {
     grace: Option<Timer>,
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
+    backoff: Option<Timer>,
+    /// When the last run was over, or could not be begun.
+    down_since: i64,
+    /// See [`Monitor::is_ended_by_user`].
+    ended_by_user: bool,
     leaving: bool,
     gone: bool,
     /// What our supervisor has reported, for the task that looks for it.
@@ -163,6 +171,7 @@ pub async fn run(config: Config) -> Result<()> {
         execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
         deposits: Rc::default(),
         supervisor: Supervisor::new(config.notify),
+        heir: Heir::new(&start),
         exit_file: ExitFile::new(start.exit_record.clone()),
         state: Rc::new(Cell::new(State::New)),
         init: None,
@@ -177,6 +186,9 @@ pub async fn run(config: Config) -> Result<()> {
         grace: None,
         lifetime: None,
         stuck: None,
+        backoff: None,
+        down_since: 0,
+        ended_by_user: false,
         leaving: false,
         gone: false,
         reported: Rc::default(),
@@ -200,6 +212,9 @@ pub async fn run(config: Config) -> Result<()> {
     server.start().await.context(sockets("mon.sock"))?;
     tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
     monitor.supervisor.ready();
+    if let Some(pid) = config.supervisor {
+        monitor.heir.watch_parent(pid);
+    }
     monitor.say_lost_records();
     monitor.say_if_abandoned();
 

@@ -61,6 +61,8 @@ fn stat_fields(stat: &[u8]) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use proto::spawn::{Apart, Program, spawn};
+
     use super::*;
 
     fn child(code: i32) -> (u32, Process) {
@@ -70,8 +72,8 @@ mod tests {
             .map(|arg| std::ffi::CString::new(*arg).expect("arg"))
             .collect();
         let root = std::ffi::CString::new("/").expect("path");
-        let program = sys::Program { path: &path, args: &args, env: &[], directory: &root, fds: &[] };
-        let pid = sys::spawn(&program).expect("spawn");
+        let program = Program { path: &path, args: &args, env: &[], directory: &root, fds: &[], apart: Apart::Group };
+        let pid = spawn(&program).expect("spawn");
         (pid, Process::of(pid).expect("there"))
     }
 

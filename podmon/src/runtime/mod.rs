@@ -18,7 +18,12 @@ use std::{
 };
 
 use nix::sys::signal::{Signal, killpg};
-use proto::{Kind, Refusal, record::StartRecord, refusal::Result};
+use proto::{
+    Kind, Refusal,
+    record::StartRecord,
+    refusal::Result,
+    spawn::{Apart, Program, spawn},
+};
 use tokio::{io::unix::AsyncFd, sync::Notify, time::sleep};
 
 use crate::{reap::Reaper, stdio::Ends, sys};
@@ -255,7 +260,14 @@ impl Runtime {
     fn spawn(&self, args: &[OsString], fds: &[BorrowedFd<'_>]) -> io::Result<u32> {
         let args: Vec<CString> = args.iter().map(|arg| c_string(arg)).collect::<io::Result<_>>()?;
         let directory = c_string(self.bundle.as_os_str())?;
-        sys::spawn(&sys::Program { path: &self.path, args: &args, env: &self.environment, directory: &directory, fds })
+        spawn(&Program {
+            path: &self.path,
+            args: &args,
+            env: &self.environment,
+            directory: &directory,
+            fds,
+            apart: Apart::Group,
+        })
     }
 
     /// It could not even be run.

@@ -116,16 +116,17 @@ impl Stdio {
         &self.stdin
     }
 
-    /// Opens the log and makes the FIFOs of a new run.
+    /// Opens the log, which stays open over later runs, and makes the FIFOs of a run.
     ///
     /// # Errors
     /// Naming what of the log or the run directory cannot be used.
     pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
         self.passes_through.set(log::passes_through(&start.log));
         if self.passes_through() {
-            return self.pass_through().map_err(|error| self.refusal(&error));
+            return self.pass_through(start).map_err(|error| self.refusal(&error));
         }
-        if let Some(sink) = log::open(start, &self.directory)? {
+        let is_open = self.output.ledger().is_some();
+        if let Some(sink) = if is_open { None } else { log::open(start, &self.directory)? } {
             let place = beginning(&*sink);
             let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
                 .and_then(|position| Ledger::new(sink, position))
@@ -140,9 +141,14 @@ impl Stdio {
         self.passes_through.get()
     }
 
-    /// The descriptors of the caller; we keep none of them. Where there are none, as when it is started again, nothing.
-    fn pass_through(&self) -> io::Result<Ends> {
-        let [stdin, stdout, stderr] = self.callers.take();
+    /// The descriptors of the caller; we keep them only for a policy that runs the container again. Where there are none,
+    /// as when a user starts it again, nothing.
+    fn pass_through(&self, start: &StartRecord) -> io::Result<Ends> {
+        let callers = self.callers.take();
+        if !matches!(start.restart.name.as_str(), "" | "no") {
+            *self.callers.borrow_mut() = callers.each_ref().map(|fd| fd.as_ref()?.try_clone().ok());
+        }
+        let [stdin, stdout, stderr] = callers;
         let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
         Ok(Ends {
             stdin: or_null(stdin)?,
@@ -156,6 +162,9 @@ impl Stdio {
     fn make(&self, start: &StartRecord) -> io::Result<Ends> {
         if self.output.ledger().is_some() {
             for stream in self.streams() {
+                if self.journals.borrow()[index(*stream)].is_some() {
+                    continue;
+                }
                 let path = self.journal_path(*stream);
                 fifo::make(&path, None)?;
                 self.journals.borrow_mut()[index(*stream)] = Some(Rc::new(fifo::open_both(&path, true)?));
@@ -291,6 +300,7 @@ impl Stdio {
         let _ = self.output.flush();
         self.stdin.close();
         *self.sources.borrow_mut() = Default::default();
+        self.last.take_back();
     }
 
     /// Sets the size of the terminal, or remembers it until there is one.

@@ -81,6 +81,11 @@ impl Last {
         self.said.set(true);
         self.notify.notify_waiters();
     }
+
+    /// Another run follows.
+    pub fn take_back(&self) {
+        self.said.set(false);
+    }
 }
 
 impl Pump {

@@ -56,6 +56,8 @@ pub struct Wish {
     pub log: Option<PathBuf>,
     /// Longest file of the log, and how many are kept.
     pub rotation: Option<(i64, u32)>,
+    /// Restart policy and its retries.
+    pub restart: (&'static str, u32),
 }
 
 impl Wish {
@@ -72,6 +74,7 @@ impl Wish {
             timeout_seconds: 0,
             log: None,
             rotation: None,
+            restart: ("", 0),
         }
     }
 }
@@ -146,12 +149,15 @@ impl Bench {
             stop_signal: "SIGTERM".into(),
             stop_timeout_ms: 10_000,
             timeout_seconds: wish.timeout_seconds,
-            restart: RestartPolicy::default(),
+            restart: RestartPolicy { name: wish.restart.0.into(), max_retries: wish.restart.1 },
             detach_keys: String::new(),
             cgroup,
             uid: 0,
             gid: 0,
             witnessed_exit: None,
+            witnessed_pid: 0,
+            unmounted: false,
+            heir: None,
         };
         record::write(&run.join("start.json"), &start, Durability::Volatile).expect("start.json");
         let listener: UnixListener = socket::listen_stream(&run, "mon.sock").expect("mon.sock");
@@ -204,6 +210,7 @@ impl Bench {
     /// Starts a successor, which is told how the container ended if it has.
     pub fn respawn(&mut self) {
         let state: MonitorState = record::read(&self.start.state_record).expect("state.json");
+        self.start.witnessed_pid = state.init.as_ref().map_or(0, |init| init.pid);
         self.start.witnessed_exit = state.init.and_then(|init| reap(init.pid, Duration::ZERO));
         record::write(&self.run.join("start.json"), &self.start, Durability::Volatile).expect("start.json");
         self.spawn();

@@ -11,6 +11,7 @@
 //! Nothing here moves a process: a migration can wait for a whole RCU grace period. Functions block for as long as they
 //! say; daemons call [`remove`], [`kill`] and [`freeze`] from a blocking thread where that matters.
 
+mod figures;
 mod freezer;
 mod hierarchy;
 mod limits;
@@ -19,6 +20,7 @@ mod tree;
 
 use proto::{Id, refusal::Result, wire::Resources};
 
+pub use figures::Figures;
 pub use hierarchy::{Hierarchies, Version};
 pub(crate) use limits::{cpu_quota, memory_swap};
 pub use path::DEFAULT_PARENT;
@@ -109,6 +111,11 @@ pub fn freeze(path: &str) -> Result<()> {
 /// Those of the kernel.
 pub fn thaw(path: &str) -> Result<()> {
     freezer::thaw(Hierarchies::of_this_machine(), path)
+}
+
+/// What the cgroup and those below it use of the machine.
+pub fn figures(path: &str) -> Figures {
+    figures::read(Hierarchies::of_this_machine(), path)
 }
 
 /// The processes in the cgroup and below it, as pids of our PID namespace; empty when it is gone.

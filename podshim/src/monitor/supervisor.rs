@@ -141,9 +141,11 @@ impl Supervisor {
         let client = monitor.clone();
         tokio::spawn(async move {
             if let Ok(client) = client.client() {
+                let Process { pid, start_time, boot_id } = Process::this();
+                let this = wire::NewSupervisor { pid, start_time, boot_id };
                 // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs
                 // what is in flight and nothing more.
-                let _ = client.store_fds(serve::deadline(PROMPT), &wire::Empty {}).await;
+                let _ = client.store_fds(serve::deadline(PROMPT), &this).await;
             }
         });
         Ok(monitor)
@@ -264,6 +266,7 @@ impl Supervisor {
                 restart_count: 0,
                 error: "its monitor could not be replaced".to_owned(),
                 log_dropped: 0,
+                stopped_by_user: false,
             };
             if let Err(error) = record::write(&path, &exit, Durability::Durable) {
                 tracing::error!("container {container}: exit record: {error}");
@@ -289,14 +292,14 @@ impl Supervisor {
                 .arg("--start-record")
                 .arg(self.roots().start_record(&self.0.pod, container))
                 .current_dir(&run_dir)
-                .env_clear()
                 .envs(self.0.engine.environment())
                 // A monitor allocates little and seldom: the cache of the allocator would be most of what it holds.
                 .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
                 .env("LISTEN_FDS", fds.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
+                .env("PODCTL_SUPERVISOR", std::process::id().to_string())
                 .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));
-            let pid = sys::spawn::session(&mut command, &fds)?;
+            let pid = sys::spawn::session(&command, &fds)?;
             Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))
         };
         prepare().map_err(|error| Refusal::internal(format!("starting the monitor of container {container}"), error))
@@ -327,6 +330,7 @@ impl Supervisor {
             // Written for a monitor that is yet to come, told to the one that is there.
             if let Ok(mut record) = record::read::<StartRecord>(&start) {
                 record.witnessed_exit = Some(wait_status);
+                record.witnessed_pid = pid;
                 if let Err(error) = record::write(&start, &record, Durability::Volatile) {
                     tracing::error!("container {container}: start record: {error}");
                 }

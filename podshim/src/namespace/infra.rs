@@ -23,7 +23,7 @@ pub fn start(program: &Path, dir: &Path) -> io::Result<Process> {
     let own = File::open("/proc/thread-self/ns/pid")?;
     // unshare(CLONE_NEWPID) moves our future children, not us; the first of them is PID 1 (pid_namespaces(7)).
     unshare(CloneFlags::CLONE_NEWPID)?;
-    let spawned = sys::spawn::session(std::process::Command::new(program).arg("infra").env_clear(), &[]);
+    let spawned = sys::spawn::session(std::process::Command::new(program).arg("infra"), &[]);
     if let Err(error) = setns(&own, CloneFlags::CLONE_NEWPID) {
         tracing::error!("cannot return to my own PID namespace: {error}");
         std::process::abort();

@@ -14,7 +14,7 @@ use nix::{
 use proto::{
     Id, Refusal,
     alive::{self, Process},
-    record::{self, ContainerRecord, Durability, PodRecord, PodState},
+    record::{self, ContainerRecord, Durability, PodRecord, PodState, StartRecord},
     refusal::Result,
     state::ContainerState,
     wire::NetworkConfig,
@@ -24,7 +24,7 @@ use super::{Pod, files, record::make_dir, undo::Undo};
 use crate::{
     cgroup, index,
     namespace::{infra, pin, pin::Kind},
-    network, spec,
+    network, rootfs, spec,
 };
 
 /// What only the driver of the pod changes.
@@ -348,6 +348,20 @@ impl Pod {
         }
     }
 
+    /// Tells the next monitor of a member whose root file system was unmounted with the last of our processes.
+    fn note_unmounted(&self, id: &Id) {
+        let roots = &self.engine.roots;
+        if rootfs::is_mounted(&roots.rootfs(&self.id, id)) {
+            return;
+        }
+        let path = roots.start_record(&self.id, id);
+        let noted = record::read::<StartRecord>(&path)
+            .and_then(|start| record::write(&path, &StartRecord { unmounted: true, ..start }, Durability::Volatile));
+        if let Err(error) = noted {
+            tracing::warn!("container {id}: start record: {error}");
+        }
+    }
+
     fn adopt_member(&self, container: &index::Container) {
         let Some(monitor) = &container.monitor else { return };
         let id: &Id = container.id();
@@ -356,6 +370,7 @@ impl Pod {
         } else if matches!(container.state, ContainerState::Created) {
             return;
         } else {
+            self.note_unmounted(id);
             self.monitors.start(id)
         };
         if let Err(refusal) = result {

@@ -40,6 +40,10 @@ impl Pod {
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let config = self.check(config, pod_config)?;
+        self.check_dependencies(&config)?;
+        if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
+            return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
+        }
         let image = self.images.resolve(&config.image)?;
         let new_pod = new_pod
             .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
@@ -148,6 +152,7 @@ impl Pod {
         if let Some(proto::layout::Target::Container { pod, container }) = found
             && pod == self.id
         {
+            self.refuse_needed(&container)?;
             self.remove_member(&container, true).await?;
         }
         Ok(())

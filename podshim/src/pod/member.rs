@@ -22,7 +22,7 @@ use crate::{
     cgroup, index,
     monitor::Monitor,
     namespace::pin,
-    rootfs,
+    rootfs::{self, Keep},
     spec::{self, Place, Sharing},
 };
 
@@ -81,16 +81,17 @@ impl Pod {
         Ok(result(&record))
     }
 
-    /// Starts a member and the infra before it. One that runs already is fine.
+    /// Starts a member, and before it the infra and what it needs. One that runs already is fine.
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub(super) async fn start_with(&self, id: &Id, opened: Opened) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         self.start_inside(id, opened).await
     }
 
-    /// [`Pod::start_with`] for who has the gate.
+    /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
     pub(super) async fn start_inside(&self, id: &Id, opened: Opened) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -120,6 +121,7 @@ impl Pod {
     /// # Errors
     /// Like start.
     pub(super) async fn init_with(&self, id: &Id, opened: Opened) -> Result<()> {
+        self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -171,7 +173,8 @@ impl Pod {
         let image = self.images.resolve(&used.id)?;
         let dir = roots.container(&pod.id, &record.id);
         let target = roots.rootfs(&pod.id, &record.id);
-        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target)?;
+        let keep = if record.config.auto_remove { Keep::Volatile } else { Keep::Safe };
+        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?;
         undo.push({
             let target = target.clone();
             move || drop(rootfs::unmount(&target))
@@ -248,6 +251,9 @@ impl Pod {
             uid: written.uid,
             gid: written.gid,
             witnessed_exit: None,
+            witnessed_pid: 0,
+            unmounted: false,
+            heir: self.engine.heir(&pod.id).ok(),
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))

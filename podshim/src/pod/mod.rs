@@ -19,6 +19,7 @@
 
 mod bring_up;
 pub mod create;
+mod depend;
 mod files;
 mod member;
 pub mod names;
@@ -72,6 +73,8 @@ pub struct Pod {
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
     acts: AtomicUsize,
+    /// Starts of the whole pod that are under way: its members may have ended before the last one was started.
+    starts: AtomicUsize,
     changed: Notify,
 }
 
@@ -96,6 +99,7 @@ impl Pod {
             turns: Mutex::default(),
             core: tokio::sync::Mutex::default(),
             acts: AtomicUsize::new(0),
+            starts: AtomicUsize::new(0),
             changed: Notify::new(),
         });
         pod.adopt().await?;

@@ -39,6 +39,7 @@ impl Pod {
             Err(refusal) if !force => return Err(refusal),
             Err(_) => return self.remove_broken(id).await,
         };
+        self.refuse_needed(id)?;
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
         self.remove_member(id, force).await?;
         self.settle().await;

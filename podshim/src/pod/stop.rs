@@ -1,20 +1,22 @@
 //! Ending members: stop, the end of a run, and what follows from it for the pod.
 
 use std::{
-    sync::Arc,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use proto::{
     Id, Refusal,
-    record::ContainerRecord,
+    record::{self, ContainerRecord, StartRecord},
     refusal::Result,
-    serve,
+    restart, serve,
     state::ContainerState,
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result};
+use super::{Pod, member::result, sources::Opened};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -37,6 +39,10 @@ impl Pod {
             return Ok(answer);
         }
         let grace = timeout_ms.unwrap_or_else(|| i64::from(record.config.stop_timeout_seconds.unwrap_or(10)) * 1000);
+        if record.config.restart.as_ref().is_some_and(restart::is_set) {
+            // Its monitor is told too; this is for one that cannot listen, and for its successor.
+            let _ = std::fs::File::create(self.engine.roots.ended_by_user(&self.id, id));
+        }
         let begun = Instant::now();
         if found.state == ContainerState::Initialized {
             if let Some(monitor) = self.monitors.get(id)
@@ -127,13 +133,57 @@ impl Pod {
             if found.state.is_alive() || self.monitors.get(id).is_some() {
                 return Ok(());
             }
+            if self.wants_another_run(&record, &found) {
+                drop(_turn);
+                return self.start_with(id, Opened::default()).await;
+            }
             self.tear_down(&record);
-            if record.config.auto_remove && found.exit.is_some() {
+            if record.config.auto_remove && found.exit.is_some() && self.dependents(id).is_empty() {
                 self.forget(&record)?;
             }
+            if !record.config.init_ctr.is_empty() {
+                // Its end is a step of the pod's start, and no end of the pod.
+                return Ok(());
+            }
         }
+        self.end_sidecars().await;
         self.settle().await;
         Ok(())
+    }
+
+    /// Ends the init containers that stay up, where nothing else is and the pod's exit policy is to stop.
+    async fn end_sidecars(self: &Arc<Self>) {
+        let stops = self.core.lock().await.record.as_ref().is_some_and(|pod| pod.config.exit_policy == "stop");
+        if !stops || self.starts.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let (init, others): (Vec<_>, Vec<_>) = self.members().into_iter().partition(is_init);
+        let up = |member: &index::Container| member.state.is_alive() || self.monitors.get(member.id()).is_some();
+        if others.iter().any(|member| up(member) || member.state == ContainerState::Created) {
+            return;
+        }
+        for sidecar in init.iter().filter(|member| up(member)) {
+            if let Err(refusal) = self.stop_one(sidecar.id()).await {
+                tracing::warn!("container {}: {refusal}", sidecar.id());
+            }
+        }
+    }
+
+    /// [`Pod::stop`], which this is a part of.
+    fn stop_one<'a>(
+        self: &'a Arc<Self>,
+        id: &'a Id,
+    ) -> Pin<Box<dyn Future<Output = Result<ContainerResult>> + Send + 'a>> {
+        Box::pin(self.stop(id, None))
+    }
+
+    /// Whether the restart policy starts a member again whose monitor could not do so in place.
+    fn wants_another_run(&self, record: &ContainerRecord, found: &index::Container) -> bool {
+        let Some(exit) = &found.exit else { return false };
+        let start = record::read::<StartRecord>(&self.engine.roots.start_record(&self.id, &record.id));
+        start.is_ok_and(|start| start.unmounted && restart::follows(&start.restart, &exit.status, exit.restart_count))
+            && !exit.stopped_by_user
+            && !self.engine.roots.ended_by_user(&self.id, &record.id).exists()
     }
 
     /// Takes the infra down where nothing holds it up any more: a hidden pod whose container has ended, a pod whose exit
@@ -143,7 +193,8 @@ impl Pod {
         let Some(pod) = core.record.clone() else { return };
         let Some(found) = index::pod(&self.engine.roots, &self.id) else { return };
         let lives = found.containers.iter().any(|container| container.state.is_alive()) || self.monitors.count() > 0;
-        let ran = !found.containers.iter().any(|container| container.state == ContainerState::Created);
+        let waits = |container: &index::Container| container.state == ContainerState::Created && !is_init(container);
+        let ran = !found.containers.iter().any(waits) && self.starts.load(Ordering::Acquire) == 0;
         if lives {
             return;
         }
@@ -161,6 +212,11 @@ impl Pod {
             }
         }
     }
+}
+
+/// An init container.
+pub(super) fn is_init(member: &index::Container) -> bool {
+    member.record.as_ref().is_ok_and(|record| !record.config.init_ctr.is_empty())
 }
 
 /// Waits until `monitor` has ended, as long as it may take once `dead` holds.

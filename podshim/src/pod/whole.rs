@@ -1,6 +1,9 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use proto::{
@@ -11,7 +14,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, record, sources::Opened};
+use super::{Pod, depend, record, sources::Opened, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -23,16 +26,31 @@ const FATAL: &[&str] =
     &["", "KILL", "SIGKILL", "9", "TERM", "SIGTERM", "15", "INT", "SIGINT", "2", "QUIT", "SIGQUIT", "3"];
 
 impl Pod {
-    fn members(&self) -> Vec<index::Container> {
+    pub(super) fn members(&self) -> Vec<index::Container> {
         index::pod(&self.engine.roots, &self.id).map(|pod| pod.containers).unwrap_or_default()
     }
 
-    /// Starts the infra and every member that does not run, in the order of creation.
+    /// Starts the infra, runs the init containers, and starts every member that does not run: in the order of creation,
+    /// each after those it needs.
     ///
     /// # Errors
-    /// When the infra cannot be started; what happened to members is in the result.
+    /// When the infra cannot be started, or an init container fails; what happened to other members is in the result.
     pub async fn start_pod(self: &Arc<Self>) -> Result<PodResult> {
-        let _gate = self.gate.write().await;
+        self.start_members(true).await
+    }
+
+    /// `init` = with the init containers, where no other member is up.
+    async fn start_members(self: &Arc<Self>, init: bool) -> Result<PodResult> {
+        self.starts.fetch_add(1, Ordering::AcqRel);
+        let result = self.start_in_order(init).await;
+        self.starts.fetch_sub(1, Ordering::AcqRel);
+        // Who has ended meanwhile has not taken the infra down.
+        self.settle().await;
+        result
+    }
+
+    async fn start_in_order(&self, init: bool) -> Result<PodResult> {
+        let gate = self.gate.write().await;
         let pod = self.ensure_up().await?;
         let members = self.members();
         if pod.config.no_infra && members.is_empty() {
@@ -41,9 +59,24 @@ impl Pod {
                 format!("no containers in pod {} have no dependencies, cannot start pod: no such container", pod.id),
             ));
         }
+        // Nobody else is kept waiting for what has to end first.
+        let gate = Some(gate).filter(|_| !members.iter().any(depend::waits));
         let mut answer = answer(&pod);
-        for member in &members {
-            if let Err(refusal) = self.start_inside(member.id(), Opened::default()).await {
+        let order = depend::in_order(&members);
+        let all = init && !members.iter().any(|member| !is_init(member) && member.state.is_alive());
+        self.run_init_containers(&order, all).await?;
+        let mut failed: Vec<&Id> = Vec::new();
+        for member in order.into_iter().filter(|member| !is_init(member)) {
+            let started = match &gate {
+                _ if depend::needs_any(member, &failed) => Err(Refusal::new(
+                    Kind::WrongState,
+                    format!("a dependency of container {} failed to start: container state improper", member.id()),
+                )),
+                Some(_) => self.start_inside(member.id(), Opened::default()).await,
+                None => self.start_with(member.id(), Opened::default()).await,
+            };
+            if let Err(refusal) = started {
+                failed.push(member.id());
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
@@ -104,7 +137,8 @@ impl Pod {
         }
     }
 
-    /// Stops and starts every member; those that were stopped are started too, paused ones are left alone.
+    /// Stops and starts every member; those that were stopped are started too, paused ones are left alone. Of init
+    /// containers only those that stay up are started again.
     ///
     /// # Errors
     /// Like start.
@@ -113,7 +147,7 @@ impl Pod {
         if !stopped.errors.is_empty() {
             return Ok(stopped);
         }
-        self.start_pod().await
+        self.start_members(false).await
     }
 
     /// Sends a signal to every running member, and ends the infra where it would die of it.
@@ -232,7 +266,8 @@ impl Pod {
                 self.remove(member.id(), true, Some(0)).await?;
             }
         }
-        for member in self.members() {
+        let members = self.members();
+        for member in depend::in_order(&members).into_iter().rev() {
             if let Err(refusal) = self.remove_member(member.id(), act.force).await {
                 answer.errors.push(refusal.message);
             }

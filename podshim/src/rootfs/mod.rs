@@ -24,7 +24,7 @@ use rustix::{
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-        fsconfig_set_string, fsmount, fsopen, move_mount,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
     },
 };
 
@@ -38,6 +38,21 @@ const MAX_VALUE: usize = 255;
 /// mount(2) takes options of up to a page.
 const MAX_OPTIONS: usize = 4095;
 
+/// What becomes of the files that a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They are as safe as on the disk below.
+    Safe,
+    /// They go with the container (`--rm`): nothing of them is ever forced to the disk (overlayfs' "volatile").
+    Volatile,
+}
+
+/// Whether something is mounted at `target` in the mount namespace of this process.
+pub fn is_mounted(target: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
+    device(target).is_some_and(|inside| target.parent().and_then(device) != Some(inside))
+}
+
 /// Mounts an overlay of `layers` (bottom first) with `upper` and `work` at `target`, all of which are made, in the mount
 /// namespace of this process.
 ///
@@ -46,7 +61,7 @@ const MAX_OPTIONS: usize = 4095;
 ///
 /// # Errors
 /// When a layer is missing, or the kernel refuses; its words are shown.
-pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Result<()> {
+pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path, keep: Keep) -> Result<()> {
     let failed = |what: &Path, error: io::Error| {
         let text = error.to_string();
         let words = text.split(" (os error").next().unwrap_or_default();
@@ -61,6 +76,10 @@ pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Re
         open.push(open_directory(layer).map_err(|error| failed(layer, error))?);
     }
     make_upper(&open, upper).map_err(|error| failed(upper, error))?;
+    if keep == Keep::Volatile && work.exists() {
+        // An earlier volatile mount has left its mark there, and overlayfs would refuse another.
+        fs::remove_dir_all(work).map_err(|error| failed(work, error))?;
+    }
     for dir in [work, target] {
         fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
     }
@@ -68,6 +87,7 @@ pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Re
         layers: layers.iter().copied().zip(&open).collect(),
         upper: (upper, &open_directory(upper).map_err(|error| failed(upper, error))?),
         work: (work, &open_directory(work).map_err(|error| failed(work, error))?),
+        keep,
     };
     match stack.mount_new(target) {
         // No such call or no such option: an older kernel, or one that hides them.
@@ -81,10 +101,15 @@ pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Re
 
 /// Unmounts `target` (detached) and removes the directory; not mounted or not there is fine.
 ///
+/// Before it lets go of an overlay the kernel writes out all of the disk below (syncfs(2)), and that takes as long as
+/// others keep the disk busy. A thread of its own waits for that: here the tree is only gone from sight.
+///
 /// # Errors
 /// When it cannot be unmounted.
 pub fn unmount(target: &Path) -> Result<()> {
     let failed = |error: io::Error| Refusal::internal(format_args!("unmounting {}", target.display()), error);
+    let held =
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC).open(target);
     loop {
         match rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             // Mounted once more below: off with all of them.
@@ -92,6 +117,10 @@ pub fn unmount(target: &Path) -> Result<()> {
             Err(Errno::INVAL | Errno::NOENT) => break,
             Err(error) => return Err(failed(error.into())),
         }
+    }
+    if let Ok(held) = held {
+        // Where there can be no thread it is dropped here, and waited for.
+        let _ = std::thread::Builder::new().name("unmount".to_owned()).spawn(move || drop(held));
     }
     match fs::remove_dir(target) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
@@ -142,6 +171,7 @@ struct Stack<'a> {
     layers: Vec<(&'a Path, &'a File)>,
     upper: (&'a Path, &'a File),
     work: (&'a Path, &'a File),
+    keep: Keep,
 }
 
 /// The name of a directory by its descriptor: short, and without a character that options are parted by.
@@ -163,6 +193,9 @@ impl Stack<'_> {
             for (key, value) in OPTIONS {
                 fsconfig_set_string(&context, key, value)?;
             }
+            if self.keep == Keep::Volatile {
+                fsconfig_set_flag(&context, "volatile")?;
+            }
             fsconfig_create(&context)
         })();
         result.map_err(|error| explained(error, &context))?;
@@ -181,6 +214,9 @@ impl Stack<'_> {
         );
         for (key, value) in OPTIONS {
             options.push_str(&format!(",{key}={value}"));
+        }
+        if self.keep == Keep::Volatile {
+            options.push_str(",volatile");
         }
         if options.len() > MAX_OPTIONS {
             return Err(io::Error::other(format!(
@@ -265,6 +301,7 @@ mod tests {
             layers: layers.iter().rev().zip(&files).map(|(path, file)| (path.as_path(), file)).collect(),
             upper: (&upper, &upper_file),
             work: (&work, &work_file),
+            keep: Keep::Safe,
         };
         mount(&stack, &target).expect("mount");
         let top = layers.len() - 1;
@@ -305,21 +342,36 @@ mod tests {
             fs::set_permissions(&layers[1], fs::Permissions::from_mode(0o1750)).expect("chmod");
             rustix::fs::setxattr(&layers[2], IMPLIED_ROOT, b"y", rustix::fs::XattrFlags::empty()).expect("xattr");
             let [upper, work, target] = ["c/upper", "c/work", "c/target"].map(|name| dir.join(name));
-            mount(&layers, &upper, &work, &target).expect("mount");
+            mount(&layers, &upper, &work, &target, Keep::Safe).expect("mount");
             let root = fs::metadata(&target).expect("stat");
             assert_eq!((root.uid(), root.gid(), root.mode() & 0o7777), (5, 6, 0o1750));
             fs::write(target.join("kept"), "x").expect("write");
             unmount(&target).expect("unmount");
             fs::set_permissions(&upper, fs::Permissions::from_mode(0o700)).expect("chmod");
-            mount(&layers, &upper, &work, &target).expect("again");
+            mount(&layers, &upper, &work, &target, Keep::Safe).expect("again");
             assert_eq!(fs::metadata(&target).expect("stat").mode() & 0o7777, 0o700, "an upper that is there is kept");
             assert!(target.join("kept").exists());
             unmount(&target).expect("unmount");
             let twice = [layers[0].clone(), layers[1].clone(), layers[0].clone()];
-            mount(&twice, &dir.join("d/upper"), &work, &target).expect("a layer that comes twice");
+            mount(&twice, &dir.join("d/upper"), &work, &target, Keep::Safe).expect("a layer that comes twice");
             assert_eq!(fs::read_to_string(target.join("same")).expect("read"), "0");
             assert_eq!(fs::read_to_string(target.join("file-1")).expect("read"), "1");
             unmount(&target).expect("unmount");
+        });
+    }
+
+    #[test]
+    fn what_goes_with_the_container_can_be_mounted_again() {
+        alone(|dir| {
+            let layers = layers(dir, 2);
+            let [upper, work, target] = ["v/upper", "v/work", "v/target"].map(|name| dir.join(name));
+            for run in ["first", "second"] {
+                mount(&layers, &upper, &work, &target, Keep::Volatile).expect(run);
+                fs::write(target.join(run), run).expect("write");
+                assert!(work.join("work/incompat/volatile").exists());
+                unmount(&target).expect("unmount");
+            }
+            assert!(upper.join("first").exists() && upper.join("second").exists());
         });
     }
 
@@ -329,11 +381,14 @@ mod tests {
             let layers = layers(dir, 1);
             let paths = |name: &str| dir.join(name);
             let missing = [layers[0].clone(), paths("missing")];
-            let error = mount(&missing, &paths("u"), &paths("w"), &paths("t")).expect_err("missing");
+            let error = mount(&missing, &paths("u"), &paths("w"), &paths("t"), Keep::Safe).expect_err("missing");
             assert!(error.message.contains("missing") && !error.message.contains('\n'), "{}", error.message);
             symlink(&layers[0], paths("link")).expect("link");
-            assert!(mount(&[paths("link")], &paths("u"), &paths("w"), &paths("t")).is_err(), "a link is no layer");
-            assert!(mount(&[], &paths("u"), &paths("w"), &paths("t")).is_err());
+            assert!(
+                mount(&[paths("link")], &paths("u"), &paths("w"), &paths("t"), Keep::Safe).is_err(),
+                "a link is no layer"
+            );
+            assert!(mount(&[], &paths("u"), &paths("w"), &paths("t"), Keep::Safe).is_err());
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Service Containers: acts on members are served by their pod's shim, lists, inspect, logs and top by the host role.
+//! Service Containers: acts on members are served by their pod's shim, lists, inspect, logs, top and stats by the host role.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use proto::{
     Kind, Refusal,
     wire::{
         ContainerAct, ContainerCreated, ContainerResult, Containers, CreateContainer, Document, Empty, InspectObjects,
-        ListContainers, LogsRequest, RenameContainer, TopReply, TopRequest,
+        ListContainers, LogsRequest, RenameContainer, StatsRequest, TopReply, TopRequest,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -78,7 +78,14 @@ impl Containers for ContainerService {
 
     async fn remove(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.remove(&id, act.force, timeout(&act)).await }).await?)
+        let remove = async move {
+            if act.depend {
+                pod.remove_with_dependents(&id, act.force, timeout(&act)).await
+            } else {
+                pod.remove(&id, act.force, timeout(&act)).await
+            }
+        };
+        Ok(self.0.act(remove).await?)
     }
 
     async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {
@@ -121,5 +128,11 @@ impl Containers for HostContainerService {
 
     async fn top(&self, _: &TtrpcContext, request: TopRequest) -> ttrpc::Result<TopReply> {
         Ok(view::top::table(&self.engine.roots, &request)?)
+    }
+
+    async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<Document> {
+        let stores = EngineStores::open(&self.engine.roots);
+        let view = View { engine: &self.engine, stores: &stores };
+        Ok(json(&view::stats::rows(&view, &request)?))
     }
 }

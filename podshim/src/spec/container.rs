@@ -9,7 +9,7 @@ use proto::{
 use super::{
     limits, log, modes,
     modes::{Place, Sharing},
-    mounts, network, pod, policy, process, security, signal, text, user,
+    mounts, network, pod, policy, process, requires, security, signal, text, user,
 };
 
 /// Refuses a container that cannot be in `pod` (checked before), and brings what it asks for into its canonical form.
@@ -25,6 +25,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     text::no_controls("image", &config.image)?;
     // podman tells a wrong value before it asks for the pod.
     process::init_ctr(&config, pod)?;
+    requires::check(&config, pod)?;
     restart(&mut config)?;
     modes::check(&config, pod)?;
     let sharing = Sharing::of(&config, pod);
@@ -68,7 +69,7 @@ fn restart(config: &mut ContainerConfig) -> Result<()> {
             "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
         ));
     }
-    policy::no_restart_yet(config.restart.as_ref())
+    Ok(())
 }
 
 /// The pod has the network: a member may leave it for the host's or none, and configure nothing.
@@ -197,22 +198,6 @@ fn not_yet(config: &ContainerConfig) -> Result<()> {
             Kind::NotSupported,
             format!("--secret {}: secrets are not supported by this version: mount a file instead", text::shown(name)),
         ));
-    }
-    for name in &config.requires {
-        if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(format!(
-                "{} is not a valid container, cannot be used as a dependency: no container with name or ID {} found: no \
-                 such container",
-                text::quoted(name),
-                text::quoted(name)
-            )));
-        }
-    }
-    if let Some(name) = config.requires.first() {
-        return Err(not_supported(&format!("--requires {name}"), "start that container first"));
-    }
-    if !config.init_ctr.is_empty() {
-        return Err(not_supported(&format!("--init-ctr {}", config.init_ctr), "run it to its end before the others"));
     }
     if config.rmi {
         return Err(not_supported("--rmi", "use podctl rmi afterwards"));

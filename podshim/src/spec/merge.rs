@@ -70,7 +70,6 @@ pub fn merge(
         user,
         workdir,
         stop_signal,
-        stopped_by_user: false,
         anonymous_volumes,
     })
 }

@@ -14,6 +14,7 @@
 //! | `mounts` | destinations, options, volumes |
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
 //! | `image` | what an image's config may say: all of it is hostile |
+//! | `requires` | what must be up or done before a container is started |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
@@ -29,6 +30,7 @@ mod pod;
 mod policy;
 mod ports;
 mod process;
+mod requires;
 mod security;
 pub mod signal;
 mod text;
@@ -44,4 +46,5 @@ pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
 pub use pod::check_pod;
+pub use requires::{Condition, Dependency, dependencies};
 pub use text::{check_labels, shown as quotable};

@@ -41,7 +41,6 @@ pub fn check_pod(mut config: PodConfig) -> Result<PodConfig> {
     share(&mut config)?;
     config.exit_policy = policy::exit(&config.exit_policy)?;
     config.restart = policy::restart("pod", config.restart.take())?;
-    policy::no_restart_yet(config.restart.as_ref())?;
     if !config.no_infra {
         config.network = Some(network::check(config.network.take().unwrap_or_default(), config.hidden)?);
     }

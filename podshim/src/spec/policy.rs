@@ -31,18 +31,6 @@ pub(super) fn restart(what: &str, policy: Option<RestartPolicy>) -> Result<Optio
     Ok(Some(policy))
 }
 
-/// Refuses a policy that would restart something: nothing in this version does, and a promise that is not kept is worse
-/// than none.
-pub(super) fn no_restart_yet(policy: Option<&RestartPolicy>) -> Result<()> {
-    match policy.filter(|policy| policy.name != "no") {
-        None => Ok(()),
-        Some(policy) => Err(Refusal::new(
-            Kind::NotSupported,
-            format!("--restart {}: restart policies are not supported by this version: leave it out", policy.name),
-        )),
-    }
-}
-
 /// `--exit-policy`.
 pub(super) fn exit(policy: &str) -> Result<String> {
     match policy {

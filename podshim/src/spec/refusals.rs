@@ -192,10 +192,6 @@ const PODS: &[Row<PodConfig>] = &[
         "running pod create option: \"bad\" is not a valid restart policy: invalid argument",
     ),
     (
-        |p| p.restart = restart("always", 0),
-        "--restart always: restart policies are not supported by this version: leave it out",
-    ),
-    (
         |p| p.restart = restart("always", 3),
         "restart policy retries can only be specified with on-failure restart policy",
     ),
@@ -454,10 +450,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (
         |c| c.restart = restart("bad", 0),
         "running container create option: \"bad\" is not a valid restart policy: invalid argument",
-    ),
-    (
-        |c| c.restart = restart("on-failure", 3),
-        "--restart on-failure: restart policies are not supported by this version: leave it out",
     ),
     (
         |c| (c.auto_remove, c.restart) = (true, restart("always", 0)),
@@ -745,7 +737,18 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "--volumes-from db: not supported by this version: name the volumes with --volume",
     ),
     (|c| c.secrets = s(&["s,type=env"]), "--secret s: secrets are not supported by this version: mount a file instead"),
-    (|c| c.requires = s(&["db"]), "--requires db: not supported by this version: start that container first"),
+    (
+        |c| c.requires = s(&["db"]),
+        "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
+    ),
+    (
+        |c| c.requires = s(&["db:healthy"]),
+        "--requires db:healthy: the container has no health check: use started or completed",
+    ),
+    (
+        |c| c.requires = s(&["db:done"]),
+        "--requires db:done: the condition must be one of started, healthy or completed",
+    ),
     (|c| c.rmi = true, "--rmi: not supported by this version: use podctl rmi afterwards"),
     (
         |c| c.requires = s(&["a b"]),

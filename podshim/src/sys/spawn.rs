@@ -1,51 +1,36 @@
 //! Starting a child as a session of its own with descriptors at agreed numbers.
-#![allow(unsafe_code)]
 
 use std::{
+    ffi::{CString, OsStr},
+    fs::File,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, RawFd},
-        unix::process::CommandExt,
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
     },
-    process::{Command, Stdio},
+    process::Command,
 };
 
-/// The first number of passed descriptors (sd_listen_fds(3)).
-pub const FIRST: RawFd = 3;
+use proto::spawn::{Apart, Program, spawn};
 
-/// Starts `command` in a session of its own, stdio at /dev/null, with `fds` at [`FIRST`] and following. Its exit is
-/// seen by whoever reaps for this process; dropping nothing kills it.
+/// Starts what `command` describes (program, arguments, directory) in a session of its own, stdio at /dev/null, with
+/// `fds` at 3 and following (sd_listen_fds(3)). Its environment is what `command` sets, and nothing of ours. Its exit is
+/// seen by whoever reaps for this process.
 ///
 /// # Errors
-/// Those of fork(2) and execve(2).
-pub fn session(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<u32> {
-    // Numbers are copied out of the way first, so that no source is overwritten before it is placed.
-    let sources: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let spare = FIRST + RawFd::try_from(sources.len()).map_err(io::Error::other)?;
-    let mut moved = vec![-1; sources.len()];
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let place = move || {
-        // SAFETY: between fork and exec only async-signal-safe calls are made: setsid, fcntl, dup2 (signal-safety(7)).
-        // All numbers are open descriptors of the parent that the child has inherited; `moved` was allocated before.
-        unsafe {
-            if libc::setsid() < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            for (slot, source) in moved.iter_mut().zip(&sources) {
-                *slot = libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, spare);
-                if *slot < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            for (number, source) in (FIRST..).zip(&moved) {
-                if libc::dup2(*source, number) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: the closure keeps to async-signal-safe calls, see above.
-    unsafe { command.pre_exec(place) };
-    Ok(command.spawn()?.id())
+/// Those of clone(2) and execve(2); `InvalidInput` for a NUL byte.
+pub fn session(command: &Command, fds: &[BorrowedFd<'_>]) -> io::Result<u32> {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
+    let path = text(command.get_program())?;
+    let args =
+        [command.get_program()].into_iter().chain(command.get_args()).map(text).collect::<io::Result<Vec<_>>>()?;
+    let env = command
+        .get_envs()
+        .filter_map(|(name, value)| Some([name.as_bytes(), b"=", value?.as_bytes()].concat()))
+        .map(|entry| CString::new(entry).map_err(io::Error::from))
+        .collect::<io::Result<Vec<_>>>()?;
+    let directory = text(command.get_current_dir().map_or(OsStr::new("/"), |directory| directory.as_os_str()))?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let fds: Vec<_> = [null.as_fd(); 3].into_iter().chain(fds.iter().copied()).collect();
+    spawn(&Program { path: &path, args: &args, env: &env, directory: &directory, fds: &fds, apart: Apart::Session })
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use proto::{
+    record::ExitRecord,
     refusal::Result,
     state::ContainerState,
     time,
@@ -82,6 +83,10 @@ fn row(view: &View<'_>, request: &ListContainers, container: Shown<'_>, now: i64
 
 /// The words of the STATUS column.
 pub(super) fn status(container: Shown<'_>, finished: i64, now: i64) -> String {
+    if let Some(ExitRecord { status, .. }) = container.restarting() {
+        let ago = human::duration(now.saturating_sub(status.finished_at));
+        return format!("Restarting ({}) {ago} ago", status.code);
+    }
     match container.state() {
         ContainerState::Running => format!("Up {}", human::duration(now.saturating_sub(container.started()))),
         ContainerState::Exited => {

@@ -127,6 +127,7 @@ impl Fixture {
             execs: Vec::new(),
             log_dropped: 0,
             oom_kills: 0,
+            backoff_ms: 0,
         };
         record::write(&self.roots().container_state(pod, container), &state, Durability::Volatile).expect("write");
     }
@@ -140,6 +141,7 @@ impl Fixture {
             restart_count: 0,
             error: String::new(),
             log_dropped: 0,
+            stopped_by_user: false,
         };
         record::write(&self.roots().exit_record(pod, container), &exit, Durability::Volatile).expect("write");
     }
@@ -260,7 +262,6 @@ pub(super) fn member(pod: &Id, id: &Id, name: &str) -> ContainerRecord {
         user: String::new(),
         workdir: "/".into(),
         stop_signal: "SIGQUIT".into(),
-        stopped_by_user: false,
         anonymous_volumes: Vec::new(),
     }
 }

@@ -11,6 +11,7 @@
 //! | [`inspect`] | documents of containers, pods, images, volumes and networks |
 //! | [`logs`] | the log of one or several containers, followed or not |
 //! | [`top`] | the processes of a container or pod |
+//! | [`stats`] | what containers use |
 //! | [`info`] | the engine and the machine |
 //!
 //! Documents are JSON with podman's keys in podman's order.
@@ -25,6 +26,7 @@ mod json;
 pub mod logs;
 pub mod pods;
 mod shown;
+pub mod stats;
 mod stores;
 pub mod top;
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, time::UNIX_EPOCH};
 use proto::{
     Id, Roots,
     alive::Process,
-    record::{ContainerRecord, ExitRecord, PodRecord},
+    record::{ContainerRecord, ExitRecord, MonitorState, Phase, PodRecord},
     state::ContainerState,
     wire::{PortMapping, RestartPolicy},
 };
@@ -157,6 +157,20 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// How its last run ended, where it has ended and the restart policy is about to begin another.
+    pub fn restarting(self) -> Option<&'a ExitRecord> {
+        let Shown::Member(_, member) = self else { return None };
+        let between = |monitor: &MonitorState| monitor.phase == Phase::Backoff && member.init().is_none();
+        let exit = member.exit.as_ref().filter(|exit| exit.status.finished_at != 0);
+        exit.filter(|_| self.state() == ContainerState::Running && member.monitor.as_ref().is_some_and(between))
+    }
+
+    /// A user has ended its last run.
+    pub fn stopped_by_user(self) -> bool {
+        let Shown::Member(_, member) = self else { return false };
+        member.exit.as_ref().is_some_and(|exit| exit.stopped_by_user)
+    }
+
     /// Restarts by policy.
     pub fn restarts(self) -> u32 {
         let Shown::Member(_, member) = self else { return 0 };
@@ -179,7 +193,11 @@ impl<'a> Shown<'a> {
     /// The restart policy that holds: its own, else the pod's, else `no`.
     pub fn restart_policy(self) -> RestartPolicy {
         let of_pod = self.pod().record.as_ref().ok().and_then(|pod| pod.config.restart.clone());
-        let own = self.record().and_then(|record| record.config.restart.clone());
+        let config = self.record().map(|record| &record.config);
+        // An init container has to end, and --rm asks for one life.
+        let inherits = config.is_none_or(|config| config.init_ctr.is_empty() && !config.auto_remove);
+        let of_pod = of_pod.filter(|_| inherits);
+        let own = config.and_then(|config| config.restart.clone());
         let mut policy = own.filter(|policy| !policy.name.is_empty()).or(of_pod).unwrap_or_default();
         if policy.name.is_empty() {
             policy.name = "no".to_owned();

@@ -192,6 +192,27 @@ impl Wish {
                 *mode = format!("container:{id}");
             }
         }
+        for entry in &mut config.requires {
+            let (name, condition) = entry.split_once(':').unwrap_or((entry, "started"));
+            if !matches!(condition, "started" | "healthy" | "completed") {
+                return Err(Failure::invalid(format!(
+                    "--requires {entry}: the condition after : must be one of started, healthy or completed"
+                )));
+            }
+            let found = engine.container(name).map_err(|failure| {
+                Failure::invalid(format!(
+                    "\"{name}\" is not a valid container, cannot be used as a dependency: {failure}"
+                ))
+            })?;
+            *entry = match found {
+                Found::Container { id, .. } => format!("{id}:{condition}"),
+                Found::Infra(_) => {
+                    return Err(Failure::invalid(format!(
+                        "--requires {name}: the infra of a pod is always started first: leave it out"
+                    )));
+                }
+            };
+        }
         Ok(())
     }
 }

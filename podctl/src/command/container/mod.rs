@@ -16,6 +16,7 @@ pub mod restart;
 pub mod rm;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod unpause;
@@ -55,6 +56,7 @@ pub static COMMAND: Command = Command {
         &rm::COMMAND,
         &run::COMMAND,
         &start::COMMAND,
+        &stats::COMMAND,
         &stop::COMMAND,
         &top::COMMAND,
         &unpause::COMMAND,

@@ -45,7 +45,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let options = Options {
         force: args.is("force"),
         volumes: args.is("volumes"),
-        depend: args.is("depend"),
+        // Of all none is in the way of another.
+        depend: args.is("depend") || args.is("all"),
         ..Options::with_time(args)
     };
     let code = |failure: &Failure| removal_code(failure.kind);

@@ -11,6 +11,7 @@ pub mod ps;
 pub mod restart;
 pub mod rm;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod unpause;
@@ -36,6 +37,7 @@ pub static COMMAND: Command = Command {
         &restart::COMMAND,
         &rm::COMMAND,
         &start::COMMAND,
+        &stats::COMMAND,
         &stop::COMMAND,
         &top::COMMAND,
         &unpause::COMMAND,

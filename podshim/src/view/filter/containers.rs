@@ -272,7 +272,7 @@ fn in_network(container: Shown<'_>, names: &[String], containers: &[proto::Id]) 
 fn starts_on_boot(container: Shown<'_>) -> bool {
     match container.restart_policy().name.as_str() {
         "always" => true,
-        "unless-stopped" => !container.record().is_some_and(|record| record.stopped_by_user),
+        "unless-stopped" => !container.stopped_by_user(),
         _ => false,
     }
 }

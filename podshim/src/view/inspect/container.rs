@@ -184,7 +184,7 @@ impl Subject<'_> {
         );
         add(&mut document, "CgroupPath", if state.is_alive() { self.cgroup() } else { String::new() });
         extend(&mut document, [("CheckpointedAt", time(0)), ("RestoredAt", time(0))]);
-        add(&mut document, "StoppedByUser", self.record.is_some_and(|record| record.stopped_by_user));
+        add(&mut document, "StoppedByUser", self.shown.stopped_by_user());
         document
     }
 
@@ -253,7 +253,7 @@ impl Subject<'_> {
         let mut ids: Vec<String> = infra
             .map(ToString::to_string)
             .into_iter()
-            .chain(config.requires.iter().cloned())
+            .chain(config.requires.iter().map(|entry| entry.split(':').next().unwrap_or(entry).to_owned()))
             .chain(joined.map(str::to_owned))
             .collect();
         ids.sort();

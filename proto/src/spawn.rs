@@ -1,0 +1,107 @@
+//! Starting a program: posix_spawn(3) with descriptors at agreed numbers.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+};
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::raw::own;
+
+/// Whom the terminal and its signals belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// A process group of its own.
+    Group,
+    /// A session of its own (setsid(2)).
+    Session,
+}
+
+/// A program to be started.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Its absolute path.
+    pub path: &'a CStr,
+    /// Its arguments, the name first.
+    pub args: &'a [CString],
+    /// Its whole environment.
+    pub env: &'a [CString],
+    /// Its working directory.
+    pub directory: &'a CStr,
+    /// Its descriptors 0, 1, 2 and on. All of ours are at 3 or above, or are meant as they are.
+    pub fds: &'a [BorrowedFd<'a>],
+    /// How far it is from us.
+    pub apart: Apart,
+}
+
+/// Starts `program` with every signal at its default and none blocked. All descriptors of ours are close-on-exec, so it
+/// gets those of `fds` only.
+///
+/// posix_spawn(3) shares our memory until the exec: it costs the same however big this process is.
+///
+/// # Errors
+/// Those of execve(2), of opening the directory, or of clone(2).
+pub fn spawn(program: &Program<'_>) -> io::Result<u32> {
+    // A descriptor that is also a target of another would be overwritten: move all above the targets.
+    let moved: Vec<OwnedFd> = program
+        .fds
+        .iter()
+        .map(|fd| {
+            let above = RawFd::try_from(program.fds.len()).unwrap_or(RawFd::MAX).max(3);
+            fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above)).map(own)
+        })
+        .collect::<nix::Result<_>>()?;
+    let pointers = |list: &[CString]| -> Vec<*mut libc::c_char> {
+        list.iter().map(|text| text.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
+    };
+    let (args, env) = (pointers(program.args), pointers(program.env));
+    let check = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) };
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: `actions` and `attributes` are initialised before they are used and destroyed after, on every path; the
+    // strings, the two vectors (ended by null) and `moved` live until posix_spawn has returned, and it keeps no pointer.
+    unsafe {
+        let mut actions: libc::posix_spawn_file_actions_t = std::mem::zeroed();
+        let mut attributes: libc::posix_spawnattr_t = std::mem::zeroed();
+        check(libc::posix_spawn_file_actions_init(&mut actions))?;
+        if let Err(error) = check(libc::posix_spawnattr_init(&mut attributes)) {
+            libc::posix_spawn_file_actions_destroy(&mut actions);
+            return Err(error);
+        }
+        let result = (|| {
+            check(libc::posix_spawn_file_actions_addchdir_np(&mut actions, program.directory.as_ptr()))?;
+            for (target, fd) in moved.iter().enumerate() {
+                let target = RawFd::try_from(target).map_err(io::Error::other)?;
+                check(libc::posix_spawn_file_actions_adddup2(&mut actions, fd.as_raw_fd(), target))?;
+            }
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            check(libc::posix_spawnattr_setsigmask(&mut attributes, &set))?;
+            // Not sigfillset: it leaves out the C library's own two, which posix_spawn then ignores instead.
+            std::ptr::write_bytes(&mut set, 0xff, 1);
+            check(libc::posix_spawnattr_setsigdefault(&mut attributes, &set))?;
+            check(libc::posix_spawnattr_setpgroup(&mut attributes, 0))?;
+            let apart = match program.apart {
+                Apart::Group => libc::POSIX_SPAWN_SETPGROUP,
+                Apart::Session => libc::c_int::from(libc::POSIX_SPAWN_SETSID),
+            };
+            let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | apart;
+            let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
+            check(libc::posix_spawnattr_setflags(&mut attributes, flags))?;
+            check(libc::posix_spawn(
+                &mut pid,
+                program.path.as_ptr(),
+                &actions,
+                &attributes,
+                args.as_ptr(),
+                env.as_ptr(),
+            ))
+        })();
+        libc::posix_spawnattr_destroy(&mut attributes);
+        libc::posix_spawn_file_actions_destroy(&mut actions);
+        result?;
+    }
+    u32::try_from(pid).map_err(io::Error::other)
+}
