@@ -307,7 +307,7 @@ const THE_REST: &[Row] = &[
     ("build .", 125, Has("build")),
 ];
 
-const TABLES: [&[Row]; 14] = [
+const TABLES: [&[Row]; 15] = [
     POD_CREATE,
     POD_VERBS,
     MEMBER,
@@ -316,6 +316,7 @@ const TABLES: [&[Row]; 14] = [
     THE_REST,
     options::NETWORK,
     options::POD,
+    options::LOG,
     options::CONTAINER,
     commands::CONTAINERS,
     commands::OTHERS,

@@ -10,6 +10,7 @@ mod container {
     mod files;
     mod health;
     mod limits;
+    mod logs;
     mod options;
     mod process;
     mod remove;

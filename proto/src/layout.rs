@@ -22,6 +22,8 @@ use crate::{Id, Kind, Refusal, id};
 pub const STATE: &str = "/var/lib/podctl";
 /// Default `$RUN` of root.
 pub const RUN: &str = "/run/podctl";
+/// Where journald takes entries by its native protocol.
+pub const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// The two directories everything of an engine is in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 //! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
 //! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
 //! | [`frame`] | podmon, podctl | the frames of an attach session |
-//! | [`log_line`] | podmon, podshim | the CRI log format: one encoder, one decoder |
+//! | [`log_line`], [`json_line`] | podmon, podshim | the CRI log format and Docker's: one encoder, one decoder |
 //!
 //! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
 
@@ -24,6 +24,7 @@ pub mod event;
 pub mod exit;
 pub mod frame;
 pub mod id;
+pub mod json_line;
 pub mod layout;
 pub mod log_line;
 pub mod name;

@@ -180,6 +180,9 @@ pub struct ExitRecord {
     /// Why the last start failed, in the runtime's words; empty where it did not.
     #[serde(default)]
     pub error: String,
+    /// Log records lost to a full disk.
+    #[serde(default)]
+    pub log_dropped: u64,
     /// A user has ended it: `unless-stopped` does not start it at boot.
     #[serde(default)]
     pub stopped_by_user: bool,
@@ -521,6 +524,7 @@ mod tests {
             started_at: 5,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
             stopped_by_user: false,
         };
         write(&path, &record, Durability::Durable).expect("write");

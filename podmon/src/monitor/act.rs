@@ -280,13 +280,15 @@ impl Monitor {
         if self.start.health.is_some() {
             record::keep_health(&self.health_record(), &path);
         }
+        let mut exit = record::exit_record(status, run);
+        exit.log_dropped = self.stdio.lost_records();
         tokio::task::spawn_local(async move {
             for attempt in 0..WRITE_TRIES {
                 if attempt > 0 {
                     sleep(WRITE_PAUSE).await;
                 }
-                let path = path.clone();
-                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, status, run)).await;
+                let (path, exit) = (path.clone(), exit.clone());
+                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, &exit)).await;
                 if matches!(written, Ok(Ok(()))) {
                     break;
                 }

@@ -223,6 +223,7 @@ pub async fn run(config: Config) -> Result<()> {
         state_file,
         inbox,
     };
+    monitor.stdio.take_callers(&mut stored);
     monitor.adopt(&mut stored).await;
     // What is not the container's any more.
     drop(stored);

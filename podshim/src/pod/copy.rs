@@ -158,7 +158,7 @@ impl Pod {
                 let image = self.images.resolve(&used.id)?;
                 rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, Keep::Safe)?;
             }
-            None => sources::root(&mut Opened::new(), &record.config.rootfs, &target)?,
+            None => sources::root(&mut Opened::default(), &record.config.rootfs, &target)?,
         }
         let root = open(&target, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|error| broken(error.into()))?;
@@ -171,7 +171,7 @@ impl Pod {
         let mut shown = record.clone();
         shown.mounts.retain(there);
         let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
-        let mut bound = sources::bind(&shown, &mut Opened::new(), &places)?;
+        let mut bound = sources::bind(&shown, &mut Opened::default(), &places)?;
         bound.sort_by_key(|bound| Path::new(&bound.mount.destination).components().count());
         for bound in &bound {
             attach(&root, bound).map_err(broken)?;

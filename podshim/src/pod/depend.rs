@@ -7,13 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{
-    Id, Kind, Refusal,
-    record::Health,
-    refusal::Result,
-    state::ContainerState,
-    wire::{ContainerConfig, ContainerResult},
-};
+use proto::{Id, Kind, Refusal, record::Health, refusal::Result, state::ContainerState, wire::ContainerConfig};
 
 use super::{Pod, sources::Brought};
 use crate::{

@@ -24,7 +24,7 @@ use crate::{
     monitor::Monitor,
     namespace::pin,
     rootfs::{self, Keep},
-    spec::{Place, Sharing},
+    spec::{self, Place, Sharing},
 };
 
 /// Deadline of runtime create and what is around it.
@@ -43,7 +43,7 @@ impl Pod {
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
+        self.start_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -53,7 +53,7 @@ impl Pod {
     /// Like start.
     pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
+        self.init_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -236,7 +236,7 @@ impl Pod {
             notify: notify.as_deref(),
         })?;
         self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
-        let monitor = self.monitors.start(&record.id)?;
+        let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
         if let Err(refusal) = created {
@@ -258,7 +258,7 @@ impl Pod {
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
-        complete_log(&mut log, roots.log(&pod.id, &record.id));
+        complete_log(&mut log, record, roots.log(&pod.id, &record.id));
         let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
         let start = StartRecord {
             schema: record::SCHEMA,
@@ -511,11 +511,18 @@ fn readiness(record: &ContainerRecord, socket: String) -> Option<Readiness> {
     (usable && mode != "ignore").then(|| Readiness { mode: mode.to_owned(), socket })
 }
 
-fn complete_log(log: &mut LogConfig, default: PathBuf) {
-    if log.driver.is_empty() || log.driver == "json-file" {
+fn complete_log(log: &mut LogConfig, record: &ContainerRecord, default: PathBuf) {
+    if log.driver.is_empty() {
         "k8s-file".clone_into(&mut log.driver);
     }
     if log.path.is_empty() {
         log.path = default.to_string_lossy().into_owned();
+    }
+    if let Some(tag) = log.options.get_mut("tag") {
+        let image = record.image.as_ref().map_or("", |image| &image.name);
+        let values = [record.id.short(), record.id.as_str(), &record.name, image];
+        for (name, value) in spec::IN_TAG.into_iter().zip(values) {
+            *tag = tag.replace(name, value);
+        }
     }
 }

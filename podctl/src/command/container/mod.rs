@@ -8,6 +8,7 @@ pub mod exec;
 pub mod exists;
 pub mod inspect;
 pub mod kill;
+pub mod logrotate;
 pub mod logs;
 pub mod pause;
 pub mod port;
@@ -50,6 +51,7 @@ pub static COMMAND: Command = Command {
         &inspect::COMMAND,
         &kill::COMMAND,
         &ps::LIST,
+        &logrotate::COMMAND,
         &logs::COMMAND,
         &pause::COMMAND,
         &port::COMMAND,
