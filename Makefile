@@ -23,7 +23,7 @@ built    := target/$(RELEASE)
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
 
-.PHONY: help setup build images check unit suite test compat demo bench install uninstall clean
+.PHONY: help setup build images check unit suite test compat collectors demo bench install uninstall clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,13 @@ bench: ## podctl and Debian's podman in turns on the same images: medians, ratio
 	@tests/setup.sh build run test bench
 	@$(timed)build; time $(cargo) build --quiet --profile $(RELEASE) --workspace --bins
 	@$(built)/bench $(B)
+
+collectors: ## rsyslog, syslog-ng and tail follow a log through its rotations (installs them; needs root)
+	@tests/setup.sh build run test collectors
+	@# Debian lets nobody install two of them: this one is unpacked.
+	@[ -x .cache/rsyslog/usr/sbin/rsyslogd ] || { mkdir -p .cache && cd .cache && apt-get -q download rsyslog && dpkg -x rsyslog_*.deb rsyslog; }
+	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
+	@$(timed)collectors; time target/$(PROFILE)/collectors
 
 install: ## Installs the programs, their man pages and completions below PREFIX
 	@tests/setup.sh build

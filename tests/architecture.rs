@@ -213,6 +213,7 @@ fn every_test_file_is_part_of_the_suite() {
         if name.starts_with("harness/")
             || name.starts_with("bench/")
             || name.starts_with("bad_input/")
+            || name.starts_with("collectors/")
             || name == "main.rs"
         {
             continue;

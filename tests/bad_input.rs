@@ -307,7 +307,7 @@ const THE_REST: &[Row] = &[
     ("build .", 125, Has("build")),
 ];
 
-const TABLES: [&[Row]; 14] = [
+const TABLES: [&[Row]; 15] = [
     POD_CREATE,
     POD_VERBS,
     MEMBER,
@@ -316,6 +316,7 @@ const TABLES: [&[Row]; 14] = [
     THE_REST,
     options::NETWORK,
     options::POD,
+    options::LOG,
     options::CONTAINER,
     commands::CONTAINERS,
     commands::OTHERS,
@@ -393,7 +394,8 @@ fn what_needs_no_image_is_refused_before_one_is_fetched() {
     let before_fetching = |line: &&&Row| line.0.starts_with("run ") || line.0.starts_with("create ");
     for (line, code, words) in TABLES.iter().copied().flatten().filter(|row| before_fetching(&row)) {
         // With --rm a row is only refused once there is a container; the others must not come so far.
-        let told_later = line.contains("--rm ") || line.contains("--pull");
+        // Whether there is a health check to speak of is for the image to say.
+        let told_later = ["--rm ", "--pull", "--health", "--sdnotify healthy"].iter().any(|flag| line.contains(flag));
         if told_later || !line.ends_with(" alpine") {
             continue;
         }

@@ -111,7 +111,7 @@ fn no_complaint_passes_an_escape_sequence() {
         format!("image inspect {evil}"),
         format!("rmi {evil}"),
         format!("load -i {evil}"),
-        format!("{evil}"),
+        evil.to_owned(),
         format!("ps --{evil}"),
         format!("pull {evil}"),
     ] {

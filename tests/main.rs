@@ -5,10 +5,12 @@ mod bad_input;
 mod compat;
 mod container {
     mod borrow;
+    mod cp;
     mod exit_code;
     mod files;
     mod health;
     mod limits;
+    mod logs;
     mod options;
     mod process;
     mod remove;
@@ -22,6 +24,7 @@ mod container {
 }
 mod crash;
 mod escape;
+mod events;
 mod image {
     mod load;
     mod policy;

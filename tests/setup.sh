@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's packages that are missing, for the purposes named: build run test compat demo bench.
+# Installs Debian's packages that are missing, for the purposes named: build run test compat collectors demo bench.
 # Silent and offline when everything is there.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ declare -A packages=(
   [demo]='busybox-static curl nginx-light'
   [compat]='podman skopeo'
   [bench]='aardvark-dns catatonit conmon iptables netavark podman'
+  [collectors]='libestr0 libfastjson4 syslog-ng-core'
 )
 declare -A files=([nginx-light]=/usr/sbin/nginx)
 

@@ -36,6 +36,17 @@ pub fn open(mounts: &[Mount]) -> Result<Option<Vec<OwnedFd>>, Failure> {
     Ok((!trees.is_empty()).then_some(trees))
 }
 
+/// Our standard input, output and error, for a container that gets them as they are.
+///
+/// # Errors
+/// Those of dup(2).
+pub fn streams() -> Result<[OwnedFd; 3], Failure> {
+    let copy = |fd: std::os::fd::BorrowedFd<'_>| {
+        fd.try_clone_to_owned().map_err(|error| Failure::io("hand over the standard streams", &error))
+    };
+    Ok([copy(io::stdin().as_fd())?, copy(io::stdout().as_fd())?, copy(io::stderr().as_fd())?])
+}
+
 fn is_refused(error: &io::Error) -> bool {
     [Errno::EPERM, Errno::EACCES, Errno::ENOSYS, Errno::EINVAL]
         .iter()

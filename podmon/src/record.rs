@@ -10,6 +10,7 @@ use std::{
 use proto::{
     Refusal,
     alive::Process,
+    event::{self, Event},
     record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
     refusal::Result,
     wire::ExitStatus,
@@ -101,6 +102,36 @@ impl ExitFile {
     }
 }
 
+/// Where what happens to the container is told to `events`.
+#[derive(Clone, Debug)]
+pub struct Events {
+    directory: PathBuf,
+    common: Event,
+}
+
+impl Events {
+    /// As the start record says.
+    pub fn new(start: &StartRecord) -> Events {
+        Events { directory: start.events.clone(), common: start.event.clone() }
+    }
+
+    /// Tells that `action` has happened, with the exit code where it was an end. That it cannot be told hinders nothing.
+    pub fn tell(&self, action: &str, code: Option<i32>) {
+        self.append(&Event { action: action.to_owned(), code, ..self.common.clone() });
+    }
+
+    /// Tells what a health check has shown.
+    pub fn checked(&self, health: &str) {
+        self.append(&Event { action: "health_status".to_owned(), health: health.to_owned(), ..self.common.clone() });
+    }
+
+    fn append(&self, event: &Event) {
+        if !self.directory.as_os_str().is_empty() {
+            let _ = event::append(&self.directory, event);
+        }
+    }
+}
+
 /// What exit.json says of a run beside how it ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
@@ -118,10 +149,9 @@ pub struct Run {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_exit(path: &Path, status: ExitStatus, run: Run) -> io::Result<()> {
-    let record = exit_record(status, run);
-    record::write(path, &record, Durability::Durable).or_else(|_| {
-        let mut text = serde_json::to_vec(&record)?;
+pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
+    record::write(path, record, Durability::Durable).or_else(|_| {
+        let mut text = serde_json::to_vec(record)?;
         let mut file = fs::OpenOptions::new().write(true).open(path)?;
         // White space after it is no part of it.
         let length = usize::try_from(file.metadata()?.len()).unwrap_or(0).max(text.len() + 1);
@@ -138,9 +168,18 @@ pub fn keep_health(run: &Path, exit: &Path) {
     }
 }
 
-fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
+/// What is said of `run`.
+pub fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
     let Run { started_at, restarts: restart_count, stopped_by_user } = run;
-    ExitRecord { schema: SCHEMA, status, started_at, restart_count, error: String::new(), stopped_by_user }
+    ExitRecord {
+        schema: SCHEMA,
+        status,
+        started_at,
+        restart_count,
+        error: String::new(),
+        stopped_by_user,
+        log_dropped: 0,
+    }
 }
 
 /// `--pidfile` and `--conmon-pidfile`: who the container's process and its monitor are, for whoever watches them by that.
@@ -173,7 +212,7 @@ mod tests {
         assert!(!file.path.exists());
 
         let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
-        write_exit(&file.path, status, Run { started_at: 1, ..Run::default() }).expect("write");
+        write_exit(&file.path, &exit_record(status, Run { started_at: 1, ..Run::default() })).expect("write");
         file.put_placeholder(5);
         file.take_placeholder_back();
         assert_eq!(read().expect("record").status.code, 7);

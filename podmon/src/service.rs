@@ -59,6 +59,8 @@ pub enum Request {
     WaitReady(Reply<Empty>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
+    /// Rotate the log.
+    RotateLog(Reply<Empty>),
     /// There is a new supervisor: send it the descriptors.
     StoreFds(NewSupervisor, Reply<Empty>),
     /// The supervisor has reaped the container.
@@ -148,6 +150,9 @@ impl Monitor for Service {
     }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await
+    }
+    async fn rotate_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.ask(Request::RotateLog).await
     }
     async fn store_fds(&self, _ctx: &TtrpcContext, supervisor: NewSupervisor) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::StoreFds(supervisor, reply)).await

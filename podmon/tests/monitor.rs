@@ -174,6 +174,24 @@ async fn with_driver_none_the_terminal_loses_nothing_either() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn the_terminal_loses_nothing_though_its_log_is_rotated_and_dropped() {
+    for (driver, files) in [("k8s-file", 1), ("k8s-file", 3), ("k8s-file", 500), ("json-file", 3)] {
+        let wish = Wish { driver, rotation: Some((100_000, files)), ..Wish::sh("seq 1 100000") };
+        let bench = Bench::new(&wish);
+        let client = bench.client();
+        client.create(soon(), &MonitorCreate {}).await.expect("create");
+        let raw = bench.attach(&lossless()).await;
+        client.start(soon(), &Empty {}).await.expect("start");
+        // Long enough that a container that is not held back would be through.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let seen = Seen::all(&raw, Duration::ZERO).await;
+        let expected: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(seen.skipped, 0, "{driver} {files}");
+        assert!(seen.stdout == expected.as_bytes(), "{driver} {files}: {} bytes", seen.stdout.len());
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_client_that_stops_reading_never_slows_the_container() {
     let bench = Bench::new(&Wish::sh("seq 1 300000"));
     let expected: usize = (1..=300_000).map(|number: u32| number.to_string().len() + 1).sum();
@@ -412,7 +430,19 @@ const COUNTER: &str = "seq 1 1500000; printf end >&2; exit 7";
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_killed_monitor_loses_doubles_and_tears_no_line() {
-    let mut bench = Bench::new(&Wish::sh(COUNTER));
+    killed_again_and_again(&Wish::sh(COUNTER)).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_monitor_killed_while_it_rotates_loses_doubles_and_tears_no_line() {
+    // Some thousand rotations: whatever it is doing when it is killed, it is near one.
+    killed_again_and_again(&Wish { rotation: Some((20_000, 1_000_000)), ..Wish::sh(COUNTER) }).await;
+    killed_again_and_again(&Wish { driver: "json-file", rotation: Some((300_000, 1_000_000)), ..Wish::sh(COUNTER) })
+        .await;
+}
+
+async fn killed_again_and_again(wish: &Wish) {
+    let mut bench = Bench::new(wish);
     up(&bench).await;
     assert_eq!(bench.stored(), ["pidfd", "stderr", "stderr-journal", "stdout", "stdout-journal"]);
     let mut kills = 0;

@@ -116,11 +116,11 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
                 engine: engine.clone(),
                 deposits: deposits.clone(),
             })))
-            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits))))
+            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits.clone()))))
             .register_service(create_volumes(Arc::new(serve::volumes::Service::new(&engine.roots))))
             .register_service(create_networks(Arc::new(serve::networks::Service::new(&engine.roots))))
             .register_service(create_secrets(Arc::new(serve::secrets::Service::new(&engine.roots))))
-            .register_service(create_system(Arc::new(serve::system::System::new(engine))))
+            .register_service(create_system(Arc::new(serve::system::System::new(engine, deposits))))
             .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
         server.start().await?;
         while connections.open() > 0 {

@@ -276,6 +276,7 @@ mod tests {
             started_at: 1,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
             stopped_by_user: false,
         };
         let this = Some(Process::this());

@@ -5,7 +5,7 @@
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
 //!   pods/ID/pod.json
 //!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
-//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events
+//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events/{log, log.1, lock}
 //! $RUN    /run/podctl                          0700
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
 //!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
@@ -22,6 +22,8 @@ use crate::{Id, Kind, Refusal, id};
 pub const STATE: &str = "/var/lib/podctl";
 /// Default `$RUN` of root.
 pub const RUN: &str = "/run/podctl";
+/// Where journald takes entries by its native protocol.
+pub const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// The two directories everything of an engine is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +152,10 @@ impl Roots {
     /// `…/ctr.log`, the default log
     pub fn log(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("ctr.log")
+    }
+    /// `$STATE/events`: the directory of what happened, see [`crate::event`]
+    pub fn events(&self) -> PathBuf {
+        self.state.join("events")
     }
     /// `$RUN/pods`
     pub fn run_pods(&self) -> PathBuf {

@@ -8,20 +8,23 @@
 //! | [`record`] | podshim, podmon | the JSON files at those paths; written whole, read without a lock |
 //! | [`state`] | podshim, podctl | container states, pod status as one pure function |
 //! | [`id`], [`name`] | all | 64-hex ids, names |
+//! | [`event`] | podshim, podmon | the append-only file of what happened |
 //! | [`exit`] | all | exit codes of the command line |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
 //! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
 //! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
 //! | [`frame`] | podmon, podctl | the frames of an attach session |
-//! | [`log_line`] | podmon, podshim | the CRI log format: one encoder, one decoder |
+//! | [`log_line`], [`json_line`] | podmon, podshim | the CRI log format and Docker's: one encoder, one decoder |
 //!
 //! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
 
 pub mod alive;
+pub mod event;
 pub mod exit;
 pub mod frame;
 pub mod id;
+pub mod json_line;
 pub mod layout;
 pub mod log_line;
 pub mod name;

@@ -3,8 +3,12 @@
 //! Times are UTC with nine digits and `Z`, so the header has a fixed length for each stream and a log can be searched by
 //! time. A line longer than [`PIECE`] is written in `P` parts, the last of them `F`; a last line without newline stays
 //! `P`.
+//!
+//! A log may be in another format ([`Format`]); its records say the same.
 
-use crate::time;
+use std::path::{Path, PathBuf};
+
+use crate::{json_line, time};
 
 /// Longest text of one record.
 pub const PIECE: usize = 16 * 1024;
@@ -30,6 +34,58 @@ impl Stream {
             Stream::Stderr => "stderr",
         }
     }
+}
+
+/// How the records of a log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Format {
+    /// That of this module.
+    #[default]
+    Cri,
+    /// That of [`json_line`].
+    Json,
+}
+
+impl Format {
+    /// The format of a log driver; `None` for one that keeps no file.
+    pub fn of(driver: &str) -> Option<Format> {
+        match driver {
+            "" | "k8s-file" => Some(Format::Cri),
+            "json-file" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    /// The record in `line`, which has no newline; `None` when it is none. Its text may need `scratch`.
+    pub fn decode<'a>(self, line: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<Record<'a>> {
+        match self {
+            Format::Cri => Record::decode(line),
+            Format::Json => json_line::decode(line, scratch),
+        }
+    }
+
+    /// Stream of the record in `line`, whether it is full, and its time stamp.
+    pub fn head(self, line: &[u8]) -> Option<(Stream, bool, &str)> {
+        match self {
+            Format::Cri => Record::decode(line).map(|record| (record.stream, record.full, record.stamp)),
+            Format::Json => json_line::head(line),
+        }
+    }
+
+    /// Time of the record in `line`, nanoseconds since the epoch.
+    pub fn time(self, line: &[u8]) -> Option<i64> {
+        time::parse_rfc3339(self.head(line)?.2)
+    }
+}
+
+/// The file that was the log at `path` so many rotations ago; 0 is `path` itself.
+pub fn rotated(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_path_buf();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
 }
 
 /// Appends one record to `out`. `stamp` is from [`stamp`]; `text` has no newline; `full` is false for a `P` part.

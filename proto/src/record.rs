@@ -180,6 +180,9 @@ pub struct ExitRecord {
     /// Why the last start failed, in the runtime's words; empty where it did not.
     #[serde(default)]
     pub error: String,
+    /// Log records lost to a full disk.
+    #[serde(default)]
+    pub log_dropped: u64,
     /// A user has ended it: `unless-stopped` does not start it at boot.
     #[serde(default)]
     pub stopped_by_user: bool,
@@ -297,6 +300,12 @@ pub struct StartRecord {
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,
+    /// The directory of events; empty = none are told.
+    #[serde(default)]
+    pub events: PathBuf,
+    /// What its events have in common: id, name, image, pod, labels.
+    #[serde(default)]
+    pub event: crate::event::Event,
     /// How its health is checked, complete.
     #[serde(default)]
     pub health: Option<HealthConfig>,
@@ -515,6 +524,7 @@ mod tests {
             started_at: 5,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
             stopped_by_user: false,
         };
         write(&path, &record, Durability::Durable).expect("write");

@@ -37,6 +37,21 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "members of a pod that need one another, and init containers: pod/order.rs has them",
+        &[
+            ("pod/depend.rs", "has no health check: use started or completed"),
+            ("pod/depend.rs", "never completes, its restart policy is"),
+            ("pod/depend.rs", "to be completed, which"),
+            ("pod/depend.rs", "to be healthy, which"),
+            ("pod/depend.rs", "exited with code {code}"),
+            ("pod/whole.rs", "a dependency of container {} failed to start"),
+        ],
+    ),
+    (
+        "a record that somebody has tampered with, and an exit that nobody knows",
+        &[("pod/depend.rs", "require each other"), ("pod/depend.rs", "has ended nobody knows how")],
+    ),
+    (
         "an engine without pods or containers",
         &[("command/select.rs", "--latest names none"), ("container/exec.rs", "no container to exec in")],
     ),
@@ -80,6 +95,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("spec/policy.rs", "is not a valid restart policy"),
             ("spec/policy.rs", "--share none cannot be combined"),
             ("spec/policy.rs", "--share user"),
+            ("spec/requires.rs", "the condition must be one of started"),
             ("spec/process.rs", "--detach-keys {}"),
             ("spec/process.rs", "invalid sdnotify value {}"),
             ("spec/security.rs", "--device: the path of the device is missing"),

@@ -47,7 +47,6 @@ pub const POD: &[Row] = &[
     ("pod create --label-file /no/such", 125, Is("unable to process labels: open /no/such: no such file or directory")),
     ("pod create --sysctl x", 125, Is("x is invalid, sysctl values must be in the form of KEY=VALUE")),
     ("pod create --sysctl vm.swappiness=1", 125, Is("sysctl 'vm.swappiness' is not allowed")),
-    ("run --log-opt max-size=1m alpine", 125, Has("not supported by this version")),
     ("pod create --restart no:3", 125, Has("restart policy retries can only be specified with on-failure")),
     ("pod create --restart on-failure:x", 125, Has("parsing restart policy retry count")),
     ("pod create --cgroup-parent ../x", 125, Has("give a path without . and ..")),
@@ -55,6 +54,55 @@ pub const POD: &[Row] = &[
     ("pod create --volumes-from up:x", 125, Has("can only use z,ro,rw options")),
     ("pod create --infra=false --infra-conmon-pidfile /x", 125, Has("NoInfra and InfraConmonPidFile are mutually")),
     ("pod create --share user", 125, Has("user")),
+];
+
+pub const LOG: &[Row] = &[
+    ("run --log-opt foo=1 alpine", 125, Is("invalid log option \"foo=1\"")),
+    ("run --log-opt max-size=x alpine", 125, Is("invalid size: 'x'")),
+    ("run --log-opt max-size=0 alpine", 125, Is("--log-opt max-size=0: give a size above 0, or leave it out")),
+    (
+        "run --log-opt max-size=1m --log-opt max-file=0 alpine",
+        125,
+        Is("--log-opt max-file=0: give a number from 1 to 1000"),
+    ),
+    ("run --log-opt max-file=3 alpine", 125, Is("--log-opt max-file: has no effect without max-size: give it too")),
+    (
+        "run --log-opt tag=x alpine",
+        125,
+        Is("--log-opt tag: log driver k8s-file has no such option: it is one of json-file and journald"),
+    ),
+    ("run --log-driver json-file --log-opt tag={{.X}} alpine", 125, Has("--log-opt tag={{.X}}: a tag may contain")),
+    ("run --log-driver json-file --log-opt label=x alpine", 125, Has("--log-opt label=x: give NAME=VALUE")),
+    (
+        "run --log-driver none --log-opt path=/x alpine",
+        125,
+        Is("--log-opt path: log driver none has no such option: it is one of k8s-file and json-file"),
+    ),
+    (
+        "create --log-opt path=/tmp alpine",
+        125,
+        Is("--log-opt path=/tmp: it is no regular file: give the path of one, or one that is not there yet"),
+    ),
+    ("run --log-opt path=/dev/null alpine", 125, Has("--log-opt path=/dev/null: it is no regular file")),
+    ("run --log-opt path=/proc/self/exe alpine", 125, Has("--log-opt path=/proc/self/exe: it is no regular file")),
+    (
+        "run --log-opt path=/no/such/log alpine",
+        125,
+        Is("--log-opt path=/no/such/log: its directory does not exist: make it first"),
+    ),
+    ("run --log-driver journald alpine", 125, Has("--log-driver journald: there is no journald on this machine")),
+    (
+        "run -t --log-driver passthrough alpine",
+        125,
+        Is("--log-driver passthrough: cannot be used with --tty: the container has the terminal of whoever starts it"),
+    ),
+    (
+        "run -a stdout --log-driver passthrough alpine",
+        125,
+        Is("--attach cannot be used with --log-driver passthrough: all streams are passed"),
+    ),
+    ("container logrotate", 125, Is("you must provide at least one name or id")),
+    ("container logrotate nope", 125, Has("no container with name or ID \"nope\" found: no such container")),
 ];
 
 pub const CONTAINER: &[Row] = &[
@@ -117,11 +165,6 @@ pub const CONTAINER: &[Row] = &[
         Has("there are no events in this version"),
     ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
-    (
-        "run --pod web --requires $(podctl pod ps --filter name=web --format '{{.InfraID}}') alpine",
-        125,
-        Has("the infra of a pod is always started first: leave it out"),
-    ),
     ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
     (
         "run --pod web --requires nosuch alpine",
@@ -135,11 +178,6 @@ pub const CONTAINER: &[Row] = &[
         "run --pod web --requires up:done alpine",
         125,
         Is("--requires up:done: the condition after : must be one of started, healthy or completed"),
-    ),
-    (
-        "run --pod web --requires up:healthy alpine",
-        125,
-        Has("healthy: the container has no health check: use started or completed"),
     ),
     (
         "run --pod web --requires $(podctl ps -aq --filter name=-infra) alpine",
@@ -160,6 +198,7 @@ pub const CONTAINER: &[Row] = &[
     ("run --network container:up --dns 1.1.1.1 alpine", 125, Has("conflicting options: dns and the network mode")),
     ("run --pod web --pid container:up alpine", 125, Has("is not a member of the pod: invalid argument")),
     ("pod create --infra-command x", 125, Has("runs no command")),
+    ("create --pod web --init-ctr once alpine", 125, Is("cannot add init-ctr to a running pod")),
     ("create --pod web --init-ctr x alpine", 125, Is("init-ctr value must be 'always' or 'once'")),
     ("run --volumes-from up:x alpine", 125, Has("volumes from another container can only use z,ro,rw options")),
     ("run --image-volume x alpine", 125, Has("invalid image volume mode \"x\" required value")),

@@ -1,6 +1,6 @@
 //! What is measured, and what is wanted.
 
-use crate::Goal::{self, AtLeast, Within};
+use crate::Goal::{self, AtLeast, Reaching, Within};
 
 /// What a row counts.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,8 @@ pub enum Unit {
     Milliseconds,
     /// So many things a second.
     PerSecond(u32),
+    /// So many megabytes a second.
+    Megabytes(u32),
 }
 
 /// One operation. `p` is the engine; each field is a line of shell.
@@ -51,6 +53,28 @@ const POD_OF_TWO: &str =
     "p run -d --pod new:x --name a alpine sleep 99999 && p run -d --pod x --name b alpine sleep 99999";
 const FOUR_CLIENTS: &str =
     "for c in 1 2 3 4; do for i in 1 2 3 4; do p run -d --name n$c$i alpine sleep 99999 || exit 1; done & done; wait";
+
+/// A container says the file `$TMPDIR/lines` and is waited for.
+const SAY: &str = "p run -d --name l -v $TMPDIR/lines:/lines:ro alpine cat /lines && p wait l";
+
+/// Log throughput: lines of so many bytes.
+const fn said(name: &'static str, megabytes: u32, before_all: &'static str) -> Row {
+    Row {
+        name,
+        goal: AtLeast(3.0),
+        unit: Unit::Megabytes(megabytes),
+        rounds: 3,
+        before_all,
+        act: SAY,
+        after: "p rm l",
+        after_all: "rm $TMPDIR/lines",
+        ..ROW
+    }
+}
+
+/// A log of 400 MB, in lines of 80 bytes.
+const LONG_LOG: &str = "yes $(printf %079d 0) | head -c 400000000 > $TMPDIR/lines && p run --name l -v $TMPDIR/lines:/lines:ro alpine cat /lines";
+const NO_LONG_LOG: &str = "p rm l && rm $TMPDIR/lines";
 
 /// Everything that is measured in time.
 pub const ROWS: &[Row] = &[
@@ -116,6 +140,28 @@ pub const ROWS: &[Row] = &[
         before_all: "p run --name l alpine seq 1000",
         act: "p logs l",
         after_all: "p rm l",
+        ..ROW
+    },
+    said("log, lines of 80 bytes", 200, "yes $(printf %079d 0) | head -c 200000000 > $TMPDIR/lines"),
+    said("log, lines of 2 bytes", 10, "yes 0 | head -c 10000000 > $TMPDIR/lines"),
+    said("log, lines of 8 KiB", 200, "yes $(printf %08191d 0) | head -c 200000000 > $TMPDIR/lines"),
+    Row {
+        name: "logs of 400 MB, read",
+        goal: Reaching(500.0),
+        unit: Unit::Megabytes(400),
+        rounds: 1,
+        before_all: LONG_LOG,
+        act: "p logs l",
+        after_all: NO_LONG_LOG,
+        ..ROW
+    },
+    Row {
+        name: "logs of 400 MB, --tail 10",
+        goal: Within(20.0),
+        rounds: 5,
+        before_all: LONG_LOG,
+        act: "p logs --tail 10 l",
+        after_all: NO_LONG_LOG,
         ..ROW
     },
     Row {

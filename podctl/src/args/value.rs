@@ -326,8 +326,14 @@ pub fn log(driver: &str, options: &[String]) -> Result<LogConfig, Failure> {
         let (key, value) = option.split_once('=').ok_or_else(wrong)?;
         match key {
             "path" => log.path = absolute(value)?,
-            "max-size" => log.max_size = size(value).map_err(Failure::invalid)?,
-            "tag" | "label" | "max-file" => {
+            "max-size" => {
+                log.max_size = size(value).map_err(Failure::invalid)?;
+                if log.max_size == 0 {
+                    return Err(Failure::invalid("--log-opt max-size=0: give a size above 0, or leave it out"));
+                }
+            }
+            "label" => log.labels.push(value.to_owned()),
+            "tag" | "max-file" => {
                 log.options.insert(key.to_owned(), value.to_owned());
             }
             _ => return Err(wrong()),

@@ -174,23 +174,25 @@ pub async fn on_containers(
     };
     let mut results = fan_out::each(containers.clone(), &act).await;
     // What was needed by others of the same command goes after them.
-    while verb == Verb::Remove {
-        let again: Vec<usize> = (0..results.len()).filter(|at| is_needed(&results[*at])).collect();
+    let mut again = if verb == Verb::Remove { needed(&results) } else { Vec::new() };
+    while !again.is_empty() {
         let next = again.iter().map(|at| containers[*at].clone()).collect();
-        let progress = again.len();
-        for (at, result) in again.into_iter().zip(fan_out::each(next, &act).await) {
-            results[at] = result;
+        for (at, result) in again.iter().zip(fan_out::each(next, &act).await) {
+            results[*at] = result;
         }
-        if results.iter().filter(|result| is_needed(result)).count() == progress {
+        let left = needed(&results);
+        if left.len() == again.len() {
             break;
         }
+        again = left;
     }
     fan_out::report(results, code)
 }
 
-/// It was not removed because another container needs it.
-fn is_needed(result: &Result<Option<String>, Failure>) -> bool {
-    result.as_ref().is_err_and(|failure| failure.kind == Kind::InUse)
+/// Which were not removed because another container needs them.
+fn needed(results: &[Result<Option<String>, Failure>]) -> Vec<usize> {
+    let is_needed = |at: &usize| results[*at].as_ref().is_err_and(|failure| failure.kind == Kind::InUse);
+    (0..results.len()).filter(is_needed).collect()
 }
 
 async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, options: &Options) -> Result<(), Failure> {
@@ -207,7 +209,6 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         signal: options.signal.clone(),
         force: options.force,
         volumes: options.volumes,
-        depend: options.depend,
         notify_socket: if verb == Verb::Start { ready::notify_socket() } else { String::new() },
         ..Default::default()
     };

@@ -26,7 +26,9 @@ const BLOCK: usize = 128 * 1024;
 /// Where such a client is.
 #[derive(Debug)]
 pub struct Behind {
-    file: Option<(File, Identity)>,
+    /// The file that is read, which may have been rotated.
+    log: Identity,
+    file: Option<File>,
     at: u64,
     /// Bytes of each stream after `at` that the client has got.
     skip: [u64; 2],
@@ -64,12 +66,26 @@ impl Behind {
         let mut offset = mark.offset;
         skip[index(stream)] += start as u64;
         offset[index(stream)] += start as u64;
-        Behind { file: None, at: mark.log_length, skip, offset, block: vec![], block_at: 0, packet: None }
+        Behind {
+            log: mark.log,
+            file: None,
+            at: mark.log_length,
+            skip,
+            offset,
+            block: vec![],
+            block_at: 0,
+            packet: None,
+        }
     }
 
-    /// A client that has got nothing of a run whose log begins at `start`.
-    pub fn from_start(start: u64) -> Behind {
-        Behind { file: None, at: start, skip: [0; 2], offset: [0; 2], block: vec![], block_at: 0, packet: None }
+    /// A client that has got nothing of a run whose log began at `start` of `log`.
+    pub fn from_start(log: Identity, start: u64) -> Behind {
+        Behind { log, ..Behind::from(Mark { log_length: start, ..Mark::default() }, Stream::Stdout, 0) }
+    }
+
+    /// The file it has come to.
+    pub fn log(&self) -> Identity {
+        self.log
     }
 
     /// The packet to be sent.
@@ -106,8 +122,8 @@ impl Behind {
     fn next_of_log(&mut self, ledger: &Ledger) -> io::Result<bool> {
         loop {
             self.open(ledger)?;
-            let Some((file, identity)) = &self.file else { return Ok(false) };
-            let current = *identity == ledger.sink().identity();
+            let Some(file) = &self.file else { return Ok(false) };
+            let current = self.log == ledger.sink().identity();
             // Beyond that the log may be torn: it is being written.
             let end = if current { ledger.place().log_length } else { file.metadata()?.len() };
             if self.at > end {
@@ -118,8 +134,10 @@ impl Behind {
                 if current {
                     return Ok(false);
                 }
-                // The file was renamed by whoever rotates it: on with the new one.
-                (self.file, self.at) = (None, 0);
+                // It was rotated: on with the one that came next.
+                let (file, log) = ledger.sink().after(self.log)?;
+                (self.file, self.log, self.at) = (Some(file), log, 0);
+                self.block.clear();
                 continue;
             }
             if self.fill(end)? && self.assemble() {
@@ -130,7 +148,7 @@ impl Behind {
 
     fn open(&mut self, ledger: &Ledger) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some((ledger.sink().reader()?, ledger.sink().identity()));
+            self.file = Some(ledger.sink().reader(self.log)?);
             self.block.clear();
         }
         Ok(())
@@ -145,7 +163,7 @@ impl Behind {
         {
             return Ok(true);
         }
-        let Some((file, _)) = &self.file else { return Ok(false) };
+        let Some(file) = &self.file else { return Ok(false) };
         let length = BLOCK.min(usize::try_from(end - self.at).unwrap_or(BLOCK));
         self.block.resize(length, 0);
         file.read_exact_at(&mut self.block, self.at)?;

@@ -5,7 +5,8 @@
 //!
 //! - an ordinary client misses bytes, and is told how many ([`Kind::Skipped`]);
 //! - a lossless one (the terminal that started the container) is served from the log until it has caught up;
-//! - a lossless one with log driver `none` has no log to be served from: there the container waits, as with podman.
+//! - a lossless one with log driver `none` has no log to be served from, and one with `json-file` none that has every byte:
+//!   there the container waits, as with podman. It also waits before a rotation drops a file that such a client needs.
 
 mod behind;
 mod session;
@@ -22,9 +23,12 @@ use tokio::{sync::Notify, time::timeout};
 
 pub use session::serve;
 
-use crate::stdio::{
-    ledger::{HEADROOM, Mark},
-    position::index,
+use crate::{
+    log::Identity,
+    stdio::{
+        ledger::{HEADROOM, Mark},
+        position::index,
+    },
 };
 use behind::Behind;
 
@@ -69,7 +73,7 @@ enum Delivery {
 
 impl Clients {
     /// Sends `stream`'s bytes of one batch to every client. `buffer` has [`HEADROOM`] in front of them; it comes back as
-    /// it was. `mark` is where things were before the batch, `logged` whether the bytes are in the log.
+    /// it was. `mark` is where things were before the batch, `logged` whether the bytes can be read from the log.
     pub fn send(&self, stream: Stream, mark: Mark, buffer: &mut [u8], logged: bool) {
         let clients = self.list.borrow();
         if clients.iter().all(|client| !client.output) {
@@ -94,6 +98,19 @@ impl Clients {
             buffer[start..start + HEADROOM].copy_from_slice(&covered);
             start = end;
         }
+    }
+
+    /// Whether a client is still served from another file than `log`, or from `log` itself where that is the `only` one.
+    pub fn need_more_than(&self, log: Identity, only: bool) -> bool {
+        self.list.borrow().iter().any(|client| match &*client.delivery.borrow() {
+            Delivery::Behind(behind) => only || behind.log() != log,
+            _ => false,
+        })
+    }
+
+    /// Waits until something has changed for a client.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Waits until no client makes the container wait.

@@ -13,7 +13,7 @@ use super::{
     Client, Delivery,
     behind::{Behind, Next},
 };
-use crate::stdio::Stdio;
+use crate::{log::Identity, stdio::Stdio};
 
 /// How long a client that has got everything may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -31,8 +31,13 @@ pub async fn serve(raw: Raw, request: Attach, stdio: &Rc<Stdio>) {
         delivery: delivery.into(),
         wake: tokio::sync::Notify::new(),
     });
+    let added = if stdio.passes_through() && (request.output || request.stdin) {
+        Err("this container is using the 'passthrough' log driver, cannot attach: this container is not logging output")
+    } else {
+        stdio.clients().add(client.clone())
+    };
     // The acknowledgement is the first packet: it is sent before the first batch can be.
-    if let Err(words) = stdio.clients().add(client.clone()) {
+    if let Err(words) = added {
         let packet = [&[NAK], words.as_bytes()].concat();
         // It has gone: then nobody needs to know.
         let _ = client.raw.try_send(&packet);
@@ -56,9 +61,11 @@ pub async fn serve(raw: Raw, request: Attach, stdio: &Rc<Stdio>) {
 /// Where a lossless client begins: at the first byte of this run.
 fn first_delivery(request: &Attach, stdio: &Stdio) -> Option<Behind> {
     let ledger = stdio.output().ledger();
-    let place = ledger.as_ref()?.place();
+    let ledger = ledger.as_ref().filter(|ledger| ledger.is_exact())?;
+    let place = ledger.place();
     let live = !request.lossless || !request.output || place.offset == [0; 2];
-    (!live).then(|| Behind::from_start(place.run_start))
+    let log = Identity { inode: place.run_log, ..ledger.sink().identity() };
+    (!live).then(|| Behind::from_start(log, place.run_start))
 }
 
 /// Client → container, until the client has gone.
@@ -146,10 +153,15 @@ fn catch_up(client: &Client, stdio: &Stdio) -> io::Result<Progress> {
                 Delivery::Live
             }
             Delivery::Behind(behind) => {
+                let log = behind.log();
                 let next = match stdio.output().ledger().as_ref() {
                     Some(ledger) => behind.next(ledger),
                     None => Next::CaughtUp,
                 };
+                if behind.log() != log {
+                    // The file it has read may be dropped.
+                    stdio.clients().changed.notify_waiters();
+                }
                 match next {
                     Next::CaughtUp => Delivery::Live,
                     Next::Lost(bytes) => Delivery::Skipping(bytes),

@@ -36,6 +36,7 @@ use tokio::{
 
 use crate::{
     reap::Reaper,
+    record::Events,
     runtime::{self, Runtime},
     stdio::console::Console,
     sys,
@@ -54,6 +55,7 @@ pub struct Execs {
     directory: PathBuf,
     sessions: RefCell<HashMap<String, Rc<Session>>>,
     changed: Notify,
+    events: Events,
 }
 
 /// One command.
@@ -101,8 +103,13 @@ impl Drop for Files {
 
 impl Execs {
     /// For the container of `runtime`; files go to `directory`.
-    pub fn new(runtime: Rc<Runtime>, reaper: Rc<Reaper>, directory: PathBuf) -> Execs {
-        Execs { runtime, reaper, directory, sessions: RefCell::default(), changed: Notify::new() }
+    pub fn new(runtime: Rc<Runtime>, reaper: Rc<Reaper>, directory: PathBuf, events: Events) -> Execs {
+        Execs { runtime, reaper, directory, sessions: RefCell::default(), changed: Notify::new(), events }
+    }
+
+    /// Where what happens is told.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Runs a command in the container whose first process is `init`. `fds` are what was deposited for it.
@@ -120,6 +127,7 @@ impl Execs {
         if let (Some(master), Some(size)) = (&master, &request.window) {
             resize(master, size)?;
         }
+        self.events.tell("exec", None);
         self.add(&id, master, ended, request.detach);
         Ok(ExecStarted { id, pid })
     }
@@ -243,6 +251,7 @@ impl Execs {
                 Err(_) => proto::exit::unknown(time::now()),
             };
             session.master.borrow_mut().take();
+            execs.events.tell("exec_died", Some(status.code));
             if detached {
                 execs.sessions.borrow_mut().remove(&id);
             }

@@ -143,10 +143,7 @@ fn hear(reader: &AsyncFd<OwnedFd>, wanted: usize, output: &mut Vec<u8>) -> Heard
 /// `output` as text of at most `wanted` bytes.
 fn text(output: Vec<u8>, wanted: usize) -> String {
     let mut text = String::from_utf8_lossy(&output).into_owned();
-    let mut end = wanted.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = (0..=wanted.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
     text
 }

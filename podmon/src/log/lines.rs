@@ -1,9 +1,13 @@
-//! Bytes of a stream into records of the CRI format.
+//! Bytes of a stream into records.
 //!
-//! A line of up to [`PIECE`] bytes is one `F` record. A longer one becomes `P` records of exactly [`PIECE`] bytes and an
-//! `F` record with the rest, which is never empty. What has no newline yet is held, at most [`PIECE`] bytes of it.
+//! A line of up to [`PIECE`] bytes is one full record. A longer one becomes parts of exactly [`PIECE`] bytes and a full
+//! record with the rest, which is never empty. What has no newline yet is held, at most [`PIECE`] bytes of it. In JSON a
+//! part goes on to the end of its last character: half of one could not be said.
 
-use proto::log_line::{self, HEADER, PIECE, STAMP, Stream};
+use proto::{
+    json_line,
+    log_line::{self, Format, HEADER, PIECE, STAMP, Stream},
+};
 
 /// Records are written in batches of about this size: what is encoded beyond it waits for the next batch.
 const BATCH: usize = 1 << 20;
@@ -17,61 +21,113 @@ pub struct Encoded {
     pub keeps_held: bool,
     /// The last so many of the bytes taken are held.
     pub held: usize,
+    /// There was no room for the next record.
+    pub full: bool,
 }
 
-/// Appends records of what is in `held` and then in `input` to `out`.
-pub fn encode(out: &mut Vec<u8>, stamp: &[u8; STAMP], stream: Stream, held: &[u8], input: &[u8]) -> Encoded {
-    let full = header(stamp, stream, true);
-    let part = header(stamp, stream, false);
+/// How the records of one batch look.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// What a full record and a part begin with.
+    Cri([u8; HEADER], [u8; HEADER]),
+    /// What every line ends with.
+    Json(Vec<u8>),
+}
+
+impl Shape {
+    /// The shape of records of `stream` with this time. `attributes` are for JSON.
+    pub fn new(format: Format, attributes: &str, stamp: &[u8; STAMP], stream: Stream) -> Shape {
+        match format {
+            Format::Cri => Shape::Cri(header(stamp, stream, true), header(stamp, stream, false)),
+            Format::Json => Shape::Json(json_line::tail(stamp, stream, attributes)),
+        }
+    }
+
+    /// Appends one record, whose text is in two pieces, to `out`.
+    pub fn put(&self, out: &mut Vec<u8>, full: bool, head: &[u8], text: &[u8]) {
+        match self {
+            Shape::Cri(whole, part) => {
+                out.extend_from_slice(if full { whole } else { part });
+                out.extend_from_slice(head);
+                out.extend_from_slice(text);
+                out.push(b'\n');
+            }
+            Shape::Json(tail) if head.is_empty() => json_line::encode(out, tail, full, text),
+            // A character may begin in one piece and end in the other.
+            Shape::Json(tail) => json_line::encode(out, tail, full, &[head, text].concat()),
+        }
+    }
+
+    /// How much of `text` goes into a part that begins with `head`.
+    fn cut(&self, head: &[u8], text: &[u8]) -> usize {
+        let cut = PIECE - head.len();
+        match self {
+            Shape::Cri(..) => cut,
+            Shape::Json(_) => cut + json_line::rest_of_character(&text[cut..]),
+        }
+    }
+}
+
+/// Records that are being put one behind the other, as long as there is room.
+struct Batch<'a> {
+    shape: &'a Shape,
+    out: &'a mut Vec<u8>,
+    /// The output may become so long.
+    limit: usize,
+    /// The next record is put in any case.
+    force: bool,
+}
+
+impl Batch<'_> {
+    /// False where there is no room.
+    fn put(&mut self, full: bool, head: &[u8], text: &[u8]) -> bool {
+        let before = self.out.len();
+        self.shape.put(self.out, full, head, text);
+        let fits = self.out.len() <= self.limit || self.force;
+        if !fits {
+            self.out.truncate(before);
+        }
+        self.force = false;
+        fits
+    }
+}
+
+/// Appends records of what is in `held` and then in `input` to `out`, as long as `out` is no longer than `limit`; the first
+/// one in any case if `force` says so.
+pub fn encode(out: &mut Vec<u8>, shape: &Shape, (limit, force): (usize, bool), held: &[u8], input: &[u8]) -> Encoded {
     let start = out.len();
+    let mut batch = Batch { shape, out, limit, force };
     // What is held belongs to the first record only.
     let mut head = held;
     let mut at = 0;
-    while out.len() - start < BATCH {
-        let rest = &input[at..];
-        let Some(length) = memchr::memchr(b'\n', rest) else {
-            return hold(out, &part, head, input, at);
-        };
-        let mut text = &rest[..length];
+    while batch.out.len() - start < BATCH {
+        let end = memchr::memchr(b'\n', &input[at..]).map(|length| at + length);
+        let mut text = &input[at..end.unwrap_or(input.len())];
         while head.len() + text.len() > PIECE {
-            put_piece(out, &part, &mut head, &mut text);
+            let cut = shape.cut(head, text).min(text.len());
+            if !batch.put(false, head, &text[..cut]) {
+                return stopped(at, head);
+            }
+            (head, text, at) = (&[], &text[cut..], at + cut);
         }
-        out.extend_from_slice(&full);
-        out.extend_from_slice(head);
-        out.extend_from_slice(text);
-        out.push(b'\n');
-        head = &[];
-        at += length + 1;
+        // There is no newline: what is less than a piece is held.
+        let Some(end) = end else {
+            return Encoded { taken: input.len(), keeps_held: !head.is_empty(), held: text.len(), full: false };
+        };
+        if !batch.put(true, head, text) {
+            return stopped(at, head);
+        }
+        (head, at) = (&[], end + 1);
         if at == input.len() {
             break;
         }
     }
-    Encoded { taken: at, keeps_held: false, held: 0 }
+    Encoded { taken: at, keeps_held: false, held: 0, full: false }
 }
 
-/// Appends a `P` record of what is held: nothing will follow.
-pub fn flush(out: &mut Vec<u8>, stamp: &[u8; STAMP], stream: Stream, held: &[u8]) {
-    log_line::encode(out, stamp, stream, false, held);
-}
-
-/// There is no newline in `input` from `at` on: pieces as long as there is more than may be held, the rest is held.
-fn hold(out: &mut Vec<u8>, part: &[u8; HEADER], mut head: &[u8], input: &[u8], at: usize) -> Encoded {
-    let mut text = &input[at..];
-    while head.len() + text.len() > PIECE {
-        put_piece(out, part, &mut head, &mut text);
-    }
-    Encoded { taken: input.len(), keeps_held: !head.is_empty(), held: text.len() }
-}
-
-/// One `P` record of exactly [`PIECE`] bytes.
-fn put_piece(out: &mut Vec<u8>, part: &[u8; HEADER], head: &mut &[u8], text: &mut &[u8]) {
-    let from_text = PIECE - head.len();
-    out.extend_from_slice(part);
-    out.extend_from_slice(head);
-    out.extend_from_slice(&text[..from_text]);
-    out.push(b'\n');
-    *head = &[];
-    *text = &text[from_text..];
+/// There is no room for what comes after `at`; `head` is held as before.
+fn stopped(at: usize, head: &[u8]) -> Encoded {
+    Encoded { taken: at, keeps_held: !head.is_empty(), held: 0, full: true }
 }
 
 /// What a record begins with.
@@ -87,9 +143,13 @@ fn header(stamp: &[u8; STAMP], stream: Stream, full: bool) -> [u8; HEADER] {
 mod tests {
     use super::*;
 
+    fn shape(format: Format) -> Shape {
+        Shape::new(format, "", &log_line::stamp(1), Stream::Stdout)
+    }
+
     fn records(held: &[u8], input: &[u8]) -> (Vec<(bool, Vec<u8>)>, Encoded) {
         let mut out = Vec::new();
-        let encoded = encode(&mut out, &log_line::stamp(1), Stream::Stdout, held, input);
+        let encoded = encode(&mut out, &shape(Format::Cri), (usize::MAX, false), held, input);
         let records = out
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -105,13 +165,13 @@ mod tests {
     fn lines_and_a_beginning() {
         let (found, encoded) = records(b"", b"one\n\ntwo\nthr");
         assert_eq!(found, [(true, b"one".to_vec()), (true, vec![]), (true, b"two".to_vec())]);
-        assert_eq!(encoded, Encoded { taken: 12, keeps_held: false, held: 3 });
+        assert_eq!(encoded, Encoded { taken: 12, keeps_held: false, held: 3, full: false });
         let (found, encoded) = records(b"thr", b"ee\n");
         assert_eq!(found, [(true, b"three".to_vec())]);
-        assert_eq!(encoded, Encoded { taken: 3, keeps_held: false, held: 0 });
+        assert_eq!(encoded, Encoded { taken: 3, keeps_held: false, held: 0, full: false });
         let (found, encoded) = records(b"a", b"b");
         assert!(found.is_empty());
-        assert_eq!(encoded, Encoded { taken: 1, keeps_held: true, held: 1 });
+        assert_eq!(encoded, Encoded { taken: 1, keeps_held: true, held: 1, full: false });
     }
 
     #[test]
@@ -126,7 +186,7 @@ mod tests {
 
         let (found, encoded) = records(b"", &vec![b'x'; PIECE + 1]);
         assert_eq!(found, [(false, vec![b'x'; PIECE])]);
-        assert_eq!(encoded, Encoded { taken: PIECE + 1, keeps_held: false, held: 1 });
+        assert_eq!(encoded, Encoded { taken: PIECE + 1, keeps_held: false, held: 1, full: false });
 
         // A piece is held until it is known whether its newline comes next.
         let (found, encoded) = records(&vec![b'x'; PIECE], b"\n");
@@ -134,7 +194,7 @@ mod tests {
         assert_eq!(encoded.held, 0);
         let (found, encoded) = records(&vec![b'x'; PIECE], b"y");
         assert_eq!(found, [(false, vec![b'x'; PIECE])]);
-        assert_eq!(encoded, Encoded { taken: 1, keeps_held: false, held: 1 });
+        assert_eq!(encoded, Encoded { taken: 1, keeps_held: false, held: 1, full: false });
     }
 
     #[test]
@@ -170,6 +230,49 @@ mod tests {
             }
             assert_eq!(back, text, "in steps of {step}");
             assert!(held.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_waits_and_nothing_is_taken_twice() {
+        let shape = shape(Format::Cri);
+        let input = [&b"one\ntwo\n"[..], &[b'x'; PIECE + 10], b"\nend"].concat();
+        let (mut held, mut rest, mut texts) = (b"ze".to_vec(), input.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let mut out = Vec::new();
+            // Room for one short record, and one that is longer is put all the same.
+            let mut encoded = encode(&mut out, &shape, (HEADER + 6, false), &held, rest);
+            if encoded.full && encoded.taken == 0 {
+                assert!(out.is_empty() && encoded.keeps_held != held.is_empty());
+                encoded = encode(&mut out, &shape, (HEADER + 6, true), &held, rest);
+            }
+            texts.extend(
+                out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| line.len() - HEADER),
+            );
+            if !encoded.keeps_held {
+                held.clear();
+            }
+            held.extend_from_slice(&rest[encoded.taken - encoded.held..encoded.taken]);
+            rest = &rest[encoded.taken..];
+        }
+        assert_eq!(texts, [5, 3, PIECE, 10]);
+        assert_eq!(held, b"end");
+    }
+
+    #[test]
+    fn in_json_a_part_ends_with_a_character() {
+        let text = "ü".repeat(PIECE);
+        let input = [b"x", text.as_bytes(), b"\n"].concat();
+        for held in [0, 1, 2, PIECE - 1, PIECE] {
+            let mut out = Vec::new();
+            let (before, rest) = input.split_at(held);
+            let encoded = encode(&mut out, &shape(Format::Json), (usize::MAX, false), before, rest);
+            assert_eq!((encoded.taken, encoded.held, encoded.full), (rest.len(), 0, false));
+            let (mut back, mut scratch) = (Vec::new(), Vec::new());
+            for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                back.extend_from_slice(Format::Json.decode(line, &mut scratch).expect("a record").text);
+            }
+            assert!(back == input[..input.len() - 1], "{held} held");
         }
     }
 }

@@ -276,20 +276,24 @@ impl Monitor {
             stopped_by_user: self.is_ended_by_user(),
         };
         let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
+        let events = record::Events::new(&self.start);
         if self.start.health.is_some() {
             record::keep_health(&self.health_record(), &path);
         }
+        let mut exit = record::exit_record(status, run);
+        exit.log_dropped = self.stdio.lost_records();
         tokio::task::spawn_local(async move {
             for attempt in 0..WRITE_TRIES {
                 if attempt > 0 {
                     sleep(WRITE_PAUSE).await;
                 }
-                let path = path.clone();
-                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, status, run)).await;
+                let (path, exit) = (path.clone(), exit.clone());
+                let written = tokio::task::spawn_blocking(move || record::write_exit(&path, &exit)).await;
                 if matches!(written, Ok(Ok(()))) {
                     break;
                 }
             }
+            events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));
         });

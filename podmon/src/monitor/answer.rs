@@ -14,6 +14,7 @@ use crate::{
     service::{Reply, Request},
     signal,
     state::{Event, State, Why},
+    stdio::ledger::Ledger,
 };
 
 impl Request {
@@ -30,6 +31,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
+            | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
@@ -50,6 +52,7 @@ impl Request {
             | Request::Resize(_, reply)
             | Request::ExecResize(_, reply)
             | Request::ReopenLog(reply)
+            | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
@@ -113,10 +116,8 @@ impl Monitor {
             }
             Request::HealthRun(reply) => self.ask_for_check(reply),
             Request::WaitReady(reply) => self.wait_ready(reply),
-            Request::ReopenLog(reply) => {
-                let reopened = self.stdio.output().ledger().as_mut().map_or(Ok(()), |ledger| ledger.reopen());
-                send(reply, reopened.map(|()| Empty {}));
-            }
+            Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
+            Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
             Request::StoreFds(supervisor, reply) => {
                 if supervisor.pid != 0 {
                     let NewSupervisor { pid, start_time, boot_id } = supervisor;
@@ -153,6 +154,7 @@ impl Monitor {
             | Request::HealthRun(..)
             | Request::WaitReady(..)
             | Request::ReopenLog(..)
+            | Request::RotateLog(..)
             | Request::StoreFds(..)
             | Request::ReportExit(..) => request.refuse(Refusal::new(Kind::Internal, "not an event")),
         }
@@ -209,6 +211,18 @@ impl Monitor {
                 () = reply.closed() => {}
             }
         });
+    }
+
+    /// Does something to the log.
+    fn of_log(&self, what: fn(&mut Ledger) -> proto::refusal::Result<()>) -> proto::refusal::Result<Empty> {
+        match self.stdio.output().ledger().as_mut() {
+            Some(ledger) => what(ledger).map(|()| Empty {}),
+            None => {
+                let driver = &self.start.log.driver;
+                let words = format!("container {} keeps no log file: its log driver is {driver}", self.start.id);
+                Err(Refusal::invalid(words).about(self.start.id.as_str()))
+            }
+        }
     }
 
     /// The words of a no (libpod's, where users know them).

@@ -52,6 +52,7 @@ impl Monitor {
 
     /// A check has shown something.
     pub(super) fn hear_of_health(&mut self, health: Health, next: Next) {
+        self.execs.events().checked(health.as_str());
         if health == Health::Healthy {
             self.is_healthy();
         }

@@ -43,7 +43,7 @@ use crate::{
     raw::Door,
     readiness::Readiness,
     reap::Reaper,
-    record::{ExitFile, StateFile},
+    record::{Events, ExitFile, StateFile},
     runtime::Runtime,
     service::{Reply, Request, Service},
     state::{Event, State, When},
@@ -186,7 +186,7 @@ pub async fn run(config: Config) -> Result<()> {
     let state_file = StateFile::new(start.state_record.clone(), adopt::earlier(&start));
     let mut monitor = Monitor {
         stdio: Rc::new(Stdio::new(config.directory.clone(), start.tty)),
-        execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
+        execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory, Events::new(&start))),
         deposits: Rc::default(),
         supervisor: Supervisor::new(config.notify),
         heir: Heir::new(&start),
@@ -223,6 +223,7 @@ pub async fn run(config: Config) -> Result<()> {
         state_file,
         inbox,
     };
+    monitor.stdio.take_callers(&mut stored);
     monitor.adopt(&mut stored).await;
     // What is not the container's any more.
     drop(stored);

@@ -114,15 +114,25 @@ impl Runtime {
     /// # Errors
     /// In the runtime's words, with what they mean.
     pub async fn create(&self, ends: Ends, pid_file: &Path, console: Option<&str>) -> Result<()> {
-        let mut args = self.args("create");
+        let Ends { stdin, stdout, stderr, errors, words } = ends;
+        let mut args = vec![self.name.clone().into(), "--root".into(), self.root.clone().into()];
+        if let Some(words) = &words {
+            // It only adds to it, and what an earlier one has said is of no use.
+            let _ = std::fs::remove_file(words);
+            args.extend(["--log".into(), words.into()]);
+        }
+        args.push("create".into());
         args.extend(["--bundle".into(), self.bundle.clone().into(), "--pid-file".into(), pid_file.into()]);
         if let Some(console) = console {
             args.extend(["--console-socket".into(), console.into()]);
         }
         args.push(self.id.clone().into());
-        let Ends { stdin, stdout, stderr, errors } = ends;
         let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        self.call("create", &args, &fds, Some(&errors), CREATE).await
+        let mut outcome = self.run("create", &args, &fds, errors.as_deref(), CREATE).await?;
+        if let Some(words) = &words {
+            outcome.said = words::read(words);
+        }
+        if outcome.status == 0 { Ok(()) } else { Err(self.refusal("create", outcome.status, &outcome.said)) }
     }
 
     /// `start`.
@@ -202,18 +212,6 @@ impl Runtime {
         let (null, reader, writer) = quiet_fds().map_err(|error| self.broken(verb, &error))?;
         let fds = [null.as_fd(), writer.as_fd(), writer.as_fd()];
         self.run(verb, args, &fds, Some(&reader), deadline).await
-    }
-
-    async fn call(
-        &self,
-        verb: &str,
-        args: &[OsString],
-        fds: &[BorrowedFd<'_>],
-        errors: Option<&AsyncFd<OwnedFd>>,
-        deadline: Duration,
-    ) -> Result<()> {
-        let outcome = self.run(verb, args, fds, errors, deadline).await?;
-        if outcome.status == 0 { Ok(()) } else { Err(self.refusal(verb, outcome.status, &outcome.said)) }
     }
 
     /// Runs it to its end, or to the deadline.

@@ -9,7 +9,8 @@
 //! 4. the journal is drained by what was taken; the run file says so.
 //!
 //! A successor finds, from the run file: the log shorter than intended — it cuts a torn record and takes the batch again
-//! from the journal, which still has all of it; or the log as intended — it drains what is left of the batch.
+//! from the journal, which still has all of it; or the log as intended — it drains what is left of the batch. The log is
+//! rotated between two batches only, so whatever file has its path by then, the lengths are about one file.
 
 use std::{
     fs::File,
@@ -24,14 +25,17 @@ use nix::{
 };
 use proto::{
     frame,
-    log_line::{self, STAMP, Stream},
+    log_line::{STAMP, Stream},
     refusal::Result,
     time,
 };
 
 use super::position::{Phase, Place, Position, index};
 use crate::{
-    log::{Sink, Stored, lines},
+    log::{
+        Identity, Sink, Stored,
+        lines::{self, Encoded, Shape},
+    },
     sys,
 };
 
@@ -43,7 +47,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How far clients and log were when a batch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Mark {
-    /// Length of the log.
+    /// The log.
+    pub log: Identity,
+    /// Its length.
     pub log_length: u64,
     /// Bytes of each stream that are not in the log yet.
     pub held: [usize; 2],
@@ -63,6 +69,8 @@ pub struct Ledger {
     input: Vec<u8>,
     output: Vec<u8>,
     looked: Option<Instant>,
+    /// Nothing may be dropped by a rotation now.
+    holds_back: bool,
 }
 
 impl Ledger {
@@ -73,7 +81,17 @@ impl Ledger {
     pub fn new(sink: Box<dyn Sink>, position: Position) -> io::Result<Ledger> {
         let null = File::options().write(true).open("/dev/null")?;
         let capacity = super::PIPE;
-        Ok(Ledger { sink, position, null, copy: None, capacity, input: vec![], output: vec![], looked: None })
+        Ok(Ledger {
+            sink,
+            position,
+            null,
+            copy: None,
+            capacity,
+            input: vec![],
+            output: vec![],
+            looked: None,
+            holds_back: false,
+        })
     }
 
     /// Finishes or takes back what a monitor was doing when it was killed. `journals` are those of stdout and stderr.
@@ -82,10 +100,12 @@ impl Ledger {
     /// When the log cannot be cut or a journal not be drained.
     pub fn recover(&mut self, journals: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
         let header = *self.position.header();
-        let same = self.sink.identity() == header.log;
+        // Somebody may have renamed it since.
+        let length =
+            if self.sink.identity() == header.log { Some(self.sink.len()) } else { self.sink.length_of(header.log) };
         let (finished, stream) = match header.phase {
             Phase::Idle => (None, Stream::Stdout),
-            Phase::Writing { stream, .. } => (same.then_some(self.sink.len() >= header.next.log_length), stream),
+            Phase::Writing { stream, .. } => (length.map(|length| length >= header.next.log_length), stream),
             Phase::Draining { stream, .. } => (Some(true), stream),
         };
         let mut place = header.now;
@@ -94,8 +114,8 @@ impl Ledger {
             if let Some(journal) = journals[index(stream)] {
                 self.drain(journal, sys::waiting_bytes(journal)?)?;
             }
-        } else if finished == Some(false) && self.sink.len() > header.now.log_length {
-            self.sink.cut(header.now.log_length)?;
+        } else if finished == Some(false) && length > Some(header.now.log_length) {
+            self.sink.cut(header.log, header.now.log_length)?;
         }
         place.log_length = self.sink.len();
         self.position.settle(self.sink.identity(), place);
@@ -106,30 +126,68 @@ impl Ledger {
     /// they are [`input`](Self::input) until the next call.
     ///
     /// # Errors
-    /// Those of tee(2), read(2), splice(2): the journal still has what was not taken.
+    /// Those of tee(2), read(2), splice(2), `WouldBlock` while the log may not be rotated: the journal still has what was
+    /// not taken.
     pub fn enter(&mut self, stream: Stream, journal: BorrowedFd<'_>, available: usize) -> io::Result<(Mark, usize)> {
         let length = self.read_back(journal, available)?;
         self.look();
+        let room = self.sink.room();
+        let (mut next, mut shape, mut encoded) = self.compose(stream, length, (room, false));
+        if encoded.full && encoded.taken == 0 {
+            // Where it cannot be rotated it grows.
+            let room = if self.make_way()? { self.sink.room() } else { usize::MAX };
+            (next, shape, encoded) = self.compose(stream, length, (room, true));
+        }
         let mark = self.mark();
-        let now = self.position.place();
-        let mut next = now;
-        let stamp = self.begin(&mut next);
         let data = &self.input[HEADROOM..HEADROOM + length];
-        let encoded = lines::encode(&mut self.output, &stamp, stream, self.position.held(stream), data);
         let tail = &data[encoded.taken - encoded.held..encoded.taken];
         next.offset[index(stream)] += encoded.taken as u64;
         next.held[index(stream)] = match self.position.hold(stream, encoded.keeps_held, tail) {
             Ok(held) => held,
             // No room even in the run directory: better a part now than a line lost.
             Err(_) => {
-                let mut all = if encoded.keeps_held { self.position.held(stream).to_vec() } else { vec![] };
-                all.extend_from_slice(tail);
-                lines::flush(&mut self.output, &stamp, stream, &all);
+                let all = if encoded.keeps_held { self.position.held(stream) } else { &[] };
+                shape.put(&mut self.output, false, all, tail);
                 self.position.hold(stream, false, b"")?
             }
         };
         self.write(stream, encoded.taken, next, Some(journal))?;
         Ok((mark, encoded.taken))
+    }
+
+    /// Makes the output of `length` bytes of the input, for which there is so much room.
+    fn compose(&mut self, stream: Stream, length: usize, (room, force): (usize, bool)) -> (Place, Shape, Encoded) {
+        let mut next = self.position.place();
+        let stamp = self.begin(&mut next);
+        let (format, attributes) = self.sink.format();
+        let shape = Shape::new(format, attributes, &stamp, stream);
+        let data = &self.input[HEADROOM..HEADROOM + length];
+        let encoded = lines::encode(&mut self.output, &shape, (room, force), self.position.held(stream), data);
+        (next, shape, encoded)
+    }
+
+    /// Rotates the log because it is full; false where that cannot be done.
+    ///
+    /// # Errors
+    /// `WouldBlock` when a file would be dropped that somebody needs.
+    fn make_way(&mut self) -> io::Result<bool> {
+        if self.sink.len() == 0 {
+            return Ok(true);
+        }
+        if self.holds_back && self.sink.would_drop() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(self.rotate().is_ok())
+    }
+
+    /// Whether the log has every byte as it was written.
+    pub fn is_exact(&self) -> bool {
+        self.sink.is_exact()
+    }
+
+    /// Whether a rotation may not drop a file now, because somebody has not read it.
+    pub fn hold_back(&mut self, yes: bool) {
+        self.holds_back = yes;
     }
 
     /// The bytes of the last batch, with [`HEADROOM`] in front.
@@ -149,8 +207,21 @@ impl Ledger {
         self.look();
         let stamp = self.begin(&mut next);
         if !self.position.held(stream).is_empty() {
-            lines::flush(&mut self.output, &stamp, stream, self.position.held(stream));
+            let (format, attributes) = self.sink.format();
+            Shape::new(format, attributes, &stamp, stream).put(
+                &mut self.output,
+                false,
+                self.position.held(stream),
+                b"",
+            );
         }
+        if self.output.len() > self.sink.room() {
+            // The container has ended: nothing is held back any more, and what cannot be rotated grows.
+            self.holds_back = false;
+            self.make_way()?;
+        }
+        let now = self.position.place();
+        (next.log_length, next.run_start) = (now.log_length, now.run_start);
         next.held[index(stream)] = self.position.hold(stream, false, b"")?;
         self.write(stream, 0, next, None)
     }
@@ -158,7 +229,12 @@ impl Ledger {
     /// Where things are.
     pub fn mark(&self) -> Mark {
         let place = self.position.place();
-        Mark { log_length: place.log_length, held: place.held.map(|held| held.length), offset: place.offset }
+        Mark {
+            log: self.sink.identity(),
+            log_length: place.log_length,
+            held: place.held.map(|held| held.length),
+            offset: place.offset,
+        }
     }
 
     /// What of `stream` is not in the log yet.
@@ -182,6 +258,16 @@ impl Ledger {
     /// When that cannot be done.
     pub fn reopen(&mut self) -> Result<()> {
         self.sink.reopen()?;
+        self.follow_sink();
+        Ok(())
+    }
+
+    /// Keeps what there is of the log under another name and goes on in a new file.
+    ///
+    /// # Errors
+    /// When that cannot be done: the old file stays in use.
+    pub fn rotate(&mut self) -> Result<()> {
+        self.sink.rotate()?;
         self.follow_sink();
         Ok(())
     }
@@ -235,12 +321,13 @@ impl Ledger {
     fn begin(&mut self, next: &mut Place) -> [u8; STAMP] {
         self.output.clear();
         next.stamp = time::now().max(next.stamp);
-        let stamp = log_line::stamp(next.stamp);
+        let stamp = proto::log_line::stamp(next.stamp);
         let [records, bytes, errno] = next.gap;
         if records > 0 {
             let cause = Errno::from_raw(i32::try_from(errno).unwrap_or(libc::EIO)).desc();
             let words = format!("[podmon] dropped {records} records, {bytes} bytes: {cause}");
-            log_line::encode(&mut self.output, &stamp, Stream::Stderr, true, words.as_bytes());
+            let (format, attributes) = self.sink.format();
+            Shape::new(format, attributes, &stamp, Stream::Stderr).put(&mut self.output, true, words.as_bytes(), b"");
         }
         stamp
     }
@@ -320,32 +407,41 @@ mod tests {
     use std::{os::unix::fs::MetadataExt, path::Path};
 
     use super::*;
-    use crate::log::{Identity, k8s_file::K8sFile};
+    use crate::log::file::{LogFile, Rotation};
+    use proto::log_line::{self, Format};
 
     struct Bench {
         dir: tempfile::TempDir,
         reader: OwnedFd,
         writer: OwnedFd,
+        /// Longest file.
+        size: std::cell::Cell<Option<u64>>,
     }
 
     impl Bench {
         fn new() -> Bench {
             let dir = tempfile::tempdir().expect("tempdir");
             let (reader, writer) = nix::unistd::pipe2(OFlag::O_NONBLOCK).expect("pipe");
-            Bench { dir, reader, writer }
+            Bench { dir, reader, writer, size: std::cell::Cell::default() }
         }
         fn log(&self) -> std::path::PathBuf {
             self.dir.path().join("ctr.log")
         }
+        fn sink(&self) -> LogFile {
+            let rotation = Rotation { size: self.size.get(), files: 100 };
+            let mut sink = LogFile::closed(self.log(), Format::Cri, String::new(), rotation);
+            sink.open().expect("log");
+            sink
+        }
         fn ledger(&self) -> Ledger {
-            let sink = K8sFile::open(self.log()).expect("log");
+            let sink = self.sink();
             let place = Place { log_length: sink.len(), ..Place::default() };
             let position =
                 Position::create(&self.dir.path().join("position"), sink.identity(), place).expect("position");
             Ledger::new(Box::new(sink), position).expect("ledger")
         }
         fn successor(&self) -> Ledger {
-            let sink = K8sFile::open(self.log()).expect("log");
+            let sink = self.sink();
             let position = Position::open(&self.dir.path().join("position")).expect("position");
             let mut ledger = Ledger::new(Box::new(sink), position).expect("ledger");
             ledger.recover([Some(self.reader.as_fd()), None]).expect("recovers");
@@ -363,8 +459,10 @@ mod tests {
                 ledger.enter(Stream::Stdout, self.reader.as_fd(), available).expect("enters");
             }
         }
+        /// Of all files, the oldest first.
         fn texts(&self) -> Vec<String> {
-            texts(&self.log())
+            let files = (0..200).rev().map(|number| log_line::rotated(&self.log(), number));
+            files.filter(|file| file.exists()).flat_map(|file| texts(&file)).collect()
         }
     }
 
@@ -409,7 +507,8 @@ mod tests {
         let stamp = ledger.begin(&mut next);
         let data = ledger.input[HEADROOM..HEADROOM + length].to_vec();
         let held = ledger.position.held(Stream::Stdout).to_vec();
-        let encoded = lines::encode(&mut ledger.output, &stamp, Stream::Stdout, &held, &data);
+        let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
+        let encoded = lines::encode(&mut ledger.output, &shape, (usize::MAX, false), &held, &data);
         next.held[0] = ledger.position.hold(Stream::Stdout, false, b"thi").expect("hold");
         next.log_length += ledger.output.len() as u64;
         ledger.position.intend(Stream::Stdout, encoded.taken, next);
@@ -440,7 +539,8 @@ mod tests {
         ledger.read_back(bench.reader.as_fd(), 8).expect("read");
         let mut next = ledger.position.place();
         let stamp = ledger.begin(&mut next);
-        lines::encode(&mut ledger.output, &stamp, Stream::Stdout, b"", b"one\ntwo\n");
+        let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
+        lines::encode(&mut ledger.output, &shape, (usize::MAX, false), b"", b"one\ntwo\n");
         let output = ledger.output.clone();
         next.log_length += output.len() as u64;
         ledger.position.intend(Stream::Stdout, 8, next);
@@ -457,7 +557,7 @@ mod tests {
     /// A sink with room for so many bytes.
     #[derive(Debug)]
     struct Full {
-        log: K8sFile,
+        log: LogFile,
         room: std::rc::Rc<std::cell::Cell<usize>>,
     }
 
@@ -478,15 +578,39 @@ mod tests {
         fn identity(&self) -> Identity {
             self.log.identity()
         }
-        fn reader(&self) -> io::Result<File> {
-            self.log.reader()
+        fn reader(&self, log: Identity) -> io::Result<File> {
+            self.log.reader(log)
+        }
+        fn after(&self, log: Identity) -> io::Result<(File, Identity)> {
+            self.log.after(log)
+        }
+        fn length_of(&self, log: Identity) -> Option<u64> {
+            self.log.length_of(log)
+        }
+        fn format(&self) -> (Format, &str) {
+            self.log.format()
+        }
+        fn is_exact(&self) -> bool {
+            self.log.is_exact()
+        }
+        fn room(&self) -> usize {
+            self.log.room()
+        }
+        fn would_drop(&self) -> bool {
+            self.log.would_drop()
+        }
+        fn would_drop_at_once(&self) -> bool {
+            self.log.would_drop_at_once()
+        }
+        fn rotate(&mut self) -> Result<()> {
+            self.log.rotate()
         }
         fn look_after(&mut self) {}
         fn reopen(&mut self) -> Result<()> {
             Ok(())
         }
-        fn cut(&mut self, length: u64) -> io::Result<()> {
-            self.log.cut(length)
+        fn cut(&mut self, log: Identity, length: u64) -> io::Result<()> {
+            self.log.cut(log, length)
         }
     }
 
@@ -495,7 +619,7 @@ mod tests {
         let bench = Bench::new();
         let room = std::rc::Rc::new(std::cell::Cell::new(100));
         let mut ledger = bench.ledger();
-        ledger.sink = Box::new(Full { log: K8sFile::open(bench.log()).expect("log"), room: room.clone() });
+        ledger.sink = Box::new(Full { log: bench.sink(), room: room.clone() });
         bench.put(b"a\nb\nc\nd\n");
         bench.take_all(&mut ledger);
         bench.put(b"e\nf");
@@ -507,5 +631,72 @@ mod tests {
         assert_eq!(bench.texts(), ["F a".to_owned(), "F b".to_owned(), words, "F fg".to_owned()]);
         assert_eq!(ledger.place().lost_records, 3);
         assert_eq!(ledger.place().gap, [0; 3]);
+    }
+
+    #[test]
+    fn the_log_is_rotated_before_the_record_that_would_be_too_much() {
+        let bench = Bench::new();
+        bench.size.set(Some(100));
+        let mut ledger = bench.ledger();
+        bench.put(b"one\ntwo\nthree\nfo");
+        bench.take_all(&mut ledger);
+        let mark = ledger.mark();
+        bench.put(format!("ur\n{}\nend", "x".repeat(200)).as_bytes());
+        bench.take_all(&mut ledger);
+        ledger.flush(Stream::Stdout).expect("flush");
+        let long = format!("F {}", "x".repeat(200));
+        assert_eq!(bench.texts(), ["F one", "F two", "F three", "F four", &long, "P end"]);
+        // A record that is longer than a file may be has one of its own.
+        let sizes: Vec<u64> = (0..)
+            .map_while(|number| std::fs::metadata(log_line::rotated(&bench.log(), number)).ok())
+            .map(|metadata| metadata.len())
+            .collect();
+        assert_eq!(sizes, [44, 241, 91, 88]);
+        assert_eq!(ledger.sink().length_of(mark.log), Some(91));
+    }
+
+    #[test]
+    fn killed_around_a_rotation_nothing_is_lost_doubled_or_torn() {
+        let bench = Bench::new();
+        bench.size.set(Some(100));
+        let mut expected = Vec::new();
+        for round in 0..20 {
+            // A successor for every batch, and each batch has rotations in it.
+            let mut ledger = if round == 0 { bench.ledger() } else { bench.successor() };
+            for line in 0..5 {
+                bench.put(format!("{round} {line}\n").as_bytes());
+                expected.push(format!("F {round} {line}"));
+            }
+            if round % 2 == 0 {
+                bench.take_all(&mut ledger);
+            } else {
+                // Killed right after it was rotated.
+                ledger.rotate().expect("rotates");
+            }
+        }
+        bench.take_all(&mut bench.successor());
+        assert_eq!(bench.texts(), expected);
+    }
+
+    #[test]
+    fn renamed_while_nobody_was_there_the_batch_is_neither_doubled_nor_lost() {
+        for written in [0, 20, 84] {
+            let bench = Bench::new();
+            let mut ledger = bench.ledger();
+            bench.put(b"one\ntwo\n");
+            ledger.read_back(bench.reader.as_fd(), 8).expect("read");
+            let (mut next, ..) = ledger.compose(Stream::Stdout, 8, (usize::MAX, false));
+            next.log_length += ledger.output.len() as u64;
+            ledger.position.intend(Stream::Stdout, 8, next);
+            let output = ledger.output.clone();
+            ledger.sink.append(&output[..written]);
+            drop(ledger);
+            std::fs::rename(bench.log(), log_line::rotated(&bench.log(), 7)).expect("rename");
+            let mut ledger = bench.successor();
+            bench.take_all(&mut ledger);
+            bench.put(b"three\n");
+            bench.take_all(&mut ledger);
+            assert_eq!(bench.texts(), ["F one", "F two", "F three"], "{written} bytes were written");
+        }
     }
 }

@@ -53,8 +53,13 @@ pub struct Ends {
     /// Descriptor 2: also where the runtime says why it failed.
     pub stderr: OwnedFd,
     /// Where that can be read. Before the container is started nothing else is written there.
-    pub errors: Rc<AsyncFd<OwnedFd>>,
+    pub errors: Option<Rc<AsyncFd<OwnedFd>>>,
+    /// Where the runtime is to say it instead, because descriptor 2 is not ours.
+    pub words: Option<PathBuf>,
 }
+
+/// What the descriptors of whoever started the container are passed as (log driver `passthrough`).
+const CALLERS: [&str; 3] = ["caller-stdin", "caller-stdout", "caller-stderr"];
 
 /// See the module.
 #[derive(Debug)]
@@ -68,6 +73,9 @@ pub struct Stdio {
     window: Cell<Option<(u16, u16)>>,
     last: Rc<Last>,
     pumps: RefCell<Vec<JoinHandle<()>>>,
+    /// For the container, with log driver `passthrough`.
+    callers: RefCell<[Option<OwnedFd>; 3]>,
+    passes_through: Cell<bool>,
 }
 
 impl Stdio {
@@ -83,7 +91,14 @@ impl Stdio {
             window: Cell::default(),
             last: Rc::default(),
             pumps: RefCell::default(),
+            callers: RefCell::default(),
+            passes_through: Cell::default(),
         }
+    }
+
+    /// Takes what of `passed` whoever started the container has given for it.
+    pub fn take_callers(&self, passed: &mut HashMap<String, OwnedFd>) {
+        *self.callers.borrow_mut() = CALLERS.map(|name| passed.remove(name));
     }
 
     /// Log and clients.
@@ -106,8 +121,12 @@ impl Stdio {
     /// # Errors
     /// Naming what of the log or the run directory cannot be used.
     pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
+        self.passes_through.set(log::passes_through(&start.log));
+        if self.passes_through() {
+            return self.pass_through(start).map_err(|error| self.refusal(&error));
+        }
         let is_open = self.output.ledger().is_some();
-        if let Some(sink) = if is_open { None } else { log::open(&start.log, &default_log(start))? } {
+        if let Some(sink) = if is_open { None } else { log::open(start, &self.directory)? } {
             let place = beginning(&*sink);
             let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
                 .and_then(|position| Ledger::new(sink, position))
@@ -115,6 +134,29 @@ impl Stdio {
             self.output.set_ledger(Some(ledger));
         }
         self.make(start).map_err(|error| self.refusal(&error))
+    }
+
+    /// Whether the container writes past us: there is nothing to attach to.
+    pub fn passes_through(&self) -> bool {
+        self.passes_through.get()
+    }
+
+    /// The descriptors of the caller; we keep them only for a policy that runs the container again. Where there are none,
+    /// as when a user starts it again, nothing.
+    fn pass_through(&self, start: &StartRecord) -> io::Result<Ends> {
+        let callers = self.callers.take();
+        if !matches!(start.restart.name.as_str(), "" | "no") {
+            *self.callers.borrow_mut() = callers.each_ref().map(|fd| fd.as_ref()?.try_clone().ok());
+        }
+        let [stdin, stdout, stderr] = callers;
+        let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
+        Ok(Ends {
+            stdin: or_null(stdin)?,
+            stdout: or_null(stdout)?,
+            stderr: or_null(stderr)?,
+            errors: None,
+            words: Some(self.directory.join("runtime.log")),
+        })
     }
 
     fn make(&self, start: &StartRecord) -> io::Result<Ends> {
@@ -129,10 +171,10 @@ impl Stdio {
             }
         }
         if self.terminal {
-            let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
             let (errors, stderr) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
             console::set_nonblocking(&errors)?;
-            return Ok(Ends { stdin: null()?, stdout: null()?, stderr, errors: pump::watch(errors, false)? });
+            let errors = Some(pump::watch(errors, false)?);
+            return Ok(Ends { stdin: null()?, stdout: null()?, stderr, errors, words: None });
         }
         let owner = Some((start.uid, start.gid));
         for stream in STREAMS {
@@ -150,12 +192,13 @@ impl Stdio {
         } else {
             File::open("/dev/null")?.into()
         };
-        let errors = self.sources.borrow()[1].clone().ok_or(io::ErrorKind::NotFound)?;
+        let errors = self.sources.borrow()[1].clone();
         Ok(Ends {
             stdin,
             stdout: fifo::open_both(&self.directory.join("stdout"), false)?,
             stderr: fifo::open_both(&self.directory.join("stderr"), false)?,
             errors,
+            words: None,
         })
     }
 
@@ -196,10 +239,11 @@ impl Stdio {
     /// # Errors
     /// When `/dev/null` or the reactor is unusable. What of the streams is missing is done without.
     pub fn adopt(&self, start: &StartRecord, stored: &mut HashMap<String, OwnedFd>) -> io::Result<()> {
+        self.passes_through.set(log::passes_through(&start.log));
         let mut take = |name: String, path: PathBuf, open: fn(&Path) -> io::Result<OwnedFd>| {
             stored.remove(&name).map_or_else(|| open(&path), Ok).ok()
         };
-        if let Some(sink) = log::open_again(&start.log, &default_log(start)) {
+        if let Some(sink) = log::open_again(start, &self.directory) {
             for stream in self.streams() {
                 let path = self.journal_path(*stream);
                 let open = |path: &Path| {
@@ -292,12 +336,17 @@ impl Stdio {
 /// Where a run begins that writes to the end of this log.
 fn beginning(sink: &dyn log::Sink) -> Place {
     // Time stamps never go backwards, even if the clock has.
-    Place { log_length: sink.len(), run_start: sink.len(), stamp: sink.last_time(), ..Place::default() }
+    Place {
+        log_length: sink.len(),
+        run_start: sink.len(),
+        run_log: sink.identity().inode,
+        stamp: sink.last_time(),
+        ..Place::default()
+    }
 }
 
-/// `ctr.log` beside exit.json.
-fn default_log(start: &StartRecord) -> PathBuf {
-    start.exit_record.with_file_name("ctr.log")
+fn null() -> io::Result<OwnedFd> {
+    File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }
 
 /// Borrows the descriptor of an [`AsyncFd`].

@@ -74,6 +74,8 @@ pub struct Place {
     pub gap: [u64; 3],
     /// Length of the log when the container was created.
     pub run_start: u64,
+    /// Inode of the file that was the log then.
+    pub run_log: u64,
 }
 
 /// What was under way.
@@ -285,7 +287,7 @@ fn place_words(place: &Place) -> [u64; PLACE_WORDS] {
         place.gap[1],
         place.gap[2],
         place.run_start,
-        0,
+        place.run_log,
     ]
 }
 
@@ -318,7 +320,8 @@ fn place(words: &[u64]) -> Option<Place> {
         let length = usize::try_from(word >> 1).ok()?;
         (length <= PIECE).then_some(Held { length, side: usize::from(word & 1 == 1) })
     };
-    let [log_length, out, err, offset_out, offset_err, stamp, lost_records, gap @ .., run_start, _] = words else {
+    let [log_length, out, err, offset_out, offset_err, stamp, lost_records, gap @ .., run_start, run_log] = words
+    else {
         return None;
     };
     Some(Place {
@@ -329,6 +332,7 @@ fn place(words: &[u64]) -> Option<Place> {
         lost_records: *lost_records,
         gap: gap.try_into().ok()?,
         run_start: *run_start,
+        run_log: *run_log,
     })
 }
 

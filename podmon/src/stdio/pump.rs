@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     BIG_PIPE, PIPE,
-    ledger::{HEADROOM, Mark},
+    ledger::{HEADROOM, Ledger, Mark},
     output::Output,
 };
 use crate::sys;
@@ -64,6 +64,8 @@ pub struct Pump {
     grown: Cell<bool>,
     /// The journal has bytes that could not be recorded.
     behind: Cell<bool>,
+    /// A rotation waits for a client that needs the file it would drop.
+    patient: Cell<bool>,
 }
 
 /// Tells pumps that the first process has ended: what can be read now is all that is waited for.
@@ -96,7 +98,17 @@ impl Pump {
         output: Rc<Output>,
         last: Rc<Last>,
     ) -> Pump {
-        Pump { stream, source, terminal, journal, output, last, grown: Cell::new(false), behind: Cell::new(false) }
+        Pump {
+            stream,
+            source,
+            terminal,
+            journal,
+            output,
+            last,
+            grown: Cell::new(false),
+            behind: Cell::new(false),
+            patient: Cell::new(true),
+        }
     }
 
     /// Pumps until the end of the stream.
@@ -111,12 +123,19 @@ impl Pump {
                 deadline = Some(Instant::now() + GRACE);
             }
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if over {
+                self.patient.set(false);
+            }
             if self.behind.get() {
-                if over {
+                // A client that has read on may be what was waited for; as long as it does, there is time.
+                let changed = timeout(RETRY, self.output.clients().changed()).await.is_ok();
+                if changed && self.patient.get() {
+                    deadline = deadline.map(|_| Instant::now() + GRACE);
+                }
+                self.empty_journal();
+                if self.behind.get() && over {
                     break;
                 }
-                tokio::time::sleep(RETRY).await;
-                self.empty_journal();
                 continue;
             }
             match self.turn() {
@@ -212,10 +231,13 @@ impl Pump {
             let mut ledger = self.output.ledger();
             let Some(ledger) = ledger.as_mut() else { return };
             let lost = ledger.place().lost_records;
+            let needed = self.patient.get() && self.needed(ledger);
+            ledger.hold_back(needed);
             match ledger.enter(self.stream, journal.as_fd(), left) {
                 Ok((mark, taken)) => {
                     self.output.touch();
-                    self.output.clients().send(self.stream, mark, ledger.input(taken), true);
+                    let exact = ledger.is_exact();
+                    self.output.clients().send(self.stream, mark, ledger.input(taken), exact);
                     if ledger.place().lost_records != lost {
                         self.output.say_lost();
                     }
@@ -228,6 +250,11 @@ impl Pump {
                 }
             }
         }
+    }
+
+    /// Whether a client is served from a file that a rotation may drop.
+    fn needed(&self, ledger: &Ledger) -> bool {
+        self.output.clients().need_more_than(ledger.sink().identity(), ledger.sink().would_drop_at_once())
     }
 
     /// One read with log driver `none`: what no client wants is gone.

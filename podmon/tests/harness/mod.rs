@@ -7,7 +7,7 @@ use std::{
     io::Read,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::{net::UnixListener, process::CommandExt},
+        unix::{fs::MetadataExt, net::UnixListener, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,7 +19,7 @@ use prost::Message;
 use proto::{
     Id, Refusal,
     frame::{Attach, Frame, Kind},
-    log_line::Record,
+    log_line::{Format, rotated},
     raw::{MAX_PACKET, Raw, receive_packet},
     record::{self, Durability, ExitRecord, MonitorState, SCHEMA, StartRecord},
     serve, socket,
@@ -54,6 +54,8 @@ pub struct Wish {
     pub timeout_seconds: u32,
     /// Log path.
     pub log: Option<PathBuf>,
+    /// Longest file of the log, and how many are kept.
+    pub rotation: Option<(i64, u32)>,
     /// Restart policy and its retries.
     pub restart: (&'static str, u32),
 }
@@ -71,6 +73,7 @@ impl Wish {
             config: |_| (),
             timeout_seconds: 0,
             log: None,
+            rotation: None,
             restart: ("", 0),
         }
     }
@@ -133,6 +136,12 @@ impl Bench {
             log: LogConfig {
                 driver: wish.driver.into(),
                 path: wish.log.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+                max_size: wish.rotation.map_or(0, |(size, _)| size),
+                options: wish
+                    .rotation
+                    .map(|(_, files)| ("max-file".to_owned(), files.to_string()))
+                    .into_iter()
+                    .collect(),
                 ..LogConfig::default()
             },
             tty: wish.tty,
@@ -145,6 +154,8 @@ impl Bench {
             cgroup,
             uid: 0,
             gid: 0,
+            events: std::path::PathBuf::new(),
+            event: proto::event::Event::default(),
             witnessed_exit: None,
             pidfile: String::new(),
             conmon_pidfile: String::new(),
@@ -276,13 +287,15 @@ impl Bench {
         }
     }
 
-    /// Bytes of one stream, as the log has them. Every line must be a whole record.
+    /// Bytes of one stream, as the log has them across its files. Every line must be a whole record.
     pub fn logged(&self, stream: &str) -> Vec<u8> {
-        let log = fs::read(self.log_path()).expect("log");
-        let mut bytes = Vec::new();
+        let log = self.whole_log();
+        let format = Format::of(self.start.log.driver.as_str()).expect("a file");
+        let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
         for line in log.split_inclusive(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\n").expect("a whole line");
-            let record = Record::decode(line).unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
+            let record = format.decode(line, &mut scratch);
+            let record = record.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
             if record.stream.as_str() == stream {
                 bytes.extend_from_slice(record.text);
                 if record.full {
@@ -291,6 +304,30 @@ impl Bench {
             }
         }
         bytes
+    }
+
+    /// All files of the log, the oldest first.
+    fn whole_log(&self) -> Vec<u8> {
+        let mut inodes = Vec::new();
+        let mut files = Vec::new();
+        let mut missing = 0;
+        for number in 0.. {
+            let path = rotated(&self.log_path(), number);
+            match fs::metadata(&path) {
+                // Killed in the middle of a rotation it may have two names.
+                Ok(metadata) if inodes.contains(&metadata.ino()) => {}
+                Ok(metadata) => {
+                    inodes.push(metadata.ino());
+                    files.push(fs::read(&path).expect("log"));
+                }
+                // And one number may be free.
+                Err(_) if missing == 1 => break,
+                Err(_) => missing += 1,
+            }
+        }
+        assert!(!files.is_empty(), "no log");
+        files.reverse();
+        files.concat()
     }
 }
 

@@ -120,7 +120,15 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be executed.
     pub fn start(&self, container: &Id) -> Result<Arc<Monitor>> {
-        let process = self.spawn(container, Vec::new())?;
+        self.start_with(container, Vec::new())
+    }
+
+    /// As [`start`](Self::start); `fds` are for the first monitor only, under these names.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(&self, container: &Id, fds: Vec<(String, OwnedFd)>) -> Result<Arc<Monitor>> {
+        let process = self.spawn(container, fds)?;
         self.register(container, process, HashMap::new())
     }
 
@@ -257,6 +265,7 @@ impl Supervisor {
                 started_at: 0,
                 restart_count: 0,
                 error: "its monitor could not be replaced".to_owned(),
+                log_dropped: 0,
                 stopped_by_user: false,
             };
             if let Err(error) = record::write(&path, &exit, Durability::Durable) {

@@ -12,6 +12,7 @@ use nix::net::if_::if_nametoindex;
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    event::{self, Event},
     id, name,
     record::{self, Durability, NetworkRecord, SCHEMA},
     refusal::Result,
@@ -64,6 +65,7 @@ impl Networks {
         }
         let record = self.record(request, name, &existing)?;
         record::write(&self.path(&record.name), &record, Durability::Durable).map_err(cannot)?;
+        event::note(&self.roots, &Event::new("network", "create", record.id.as_str(), &record.name));
         Ok(record)
     }
 

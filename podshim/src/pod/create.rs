@@ -3,11 +3,11 @@
 use std::os::fd::OwnedFd;
 
 use proto::{
-    Id, Kind, Refusal, Roots,
-    layout::Target,
+    Id, Kind, Refusal, Roots, event,
+    layout::{JOURNALD, Target},
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
-    wire::{ContainerConfig, ContainerCreated, CreateContainer, Mount, NetworkConfig, PodConfig, mount},
+    wire::{ContainerConfig, ContainerCreated, CreateContainer, LogConfig, Mount, NetworkConfig, PodConfig, mount},
 };
 
 use super::{
@@ -89,6 +89,7 @@ impl Pod {
             }
         };
         drop(gate);
+        self.note("create", &record);
         let opened = self.opened(&record, &pod, made, sources);
         let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
@@ -131,6 +132,7 @@ impl Pod {
         cgroup::pod_path(&self.id, &config.cgroup_parent)?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;
+        config.log.as_ref().map_or(Ok(()), check_log)?;
         Ok(config)
     }
 
@@ -208,7 +210,9 @@ impl Pod {
         let of_pod = pod.config.mounts.iter().filter(|_| new_pod);
         let rootfs = Mount { destination: ROOT.to_owned(), ..Default::default() };
         let rootfs = Some(&rootfs).filter(|_| !record.config.rootfs.is_empty());
-        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), fds)
+        let driver = record.config.log.as_ref().map_or("", |log| &log.driver);
+        let passes_through = matches!(driver, "passthrough" | "passthrough-tty");
+        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, fds)
     }
 
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.
@@ -240,10 +244,10 @@ impl Pod {
     async fn unmake(&self) {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        if let Some(record) = core.record.take()
-            && let Err(refusal) = super::record::remove_pod(&self.engine.roots, &record)
-        {
-            tracing::warn!("pod {}: {refusal}", self.id);
+        let Some(record) = core.record.take() else { return };
+        match super::record::remove_pod(&self.engine.roots, &record) {
+            Ok(()) => self.note_pod("remove", &record),
+            Err(refusal) => tracing::warn!("pod {}: {refusal}", self.id),
         }
     }
 }
@@ -286,6 +290,9 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
             return Err(refusal);
         }
     }
+    if !record.config.hidden {
+        event::note(roots, &super::events::of_pod("create", &record));
+    }
     Ok(record)
 }
 
@@ -317,4 +324,28 @@ pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, por
         return Err(Refusal::new(Kind::Invalid, proto::name::rule(&config.name)).about(&config.name));
     }
     Ok(())
+}
+
+/// Refuses what can be no log before anything is made; the monitor looks again when it opens it.
+fn check_log(log: &LogConfig) -> Result<()> {
+    let path = &log.path;
+    if log.driver == "journald" && !std::path::Path::new(JOURNALD).exists() {
+        return Err(Refusal::new(
+            Kind::NotSupported,
+            format!("--log-driver journald: there is no journald on this machine ({JOURNALD}): use k8s-file"),
+        ));
+    }
+    if path.is_empty() {
+        return Ok(());
+    }
+    let refuse = |words: &str| Err(Refusal::invalid(format!("--log-opt path={}: {words}", spec::quotable(path))));
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => refuse("it is no regular file: give the path of one, or one that is not there yet"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let directory = std::path::Path::new(path).parent().is_some_and(std::path::Path::is_dir);
+            if directory { Ok(()) } else { refuse("its directory does not exist: make it first") }
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
 }

@@ -4,7 +4,7 @@
 //! own record is written: so the other is not removed while it is needed, whichever pods the two are in, and looking
 //! costs one directory. A file whose container has gone, or was never made, says nothing.
 
-use std::fs;
+use std::{fs, io, path::Path};
 
 use proto::{
     Id, Kind, Refusal, Roots,
@@ -46,25 +46,32 @@ fn find(roots: &Roots, name: &str) -> Result<Target> {
 /// When one of them is not there.
 pub(super) fn hold(roots: &Roots, names: &[String], dependent: &Id) -> Result<()> {
     for name in names {
-        let target = find(roots, name)?;
-        let dir = roots.dependents(&target);
-        // Not with its parents: a container that has just been removed must not come back as a directory.
-        let made = match fs::create_dir(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::write(dir.join(dependent.as_str()), b""),
-        };
-        made.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Refusal::no_such_container(name),
+        let dir = roots.dependents(&find(roots, name)?);
+        // Whoever else needed it may take the directory away in between, but not again and again.
+        let note = || note(&dir, dependent);
+        note().or_else(|_| note()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Refusal::no_such_container(name),
             _ => Refusal::internal(format!("container {name}: noting who needs it"), error),
         })?;
     }
     Ok(())
 }
 
+fn note(dir: &Path, dependent: &Id) -> io::Result<()> {
+    // Not with its parents: a container that has just been removed must not come back as a directory.
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::write(dir.join(dependent.as_str()), b""),
+    }
+}
+
 /// Takes it back. What is not there any more is fine.
 pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
     for target in names.iter().filter_map(|name| find(roots, name).ok()) {
-        let _ = fs::remove_file(roots.dependents(&target).join(dependent.as_str()));
+        let dir = roots.dependents(&target);
+        let _ = fs::remove_file(dir.join(dependent.as_str()));
+        // The last one; others may still be in it.
+        let _ = fs::remove_dir(dir);
     }
 }
 

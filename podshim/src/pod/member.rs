@@ -4,6 +4,7 @@ use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::D
 
 use proto::{
     Id, Kind, Refusal,
+    event::Event,
     record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
@@ -12,7 +13,7 @@ use proto::{
 };
 
 use super::{
-    Pod, files,
+    Pod, Starting, files,
     record::make_dir,
     sources::{self, Brought, Opened, Places},
     undo::Undo,
@@ -23,7 +24,7 @@ use crate::{
     monitor::Monitor,
     namespace::pin,
     rootfs::{self, Keep},
-    spec::{Place, Sharing},
+    spec::{self, Place, Sharing},
 };
 
 /// Deadline of runtime create and what is around it.
@@ -42,7 +43,7 @@ impl Pod {
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
+        self.start_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -52,7 +53,7 @@ impl Pod {
     /// Like start.
     pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Brought { opened: Opened::new(), notify_socket: notify_socket.to_owned() }).await?;
+        self.init_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -78,6 +79,7 @@ impl Pod {
         if old != name {
             super::record::release(roots, &old, &target);
         }
+        self.note("rename", &record);
         Ok(result(&record))
     }
 
@@ -87,14 +89,22 @@ impl Pod {
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
-        let _gate = self.gate.read().await;
-        self.start_inside(id, brought).await
+        let started = {
+            let _gate = self.gate.read().await;
+            self.start_inside(id, brought).await
+        };
+        if started.is_err() {
+            // What was brought up for it goes, where nobody else needs it.
+            self.settle().await;
+        }
+        started
     }
 
     /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
     pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         match found.state {
             ContainerState::Running => return Ok(()),
@@ -113,6 +123,7 @@ impl Pod {
             return Err(refusal);
         }
         self.note_start(&record).await;
+        self.note("start", &record);
         Ok(())
     }
 
@@ -125,6 +136,7 @@ impl Pod {
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         if found.state.is_alive() {
             return Ok(());
@@ -224,7 +236,7 @@ impl Pod {
             notify: notify.as_deref(),
         })?;
         self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
-        let monitor = self.monitors.start(&record.id)?;
+        let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
         if let Err(refusal) = created {
@@ -232,6 +244,7 @@ impl Pod {
             return Err(refusal);
         }
         undo.forget();
+        self.note("init", record);
         Ok(monitor)
     }
 
@@ -245,7 +258,7 @@ impl Pod {
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
-        complete_log(&mut log, roots.log(&pod.id, &record.id));
+        complete_log(&mut log, record, roots.log(&pod.id, &record.id));
         let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
         let start = StartRecord {
             schema: record::SCHEMA,
@@ -271,6 +284,8 @@ impl Pod {
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
+            events: roots.events(),
+            event: Event::of_container("", record, if pod.config.hidden { "" } else { pod.id.as_str() }),
             health: record.config.health.clone(),
             readiness,
             witnessed_pid: 0,
@@ -423,6 +438,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.pause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("pause", &record);
         Ok(result(&record))
     }
 
@@ -439,6 +455,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.unpause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("unpause", &record);
         Ok(result(&record))
     }
 
@@ -459,6 +476,7 @@ impl Pod {
         }
         let kill = MonitorKill { signal: signal.to_owned(), all };
         self.monitor(id)?.client()?.kill(serve::deadline(PROMPT), &kill).await.map_err(Refusal::from)?;
+        self.note("kill", &record);
         Ok(result(&record))
     }
 
@@ -493,11 +511,18 @@ fn readiness(record: &ContainerRecord, socket: String) -> Option<Readiness> {
     (usable && mode != "ignore").then(|| Readiness { mode: mode.to_owned(), socket })
 }
 
-fn complete_log(log: &mut LogConfig, default: PathBuf) {
-    if log.driver.is_empty() || log.driver == "json-file" {
+fn complete_log(log: &mut LogConfig, record: &ContainerRecord, default: PathBuf) {
+    if log.driver.is_empty() {
         "k8s-file".clone_into(&mut log.driver);
     }
     if log.path.is_empty() {
         log.path = default.to_string_lossy().into_owned();
+    }
+    if let Some(tag) = log.options.get_mut("tag") {
+        let image = record.image.as_ref().map_or("", |image| &image.name);
+        let values = [record.id.short(), record.id.as_str(), &record.name, image];
+        for (name, value) in spec::IN_TAG.into_iter().zip(values) {
+            *tag = tag.replace(name, value);
+        }
     }
 }

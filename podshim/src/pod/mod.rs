@@ -20,9 +20,11 @@
 mod borrow;
 mod bring_up;
 mod connect;
+pub mod copy;
 pub mod create;
 mod depend;
 pub mod dependents;
+mod events;
 mod files;
 mod member;
 pub mod names;
@@ -78,9 +80,26 @@ pub struct Pod {
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
     acts: AtomicUsize,
-    /// Starts of the whole pod that are under way: its members may have ended before the last one was started.
+    /// Starts that are under way, of members and of the whole pod: what is up is theirs, though nothing may live in it yet
+    /// or any more.
     starts: AtomicUsize,
     changed: Notify,
+}
+
+/// A start that is under way, as long as this lives.
+struct Starting<'a>(&'a AtomicUsize);
+
+impl Starting<'_> {
+    fn new(pod: &Pod) -> Starting<'_> {
+        pod.starts.fetch_add(1, Ordering::AcqRel);
+        Starting(&pod.starts)
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Pod {

@@ -83,6 +83,7 @@ impl Pod {
     pub(super) fn forget(&self, container: &ContainerRecord) -> Result<()> {
         let roots = &self.engine.roots;
         record::remove_container(roots, &self.id, &container.id, &container.name)?;
+        self.note("remove", container);
         if let Some(pod) = index::pod(roots, &self.id).and_then(|pod| pod.record.ok()) {
             dependents::release(roots, &dependents::needed(&container.config, &pod.config), &container.id);
         }

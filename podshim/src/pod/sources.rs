@@ -39,8 +39,14 @@ pub(super) const ROOT: &str = "/";
 /// Where the mounts of a member are attached, below its run directory.
 pub(super) const BINDS: &str = "binds";
 
-/// Bind sources the caller has opened, by destination.
-pub(super) type Opened = HashMap<String, OwnedFd>;
+/// What the caller has opened.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Bind sources, by destination.
+    binds: HashMap<String, OwnedFd>,
+    /// The container's standard streams, by the names its monitor knows them by.
+    pub(super) streams: Vec<(String, OwnedFd)>,
+}
 
 /// What whoever asks for a start brings along.
 #[derive(Debug, Default)]
@@ -51,13 +57,27 @@ pub(super) struct Brought {
     pub(super) notify_socket: String,
 }
 
-/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in).
-pub(super) fn assign<'a>(mounts: impl Iterator<Item = &'a Mount>, fds: Vec<OwnedFd>) -> Opened {
-    mounts
+/// What podmon calls the streams of the caller.
+const STREAMS: [&str; 3] = ["caller-stdin", "caller-stdout", "caller-stderr"];
+
+/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in); the last three are the streams of
+/// a container that writes past its monitor.
+pub(super) fn assign<'a>(
+    mounts: impl Iterator<Item = &'a Mount>,
+    passes_through: bool,
+    mut fds: Vec<OwnedFd>,
+) -> Opened {
+    let streams = if passes_through && fds.len() >= STREAMS.len() {
+        STREAMS.map(str::to_owned).into_iter().zip(fds.split_off(fds.len() - STREAMS.len())).collect()
+    } else {
+        Vec::new()
+    };
+    let binds = mounts
         .filter(|mount| mount.kind() == mount::Kind::Bind)
         .zip(fds)
         .map(|(mount, fd)| (mount.destination.clone(), fd))
-        .collect()
+        .collect();
+    Opened { binds, streams }
 }
 
 /// Attaches the directory `path` of the host, as the caller had it opened, as root file system `target`.
@@ -66,7 +86,7 @@ pub(super) fn assign<'a>(mounts: impl Iterator<Item = &'a Mount>, fds: Vec<Owned
 /// When it is no directory any more.
 pub(super) fn root(opened: &mut Opened, path: &str, target: &Path) -> Result<()> {
     let refuse = |error: io::Error| Refusal::invalid(format!("--rootfs {path}: {}", words(&error)));
-    let tree = match opened.remove(ROOT) {
+    let tree = match opened.binds.remove(ROOT) {
         Some(tree) => Ok(tree),
         None => beneath::directory(Path::new(path)).and_then(|dir| tree::clone_at(dir.as_fd())),
     };
@@ -96,7 +116,7 @@ pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Place
     for (number, mount) in record.mounts.iter().enumerate() {
         let made = Made { run_dir, number };
         let source = match mount.kind() {
-            mount::Kind::Bind => match opened.remove(&mount.destination) {
+            mount::Kind::Bind => match opened.binds.remove(&mount.destination) {
                 Some(tree) => made.attach(&tree).map_err(|error| refuse(mount, error))?,
                 None => look_up(mount)?,
             },

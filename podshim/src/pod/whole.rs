@@ -1,9 +1,6 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use proto::{
@@ -14,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, depend, dependents, record, sources::Brought, stop::is_init};
+use super::{Pod, Starting, depend, dependents, record, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -41,9 +38,9 @@ impl Pod {
 
     /// `init` = with the init containers, where no other member is up.
     async fn start_members(self: &Arc<Self>, init: bool) -> Result<PodResult> {
-        self.starts.fetch_add(1, Ordering::AcqRel);
+        let starting = Starting::new(self);
         let result = self.start_in_order(init).await;
-        self.starts.fetch_sub(1, Ordering::AcqRel);
+        drop(starting);
         // Who has ended meanwhile has not taken the infra down.
         self.settle().await;
         result
@@ -80,6 +77,7 @@ impl Pod {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
+        self.note_pod("start", &pod);
         Ok(answer)
     }
 
@@ -99,6 +97,7 @@ impl Pod {
                 self.take_down(&mut core).await;
             }
         }
+        self.note_pod("stop", &pod);
         Ok(answer)
     }
 
@@ -180,6 +179,7 @@ impl Pod {
                 self.ended(id).await?;
             }
         }
+        self.note_pod("kill", &pod);
         if FATAL.contains(&signal) && !self.members().iter().any(|member| member.state.is_alive()) {
             let mut core = self.core.lock().await;
             self.take_down(&mut core).await;
@@ -207,6 +207,7 @@ impl Pod {
         }
         answer.acted = true;
         self.note_pause(true).await;
+        self.note_pod("pause", &pod);
         Ok(answer)
     }
 
@@ -230,6 +231,7 @@ impl Pod {
             }
         }
         self.note_pause(false).await;
+        self.note_pod("unpause", &pod);
         Ok(answer)
     }
 
@@ -288,6 +290,7 @@ impl Pod {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
         record::remove_pod(roots, &pod)?;
+        self.note_pod("remove", &pod);
         let sources: Vec<String> =
             pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
         dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));

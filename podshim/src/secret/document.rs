@@ -23,16 +23,14 @@ pub fn document(record: &SecretRecord, data: Option<&[u8]>) -> Value {
     document
 }
 
-/// Whether `record` passes `filters` (`name=`, `id=`: part of it; any of those given).
+/// Refuses filters that cannot be.
 ///
 /// # Errors
-/// podman's words for a filter that cannot be.
-pub fn passes(filters: &[String], record: &SecretRecord) -> Result<bool> {
-    let mut fits = filters.is_empty();
+/// podman's words.
+pub fn check(filters: &[String]) -> Result<()> {
     for filter in filters {
         match filter.split_once('=') {
-            Some(("name", part)) => fits |= record.name.contains(part),
-            Some(("id", part)) => fits |= record.id.starts_with(part),
+            Some(("name" | "id", _)) => {}
             Some((key, _)) => return Err(Refusal::invalid(format!("invalid filter {key:?}"))),
             None => {
                 let words = format!("filter input must be in the form of filter=value: {filter} is invalid");
@@ -40,5 +38,15 @@ pub fn passes(filters: &[String], record: &SecretRecord) -> Result<bool> {
             }
         }
     }
-    Ok(fits)
+    Ok(())
+}
+
+/// Whether `record` passes `filters` (`name=`, `id=`: part of it; any of those given), which have been checked.
+pub fn passes(filters: &[String], record: &SecretRecord) -> bool {
+    let fits = |filter: &String| match filter.split_once('=') {
+        Some(("name", part)) => record.name.contains(part),
+        Some(("id", part)) => record.id.starts_with(part),
+        _ => false,
+    };
+    filters.is_empty() || filters.iter().any(fits)
 }

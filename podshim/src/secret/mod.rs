@@ -6,5 +6,5 @@
 mod document;
 mod store;
 
-pub use document::{document, passes};
+pub use document::{check, document, passes};
 pub use store::{SecretRecord, Secrets};

@@ -219,7 +219,7 @@ mod tests {
         let refusal = secrets.create(named("db"), b"other", false).expect_err("in use");
         assert_eq!((refusal.kind, refusal.message.as_str()), (Kind::NameInUse, "db: secret name in use"));
         let second = secrets.create(named("db"), b"other", true).expect("replaced");
-        assert_eq!(secrets.list().expect("one"), [second.clone()]);
+        assert_eq!(secrets.list().expect("one"), std::slice::from_ref(&second));
         assert_eq!(secrets.data(&second).expect("data"), b"other");
         assert_eq!(secrets.remove("db").expect("removed"), second.id);
         assert_eq!(secrets.get("db").expect_err("gone").message, "no secret with name or id \"db\": no such secret");

@@ -39,7 +39,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     config.security = security::security(config.security.take())?;
     config.devices = security::devices(std::mem::take(&mut config.devices))?;
     security::sysctls(&config.sysctls, &sharing)?;
-    config.log = Some(log::check(config.log.take())?);
+    config.log = Some(log::check(config.log.take(), config.tty)?);
     outdated(&config)?;
     Ok(config)
 }

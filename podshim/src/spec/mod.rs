@@ -46,6 +46,7 @@ mod refusals;
 pub use container::{check_container, warnings};
 pub use health::merge_health;
 pub use image::publish_all;
+pub use log::IN_TAG;
 pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;

@@ -718,21 +718,46 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "invalid log driver \"x\": invalid argument",
     ),
     (
-        |c| c.log = Some(LogConfig { driver: "journald".into(), ..Default::default() }),
-        "--log-driver journald: not supported by this version: use k8s-file or none",
+        |c| {
+            c.tty = true;
+            c.log = Some(LogConfig { driver: "passthrough".into(), ..Default::default() });
+        },
+        "--log-driver passthrough: cannot be used with --tty: the container has the terminal of whoever starts it",
     ),
     (
         |c| c.log = Some(LogConfig { options: [("foo".into(), "x".into())].into(), ..Default::default() }),
-        "--log-opt foo: unknown option: the options are max-file, max-size, path, tag",
+        "--log-opt foo: unknown option: the options are label, max-file, max-size, path, tag",
+    ),
+    (|c| c.log = log_option("k8s-file", "max-file", "0"), "--log-opt max-file=0: give a number from 1 to 1000"),
+    (
+        |c| c.log = log_option("k8s-file", "max-file", "3"),
+        "--log-opt max-file: has no effect without max-size: give it too",
     ),
     (
-        |c| c.log = Some(LogConfig { options: [("max-file".into(), "0".into())].into(), ..Default::default() }),
-        "--log-opt max-file=0: give a number above 0",
+        |c| c.log = log_option("k8s-file", "tag", "x"),
+        "--log-opt tag: log driver k8s-file has no such option: it is one of json-file and journald",
     ),
-    (|c| c.log = Some(LogConfig { path: "x".into(), ..Default::default() }), "--log-opt path=x: give an absolute path"),
     (
-        |c| c.log = Some(LogConfig { max_size: 1024, ..Default::default() }),
-        "--log-opt max-size, max-file: rotation of logs is not supported by this version: leave it out",
+        |c| c.log = log_option("json-file", "tag", "{{.Foo}}"),
+        "--log-opt tag={{.Foo}}: a tag may contain {{.ID}} {{.FullID}} {{.Name}} {{.ImageName}} and text",
+    ),
+    (
+        |c| {
+            c.log = Some(LogConfig { driver: "json-file".into(), labels: s(&["x=y"]), ..Default::default() });
+        },
+        "--log-opt label=x=y: give NAME=VALUE, a name of A-Z, 0-9 and _ that does not begin with _",
+    ),
+    (
+        |c| c.log = Some(LogConfig { path: "x".into(), ..Default::default() }),
+        "--log-opt path=x: give the absolute path of a file",
+    ),
+    (
+        |c| c.log = Some(LogConfig { driver: "none".into(), path: "/x".into(), ..Default::default() }),
+        "--log-opt path: log driver none has no such option: it is one of k8s-file and json-file",
+    ),
+    (
+        |c| c.log = Some(LogConfig { driver: "none".into(), max_size: 1024, ..Default::default() }),
+        "--log-opt max-size: log driver none has no such option: it is one of k8s-file and json-file",
     ),
     (|c| c.log = Some(LogConfig { max_size: -1, ..Default::default() }), "--log-opt max-size=-1: give a size above 0"),
     (
@@ -742,10 +767,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     (
         |c| c.requires = s(&["db"]),
         "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
-    ),
-    (
-        |c| c.requires = s(&["db:healthy"]),
-        "--requires db:healthy: the container has no health check: use started or completed",
     ),
     (
         |c| c.requires = s(&["db:done"]),
@@ -857,13 +878,18 @@ fn defaults_of_pods() {
     assert!(super::is_anonymous(&check_pod(anonymous).expect("a pod").mounts[0].source));
 }
 
+fn log_option(driver: &str, key: &str, value: &str) -> Option<LogConfig> {
+    let options = [(key.to_owned(), value.to_owned())].into();
+    Some(LogConfig { driver: driver.into(), options, ..Default::default() })
+}
+
 #[test]
 fn what_is_accepted_is_canonical() {
     let config = ContainerConfig {
         stop_signal: "usr1".into(),
         workdir: "/a/../b/".into(),
         restart: restart("never", 0),
-        log: Some(LogConfig { driver: "json-file".into(), ..Default::default() }),
+        log: Some(LogConfig::default()),
         ..container()
     };
     let pod = check_pod(PodConfig::default()).expect("a pod");

@@ -62,6 +62,8 @@ fn row(view: &View<'_>, request: &ListContainers, container: Shown<'_>, now: i64
         ("ImageID", image.map_or("", |image| &image.id).into()),
         ("IsInfra", container.is_infra().into()),
         ("Labels", map_or_null(container.labels())),
+        // Not podman's: records the log has lost to a full disk.
+        ("LogDropped", container.log_dropped().into()),
         ("Mounts", strings(destinations(container))),
         ("Names", strings([container.name()])),
         ("Namespaces", if request.namespaces { namespaces(container) } else { object([]) }),

@@ -140,6 +140,7 @@ impl Fixture {
             started_at: 5_000_000_000,
             restart_count: 0,
             error: String::new(),
+            log_dropped: 0,
             stopped_by_user: false,
         };
         record::write(&self.roots().exit_record(pod, container), &exit, Durability::Volatile).expect("write");

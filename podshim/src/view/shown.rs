@@ -154,6 +154,17 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Records its log has lost because it could not be written.
+    pub fn log_dropped(self) -> u64 {
+        match self {
+            Shown::Member(_, member) => {
+                let running = member.monitor.as_ref().map(|monitor| monitor.log_dropped);
+                running.or(member.exit.as_ref().map(|exit| exit.log_dropped)).unwrap_or(0)
+            }
+            Shown::Infra(..) => 0,
+        }
+    }
+
     /// How its last run ended, where it has ended and the restart policy is about to begin another.
     pub fn restarting(self) -> Option<&'a ExitRecord> {
         let Shown::Member(_, member) = self else { return None };

@@ -93,6 +93,11 @@ impl Wish {
         Ok(Wish { config, place, replace: args.is("replace"), pull, quiet: args.is("quiet") })
     }
 
+    /// Whether the container gets our own standard streams.
+    pub fn passes_through(&self) -> bool {
+        self.config.log.as_ref().is_some_and(|log| matches!(log.driver.as_str(), "passthrough" | "passthrough-tty"))
+    }
+
     /// The file the id goes into.
     ///
     /// # Errors
@@ -119,7 +124,10 @@ impl Wish {
                 Mount { source: self.config.rootfs.clone(), destination: "/".to_owned(), ..Default::default() },
             );
         }
-        let trees = source::open(&mounts)?;
+        let mut trees = source::open(&mounts)?;
+        if self.passes_through() && until != Until::Created {
+            trees.get_or_insert_default().extend(source::streams()?);
+        }
         let mut request = CreateContainer {
             config: Some(self.config.clone()),
             pod: pod.to_string(),

@@ -1,11 +1,14 @@
 //! `podctl container …`, and the same verbs without the word.
 
 pub mod attach;
+mod copy;
+pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod exists;
 pub mod inspect;
 pub mod kill;
+pub mod logrotate;
 pub mod logs;
 pub mod pause;
 pub mod port;
@@ -41,12 +44,14 @@ pub static COMMAND: Command = Command {
     interspersed: false,
     action: Action::Group(&[
         &attach::COMMAND,
+        &cp::COMMAND,
         &create::COMMAND,
         &exec::COMMAND,
         &exists::COMMAND,
         &inspect::COMMAND,
         &kill::COMMAND,
         &ps::LIST,
+        &logrotate::COMMAND,
         &logs::COMMAND,
         &pause::COMMAND,
         &port::COMMAND,

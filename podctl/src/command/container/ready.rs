@@ -20,20 +20,20 @@ pub async fn wait(engine: &Engine, pod: &Id, id: &Id) -> Result<(), Failure> {
     if notify_socket().is_empty() {
         return Ok(());
     }
-    match engine.monitor(pod, id).await? {
-        Some(monitor) => {
-            monitor.client().wait_ready(Context::default(), &Empty {}).await.map(|_| ()).map_err(Failure::from)
-        }
-        None => {
-            // It has ended already. Whether it was ready depends on who was to say so.
-            let record = records(engine, id).await?.unwrap_or_default();
-            let mode = record.get("Config").map_or("", |config| row::text(config, "sdNotifyMode"));
-            if matches!(mode, "conmon" | "ignore") {
-                return Ok(());
-            }
-            let words =
-                format!("container {id}: container stopped running before READY message was received: see --sdnotify");
-            Err(Refusal::new(Kind::WrongState, words).into())
+    while let Some(monitor) = engine.monitor(pod, id).await? {
+        match monitor.client().wait_ready(Context::default(), &Empty {}).await {
+            Ok(_) => return Ok(()),
+            Err(refused @ ttrpc::Error::RpcStatus(_)) => return Err(refused.into()),
+            // It went as we asked: with its container, or a successor answers.
+            Err(_) => {}
         }
     }
+    // The container has ended already. Whether it was ready depends on who was to say so.
+    let record = records(engine, id).await?.unwrap_or_default();
+    let mode = record.get("Config").map_or("", |config| row::text(config, "sdNotifyMode"));
+    if matches!(mode, "conmon" | "ignore") {
+        return Ok(());
+    }
+    let words = format!("container {id}: container stopped running before READY message was received: see --sdnotify");
+    Err(Refusal::new(Kind::WrongState, words).into())
 }

@@ -1,5 +1,7 @@
 //! `podctl run`
 
+use std::io::IsTerminal;
+
 use proto::{
     Id, Kind, Refusal,
     serve::deadline,
@@ -74,7 +76,24 @@ fn streams(args: &Args) -> Result<(bool, bool, bool), Failure> {
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
     let mut wish = Wish::read(args)?;
-    let (stdin, stdout, stderr) = streams(args)?;
+    let (mut stdin, mut stdout, mut stderr) = streams(args)?;
+    if wish.passes_through() {
+        if !args.all("attach").is_empty() {
+            return Err(Failure::invalid(
+                "--attach cannot be used with --log-driver passthrough: all streams are passed",
+            ));
+        }
+        let is_terminal = |is: bool| is && wish.config.log.as_ref().is_some_and(|log| log.driver == "passthrough");
+        if is_terminal(
+            std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal(),
+        ) {
+            return Err(Failure::invalid(
+                "the '--log-driver passthrough' option cannot be used on a TTY: use passthrough-tty where that is meant",
+            ));
+        }
+        // The container writes itself.
+        (stdin, stdout, stderr) = (false, false, false);
+    }
     let keys = DetachKeys::parse(args.text("detach-keys").unwrap_or(DETACH_KEYS))?;
     if wish.config.preserve_fds > 0 {
         return Err(Refusal::new(

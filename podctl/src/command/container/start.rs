@@ -74,6 +74,12 @@ async fn attach_to(engine: &Engine, args: &Args, (pod, id): (&proto::Id, &proto:
     let config = record.get("Config").unwrap_or(&serde_json::Value::Null);
     let is = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
     let running = matches!(crate::command::container::state_of(&record).0, "running" | "paused");
+    let driver = record.pointer("/HostConfig/LogConfig/Type").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if driver.starts_with("passthrough") {
+        return Err(Failure::invalid(format!(
+            "cannot attach to a container with log driver {driver}: its streams are those that podctl run was given"
+        )));
+    }
     let session = Session {
         tty: is("Tty"),
         stdin: args.is("interactive") && is("OpenStdin"),

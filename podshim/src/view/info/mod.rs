@@ -145,7 +145,7 @@ fn plugins() -> Value {
     object([
         ("volume", strings(["local"])),
         ("network", strings(["bridge"])),
-        ("log", strings(["k8s-file", "none"])),
+        ("log", strings(["k8s-file", "json-file", "journald", "none", "passthrough", "passthrough-tty"])),
         ("authorization", Value::Null),
     ])
 }

@@ -92,9 +92,9 @@ impl Subject<'_> {
             extend(&mut document, [("SizeRw", sizes["rwSize"].clone()), ("SizeRootFs", sizes["rootFsSize"].clone())]);
         }
         self.surroundings(&mut document);
-        if let Shown::Member(_, member) = shown {
+        if let Shown::Member(..) = shown {
             // Not podman's: records the log has lost to a full disk.
-            add(&mut document, "LogDropped", member.monitor.as_ref().map_or(0, |monitor| monitor.log_dropped));
+            extend(&mut document, [("LogDropped", shown.log_dropped().into())]);
         }
         document
     }

@@ -22,7 +22,6 @@ use nix::{
 };
 use proto::{
     Id, Roots,
-    log_line::Record,
     record::{MonitorState, Phase},
     state::ContainerState,
     time,
@@ -116,7 +115,7 @@ struct Follower {
 
 impl Follower {
     fn new(source: Source, request: &LogsRequest, number: usize) -> io::Result<Follower> {
-        let journal = Journal::open(&source.log).map_err(|error| about(&source.log, &error))?;
+        let journal = Journal::open(&source.log, source.format).map_err(|error| about(&source.log, &error))?;
         let (start, _) = range(&journal, request)?;
         let style = source.style(request, number);
         Ok(Follower { source, journal, start, position: start.offset, style, orphaned: None, done: false })
@@ -126,10 +125,10 @@ impl Follower {
     fn pump(&mut self, request: &LogsRequest, printer: &mut Printer, buffer: &mut [u8]) -> io::Result<()> {
         self.journal.refresh().map_err(|error| about(&self.source.log, &error))?;
         let (start, style) = (&self.start, &mut self.style);
+        let (format, scratch) = (self.journal.format, &mut Vec::new());
         self.position = self.journal.scan(self.position, self.journal.end(), buffer, |offset, line| {
-            let late = |record: Record<'_>| record.time().is_none_or(|time| time >= request.until);
-            if request.until == 0 || !Record::decode(line).is_some_and(late) {
-                super::print(start, style, printer, offset, line)?;
+            if request.until == 0 || format.time(line).is_none_or(|time| time < request.until) {
+                super::print(start, style, printer, offset, format.decode(line, scratch))?;
             }
             Ok(ControlFlow::Continue(()))
         })?;

@@ -1,11 +1,13 @@
 //! One container's log across its rotated files.
 //!
 //! `ctr.log` is the newest, `ctr.log.1` the one before it, and so on. Rotation is by rename at a line boundary, so one
-//! behind the other they are one sequence of records, addressed here by one offset. Files are only ever appended to; a
+//! behind the other they are one sequence of records, addressed here by one offset. While it happens, and after a monitor
+//! was killed in the middle of it, a number may have no file and a file two numbers. Files are only ever appended to; a
 //! file that somebody truncates is taken as a new one.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    collections::BTreeSet,
+    fs::{self, File, Metadata, OpenOptions},
     io,
     ops::ControlFlow,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
@@ -13,7 +15,7 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use proto::log_line::{Record, Stream};
+use proto::log_line::{Format, Stream, rotated};
 
 use super::side;
 
@@ -84,6 +86,8 @@ impl Start {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
+    /// How its records look.
+    pub(super) format: Format,
     pub(super) segments: Vec<Segment>,
 }
 
@@ -92,8 +96,8 @@ impl Journal {
     ///
     /// # Errors
     /// Those of open(2); a path that is no regular file (it is the user's to choose).
-    pub(super) fn open(path: &Path) -> io::Result<Journal> {
-        let mut journal = Journal { path: path.to_path_buf(), segments: Vec::new() };
+    pub(super) fn open(path: &Path, format: Format) -> io::Result<Journal> {
+        let mut journal = Journal { path: path.to_path_buf(), format, segments: Vec::new() };
         journal.refresh()?;
         Ok(journal)
     }
@@ -110,18 +114,13 @@ impl Journal {
     pub(super) fn refresh(&mut self) -> io::Result<()> {
         // The newest first: one that is renamed meanwhile is met again under its next name, and none is missed.
         let mut newer = Vec::new();
-        for number in 0.. {
-            let Some((file, metadata)) = open(&self.numbered(number))? else {
-                // Between the rename and the new file there is a moment without the newest.
-                if number == 0 { continue } else { break }
-            };
+        for path in self.names() {
+            let Some((file, metadata)) = open(&path)? else { continue };
             if self.segments.iter().any(|segment| segment.is(&metadata)) {
                 break;
             }
-            if !newer
-                .iter()
-                .any(|(_, known): &(File, Metadata)| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino()))
-            {
+            let is = |known: &Metadata| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino());
+            if !newer.iter().any(|(_, known): &(File, Metadata)| is(known)) {
                 newer.push((file, metadata));
             }
         }
@@ -133,13 +132,19 @@ impl Journal {
         Ok(())
     }
 
-    fn numbered(&self, number: u32) -> PathBuf {
-        if number == 0 {
-            return self.path.clone();
-        }
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        name.into()
+    /// Where its files may be, the newest first. Each of them may become one older while we look.
+    fn names(&self) -> impl Iterator<Item = PathBuf> + use<'_> {
+        let name = self.path.file_name().unwrap_or_default().as_encoded_bytes();
+        let number = |entry: fs::DirEntry| {
+            let found = entry.file_name();
+            let number = found.as_encoded_bytes().strip_prefix(name)?.strip_prefix(b".")?;
+            std::str::from_utf8(number).ok()?.parse::<u32>().ok()
+        };
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let found = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(number);
+        let numbers: BTreeSet<u32> =
+            found.flat_map(|number| [number, number.saturating_add(1)]).chain([0, 1]).collect();
+        numbers.into_iter().map(|number| rotated(&self.path, number))
     }
 
     fn push(&mut self, file: File, metadata: &Metadata) {
@@ -229,7 +234,7 @@ impl Journal {
             }
         }
         self.scan(low, best, &mut buffer, |offset, line| {
-            if Record::decode(line).and_then(|record| record.time()).is_some_and(&is_it) {
+            if self.format.time(line).is_some_and(&is_it) {
                 best = offset;
                 return Ok(ControlFlow::Break(()));
             }
@@ -251,7 +256,7 @@ impl Journal {
         };
         let mut found = None;
         self.scan(begin, to.max(begin), buffer, |offset, line| {
-            found = Record::decode(line).and_then(|record| Some((offset, record.time()?)));
+            found = self.format.time(line).map(|time| (offset, time));
             Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found)

@@ -1,4 +1,4 @@
-//! The logs of containers, read from the files their monitors write (proto::log_line) and written straight into the two
+//! The logs of containers, read from the files their monitors write (proto::log_line, json_line) and written straight into the two
 //! descriptors of whoever asked.
 //!
 //! | module | what |
@@ -27,7 +27,7 @@ use print::{Printer, Style};
 use proto::{
     Id, Kind, Refusal, Roots,
     layout::Target,
-    log_line::{Record, Stream},
+    log_line::{Format, Record, Stream},
     record::ContainerRecord,
     refusal::Result,
     wire::LogsRequest,
@@ -65,32 +65,37 @@ struct Source {
     id: Id,
     name: String,
     log: PathBuf,
+    format: Format,
 }
 
 impl Source {
     fn of(roots: &Roots, record: &ContainerRecord) -> Result<Source> {
         let log = record.config.log.as_ref();
-        // In podman's words; all other drivers keep the format of k8s-file.
-        match log.map_or("", |log| &log.driver) {
-            "" | "k8s-file" | "json-file" => {}
-            driver @ ("none" | "passthrough" | "passthrough-tty") => {
-                return Err(Refusal::new(
+        let driver = log.map_or("", |log| &log.driver);
+        // In podman's words.
+        let format = Format::of(driver).ok_or_else(|| {
+            let refusal = match driver {
+                "none" | "passthrough" | "passthrough-tty" => Refusal::new(
                     Kind::WrongState,
                     format!("this container is using the '{driver}' log driver, cannot read logs: this container is not logging output"),
-                )
-                .about(&record.name));
-            }
-            driver => {
-                return Err(Refusal::new(
+                ),
+                "journald" => Refusal::new(
+                    Kind::NotSupported,
+                    format!(
+                        "this container's log is in the journal, cannot read logs: use journalctl CONTAINER_ID_FULL={}",
+                        record.id
+                    ),
+                ),
+                driver => Refusal::new(
                     Kind::NotSupported,
                     format!("unrecognized log driver {driver:?}, cannot read logs: internal libpod error"),
-                )
-                .about(&record.name));
-            }
-        }
+                ),
+            };
+            refusal.about(&record.name)
+        })?;
         let path = log.map_or("", |log| &log.path);
         let log = if path.is_empty() { roots.log(&record.pod, &record.id) } else { PathBuf::from(path) };
-        Ok(Source { pod: record.pod.clone(), id: record.id.clone(), name: record.name.clone(), log })
+        Ok(Source { pod: record.pod.clone(), id: record.id.clone(), name: record.name.clone(), log, format })
     }
 
     fn style(&self, request: &LogsRequest, number: usize) -> Style {
@@ -163,12 +168,12 @@ fn run(roots: &Roots, request: &LogsRequest, stdout: OwnedFd, stderr: OwnedFd) -
 
 /// Prints what there is.
 fn once(request: &LogsRequest, source: &Source, number: usize, printer: &mut Printer) -> io::Result<()> {
-    let journal = Journal::open(&source.log).map_err(|error| about(&source.log, &error))?;
+    let journal = Journal::open(&source.log, source.format).map_err(|error| about(&source.log, &error))?;
     let (start, end) = range(&journal, request)?;
     let mut style = source.style(request, number);
-    let mut buffer = journal::buffer();
+    let (mut buffer, mut scratch) = (journal::buffer(), Vec::new());
     journal.scan(start.offset, end, &mut buffer, |offset, line| {
-        print(&start, &mut style, printer, offset, line)?;
+        print(&start, &mut style, printer, offset, source.format.decode(line, &mut scratch))?;
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(())
@@ -186,9 +191,15 @@ fn range(journal: &Journal, request: &LogsRequest) -> io::Result<(Start, u64)> {
     Ok((start, end))
 }
 
-/// Prints the record `line` at `offset`. What is no record is left out.
-fn print(start: &Start, style: &mut Style, printer: &mut Printer, offset: u64, line: &[u8]) -> io::Result<()> {
-    match Record::decode(line) {
+/// Prints the record at `offset`. What is no record is left out.
+fn print(
+    start: &Start,
+    style: &mut Style,
+    printer: &mut Printer,
+    offset: u64,
+    record: Option<Record<'_>>,
+) -> io::Result<()> {
+    match record {
         Some(record) if start.includes(record.stream, offset) => printer.print(style, &record),
         _ => Ok(()),
     }

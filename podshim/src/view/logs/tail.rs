@@ -2,7 +2,7 @@
 
 use std::io;
 
-use proto::log_line::Record;
+use proto::{json_line, log_line::Format};
 
 use super::{
     journal::{BUFFER, Journal, Start},
@@ -11,8 +11,13 @@ use super::{
 
 /// How far before a line its first parts are looked for among the other stream's records.
 const PARTS: u64 = 4 << 20;
-/// Bytes of a line that hold all of its header.
-const HEAD: usize = 64;
+/// Bytes of a line that tell stream and completeness: in JSON the end says it.
+fn head(format: Format) -> usize {
+    match format {
+        Format::Cri => 64,
+        Format::Json => json_line::LONGEST + (64 << 10),
+    }
+}
 
 impl Journal {
     /// Where the last `lines` lines between `begin` and `end` begin. A line is what ends with a full record, or the last
@@ -21,11 +26,11 @@ impl Journal {
     /// # Errors
     /// Those of read(2).
     pub(super) fn tail(&self, begin: u64, end: u64, lines: u64) -> io::Result<Start> {
-        let mut tail = Tail::new(end, lines);
+        let mut tail = Tail::new(self.format, end, lines);
         if lines == 0 {
             return Ok(Start::at(end));
         }
-        let mut buffer = vec![0; BUFFER + HEAD];
+        let mut buffer = vec![0; BUFFER + head(self.format)];
         'segments: for segment in self.segments.iter().rev() {
             let first = segment.start.max(begin);
             let mut high = segment.end().min(end);
@@ -51,7 +56,7 @@ impl Journal {
                 if low == first && whole && tail.take(low, text) {
                     break 'segments;
                 }
-                known = HEAD.min(size);
+                known = head(self.format).min(size + known);
                 high = low;
             }
         }
@@ -61,6 +66,7 @@ impl Journal {
 
 /// Counts lines backwards.
 struct Tail {
+    format: Format,
     missing: u64,
     seen: [bool; 2],
     /// The line in hand of each stream is one of the last, so its earlier parts are too.
@@ -69,17 +75,17 @@ struct Tail {
 }
 
 impl Tail {
-    fn new(end: u64, lines: u64) -> Tail {
-        Tail { missing: lines, seen: [false; 2], open: [false; 2], not_before: [end; 2] }
+    fn new(format: Format, end: u64, lines: u64) -> Tail {
+        Tail { format, missing: lines, seen: [false; 2], open: [false; 2], not_before: [end; 2] }
     }
 
     /// Takes the record that begins at `offset` with `text`; true when no earlier one is wanted.
     fn take(&mut self, offset: u64, text: &[u8]) -> bool {
         // The header is enough, and the line may go on behind what is known of it.
         let text = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
-        let Some(record) = Record::decode(text) else { return false };
-        let side = side(record.stream);
-        if record.full || !self.seen[side] {
+        let Some((stream, full, _)) = self.format.head(text) else { return false };
+        let side = side(stream);
+        if full || !self.seen[side] {
             self.seen[side] = true;
             self.open[side] = self.missing > 0;
             self.missing = self.missing.saturating_sub(1);

@@ -166,6 +166,64 @@ fn rotated_files_are_one_log_and_times_and_tails_are_found_in_it() {
 }
 
 #[test]
+fn a_rotation_that_was_cut_off_hides_and_doubles_nothing() {
+    let (fixture, _, log) = fixture();
+    let number = |number: u32| log_line::rotated(&log, number);
+    for (second, file) in [(1, 4), (2, 3), (3, 1), (4, 0)] {
+        put(&number(file), second, Stdout, true, &second.to_string());
+    }
+    // Number 2 is free; then the newest has two names.
+    let roots = &fixture.engine.roots;
+    assert_eq!(read(roots, of(&["back"])).0, "1\n2\n3\n4\n");
+    fs::rename(number(1), number(2)).expect("rename");
+    fs::hard_link(&log, number(1)).expect("link");
+    assert_eq!(read(roots, of(&["back"])).0, "1\n2\n3\n4\n");
+    assert_eq!(read(roots, LogsRequest { tail: 3, has_tail: true, ..of(&["back"]) }).0, "2\n3\n4\n");
+    // What only looks like one of its files.
+    fs::write(log.with_extension("log.x"), "no record\n").expect("write");
+    fs::write(log.with_extension("log.4294967295"), "no record\n").expect("write");
+    assert_eq!(read(roots, of(&["back"])).0, "1\n2\n3\n4\n");
+}
+
+#[test]
+fn docker_s_lines_are_read_like_ours() {
+    let (fixture, web, log) = fixture();
+    let roots = &fixture.engine.roots;
+    let path = roots.container_record(&web.pod, &web.back);
+    let mut record: ContainerRecord = record::read(&path).expect("record");
+    record.config.log = Some(LogConfig { driver: "json-file".into(), ..Default::default() });
+    record::write(&path, &record, Durability::Volatile).expect("write");
+    let mut lines = String::new();
+    for second in 1..=3000 {
+        let stream = if second % 3 == 0 { "stderr" } else { "stdout" };
+        let time = proto::time::rfc3339(second * SECOND);
+        // A part of 9000 bytes that are escaped, then the rest.
+        if second == 2999 {
+            let escaped = "\\u0001".repeat(9000);
+            lines += &format!("{{\"log\":\"{escaped}\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n");
+        }
+        lines += &format!(
+            "{{\"log\":\"a\\\"{second}\\n\",\"stream\":\"{stream}\",\"attrs\":{{\"tag\":\"x\"}},\"time\":\"{time}\"}}\n"
+        );
+    }
+    fs::write(&log, &lines).expect("write");
+    let line = |second: i64| format!("a\"{second}\n");
+    let (out, err) = read(roots, of(&["back"]));
+    let streamed = |is: fn(i64) -> bool| (1..=3000).filter(|second| is(*second)).map(line).collect::<String>();
+    assert_eq!(err, streamed(|second| second % 3 == 0));
+    assert_eq!(out.replace('\u{1}', ""), streamed(|second| second % 3 != 0));
+    let tail = |lines: i64| read(roots, LogsRequest { tail: lines, has_tail: true, ..of(&["back"]) });
+    assert_eq!(tail(1), (String::new(), line(3000)));
+    assert_eq!(tail(3).0, format!("{}{}{}", line(2998), "\u{1}".repeat(9000), line(2999)));
+    let since = LogsRequest { since: 100 * SECOND, until: 104 * SECOND, timestamps: true, ..of(&["back"]) };
+    let time = |second: i64| proto::time::rfc3339(second * SECOND);
+    assert_eq!(
+        read(roots, since),
+        (format!("{} {}{} {}", time(101), line(101), time(103), line(103)), format!("{} {}", time(102), line(102)))
+    );
+}
+
+#[test]
 fn words_for_logs_that_cannot_be_read() {
     let (fixture, web, log) = fixture();
     let roots = &fixture.engine.roots;
