@@ -23,7 +23,7 @@ built    := target/$(RELEASE)
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
 
-.PHONY: help setup build images check unit suite test demo bench collectors install uninstall clean
+.PHONY: help setup build images check unit suite test compat collectors demo bench install uninstall clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ test: ## Everything: installs what is missing, builds, checks, tests (needs root
 	@$(MAKE) images
 	@$(MAKE) unit
 	@$(MAKE) suite
+
+compat: ## Archives to and from Debian's podman and skopeo (needs root)
+	@tests/setup.sh build run test compat
+	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
+	@$(timed)compat; time $(cargo) test --profile $(PROFILE) -p tests -- --ignored compat
 
 demo: ## A pod with nginx, a sidecar, a shared volume and a published port, from nothing (needs root)
 	@tests/setup.sh build run demo

@@ -6,9 +6,14 @@
 
 use std::time::Duration;
 
-use harness::{Engine, images::ALPINE, oracle, programs::is_stand_in, wait};
+use harness::{oracle, programs::is_stand_in, wait};
 
 mod commands;
+mod coverage;
+mod exceptions;
+mod hostile;
+mod later;
+mod machine;
 mod options;
 
 enum Words {
@@ -161,7 +166,11 @@ const MEMBER: &[Row] = &[
     ("run --pod nosuch alpine", 125, Is("no pod with name or ID nosuch found: no such pod")),
     ("run --pod new: alpine", 125, Is("new pod name must be at least one character")),
     ("run --pod new:web alpine", 125, Has("name \"web\" is in use")),
-    ("run --pod web --userns keep-id alpine", 125, Has("userns")),
+    (
+        "run --pod web --userns keep-id alpine",
+        125,
+        Is("cannot set user namespace mode when joining pod with infra container: invalid argument"),
+    ),
 ];
 
 const CONTAINER: &[Row] = &[
@@ -298,7 +307,7 @@ const THE_REST: &[Row] = &[
     ("build .", 125, Has("build")),
 ];
 
-const TABLES: [&[Row]; 12] = [
+const TABLES: [&[Row]; 15] = [
     POD_CREATE,
     POD_VERBS,
     MEMBER,
@@ -311,6 +320,9 @@ const TABLES: [&[Row]; 12] = [
     options::CONTAINER,
     commands::CONTAINERS,
     commands::OTHERS,
+    hostile::OPTIONS,
+    hostile::VERBS,
+    later::ROWS,
 ];
 
 #[test]
@@ -318,11 +330,7 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
     if is_stand_in() {
         return; // podman's words of this version are not the reference's, and it leaves things.
     }
-    let engine = Engine::with(&[ALPINE]);
-    engine.sh("podctl pod create --name web && podctl pod start web").code(0);
-    engine.sh("podctl run -d --name up -v used:/used alpine top && podctl run --name done alpine true").code(0);
-    engine.sh("podctl run -d --name held alpine top && podctl pause held").code(0);
-    engine.sh("podctl create --name silent --log-driver none alpine").code(0);
+    let engine = machine::engine();
     let mut settled = wait::until("peace", || {
         let one = oracle::look(&engine.enclosure, &engine.label);
         (one == oracle::look(&engine.enclosure, &engine.label)).then_some(one)
@@ -330,7 +338,11 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
     let mut wrong = Vec::new();
     let mut complaints = Vec::new();
     for (line, code, words) in TABLES.iter().copied().flatten() {
-        let run = engine.sh(&format!("timeout 20 podctl {line} < /dev/null"));
+        let line = match line.strip_prefix("sh: ") {
+            Some(line) => format!("({line}) < /dev/null"),
+            None => format!("timeout 20 podctl {line} < /dev/null"),
+        };
+        let run = engine.sh(&line);
         let complaint = run.stderr();
         let first = complaint.lines().next().and_then(|line| line.strip_prefix("Error: "));
         complaints.extend(first.map(str::to_owned));
@@ -361,100 +373,46 @@ fn what_is_refused_says_why_in_one_line_and_leaves_nothing() {
     let discarded = engine.sh("podctl run --rm --network none -p 8080:80 alpine true");
     discarded.code(0);
     assert!(discarded.stderr().contains("Port mappings have been discarded"), "{discarded}");
-    // What is frozen could not be ended with the enclosure, should this fail now.
-    engine.sh("podctl unpause held").code(0);
-    let missing = refusals::without_a_row(&complaints);
+    machine::clear(&engine);
+    if let Some(file) = std::env::var_os("PODCTL_COMPLAINTS") {
+        std::fs::write(file, complaints.join("\n")).expect("complaints");
+    }
+    let missing = coverage::without_a_row(&complaints);
+    let idle = coverage::idle_exceptions();
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(missing.is_empty(), "{} refusals in the code have no row:\n{}", missing.len(), missing.join("\n"));
+    assert!(idle.is_empty(), "{} exceptions are none any more:\n{}", idle.len(), idle.join("\n"));
 }
 
-/// The refusals that stand in the code.
-mod refusals {
-    use harness::programs::workspace;
-    use regex::Regex;
-
-    /// What is compared: podctl's own words, all of them.
-    ///
-    /// podshim says most of these again to clients that have not checked: its `spec` module has a table like this one
-    /// beside it. What only the shim, the monitor or the kernel can know (bundle, cgroup, network, images, exec) has
-    /// rows above where a command line reaches it cheaply; that all of those have one is not checked here.
-    const SOURCES: [&str; 1] = ["podctl/src"];
-
-    /// Words that no row can bring about here, by what it would take.
-    const ELSEWHERE: &[(&str, &[&str])] = &[
-        (
-            "a program of the engine was killed, or does not answer",
-            &[
-                "attach to container {container}",
-                "was not answered in time",
-                "the exit code of container {container} is unknown",
-                "the exit code of the process is unknown",
-                "the shim of pod {pod} does not answer",
-                "the shim of pod {pod} is not ready after",
-                "the monitor of container {container} does not answer",
-                "the engine went away before it answered",
-                "ended without an answer: ask again",
-            ],
-        ),
-        (
-            "a container changes or goes between two questions of one command",
-            &["was removed before its exit code was read", "was lost while it is {state}: attach to it again"],
-        ),
-        (
-            "the programs are of different versions",
-            &[
-                "is podshim of another version?",
-                "the engine's list: {error}",
-                "the engine's list cannot be read",
-                "the engine's answer cannot be read",
-            ],
-        ),
-        ("an engine without pods or containers", &["--latest names none", "no container to exec in"]),
-        ("a terminal", &["cannot read from terminal"]),
-        ("arguments that are not UTF-8, which are refused before", &["path {path:?} is not UTF-8"]),
-    ];
-
-    /// Those whose words nobody complained in: `FILE: words`.
-    pub fn without_a_row(complaints: &[String]) -> Vec<String> {
-        let refusal = Regex::new(
-            r#"(?:Refusal|Failure)::(?:invalid|new\(\s*Kind::(?:Invalid|NameInUse|InUse|WrongState|NotSupported)\s*,)\(?\s*(?:format!\(\s*)?"((?:[^"\\]|\\.)*)""#,
-        )
-        .expect("regex");
-        let mut missing = Vec::new();
-        for program in SOURCES {
-            for (path, text) in super::super::architecture::sources(program) {
-                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                for found in refusal.captures_iter(code) {
-                    let words = spoken(&found[1]);
-                    // Where help is stands on a second line.
-                    let first = words.lines().next().unwrap_or_default();
-                    let pattern = Regex::new(&as_pattern(first)).expect("a pattern made of escaped words");
-                    let has_row = complaints.iter().any(|complaint| pattern.is_match(complaint));
-                    if !has_row && !elsewhere(&words) {
-                        let file = path.strip_prefix(workspace()).unwrap_or(&path);
-                        missing.push(format!("{}: {words}", file.display()));
-                    }
-                }
-            }
+#[test]
+fn what_needs_no_image_is_refused_before_one_is_fetched() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = machine::engine();
+    let mut wrong = Vec::new();
+    let before_fetching = |line: &&&Row| line.0.starts_with("run ") || line.0.starts_with("create ");
+    for (line, code, words) in TABLES.iter().copied().flatten().filter(|row| before_fetching(&row)) {
+        // With --rm a row is only refused once there is a container; the others must not come so far.
+        // Whether there is a health check to speak of is for the image to say.
+        let told_later = ["--rm ", "--pull", "--health", "--sdnotify healthy"].iter().any(|flag| line.contains(flag));
+        if told_later || !line.ends_with(" alpine") {
+            continue;
         }
-        missing
+        let (verb, rest) = line.split_once(' ').unwrap_or_default();
+        // Nobody listens there: whoever asked would say so.
+        let line = format!("{verb} --pull=always {}127.0.0.1:1/no/image", rest.trim_end_matches("alpine"));
+        let run = engine.sh(&format!("timeout 20 podctl {line} < /dev/null"));
+        let complaint = run.stderr();
+        let first = complaint.lines().next().and_then(|line| line.strip_prefix("Error: ")).unwrap_or_default();
+        let said = match words {
+            Is(text) => first == *text,
+            Has(text) => first.contains(text),
+        };
+        if run.code != *code || !said || complaint.contains("127.0.0.1:1") {
+            wrong.push(run.to_string());
+        }
     }
-
-    fn elsewhere(words: &str) -> bool {
-        ELSEWHERE.iter().flat_map(|(_, parts)| *parts).any(|part| words.contains(part))
-    }
-
-    /// A string literal as it is spoken: escapes resolved, broken lines joined.
-    fn spoken(literal: &str) -> String {
-        let joined = Regex::new(r"\\\n\s*").expect("regex").replace_all(literal, "");
-        joined.replace("\\\"", "\"").replace("\\\\", "\\").replace("\\n", "\n")
-    }
-
-    /// The regular expression of what a format string can say.
-    fn as_pattern(words: &str) -> String {
-        let marked = words.replace("{{", "\u{1}").replace("}}", "\u{2}");
-        let argument = Regex::new(r"\{[^{}]*\}").expect("regex");
-        let parts: Vec<String> = argument.split(&marked).map(regex::escape).collect();
-        parts.join(".*").replace('\u{1}', r"\{").replace('\u{2}', r"\}")
-    }
+    machine::clear(&engine);
+    assert!(wrong.is_empty(), "{} are refused too late:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -27,7 +27,7 @@ fn no_line_is_lost_doubled_or_torn_when_the_monitor_is_killed_again_and_again() 
         return; // conmon is not replaced.
     }
     let engine = Engine::with(&[ALPINE]);
-    let script = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); echo line $i of many; done; exit 43";
+    let script = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); echo line $i of many; done; exit 43";
     let id = engine.podctl(&["run", "-d", "--name", "writer", "alpine", "sh", "-c", script]).ok();
     let mut killed = 0;
     let ended = || engine.sh("podctl ps -a --format '{{.Status}}'").ok().starts_with("Exited");
@@ -40,7 +40,7 @@ fn no_line_is_lost_doubled_or_torn_when_the_monitor_is_killed_again_and_again() 
     }
     engine.sh("podctl wait writer").prints("43").code(0);
     assert!(killed > 2, "the writer was too quick: {killed} kills");
-    let expected: String = (1..=60_000).map(|number| format!("line {number} of many\n")).collect();
+    let expected: String = (1..=150_000).map(|number| format!("line {number} of many\n")).collect();
     let logged = engine.sh("podctl logs writer").stdout();
     if logged != expected {
         let wrong = logged.lines().zip(expected.lines()).position(|(found, wanted)| found != wanted);

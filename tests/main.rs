@@ -2,30 +2,44 @@
 
 mod architecture;
 mod bad_input;
+mod compat;
 mod container {
+    mod borrow;
+    mod cp;
     mod exit_code;
     mod files;
+    mod health;
     mod limits;
     mod logs;
+    mod options;
     mod process;
     mod remove;
     mod restart;
     mod runtime;
+    mod sdnotify;
+    mod secret;
     mod stats;
     mod streams;
     mod terminal;
 }
 mod crash;
+mod escape;
+mod events;
 mod image {
     mod load;
+    mod policy;
+    mod progress;
     mod pull;
+    mod save;
 }
 mod network {
     mod bridge;
+    mod connect;
     mod ports;
 }
 mod pod {
     mod lifecycle;
+    mod options;
     mod order;
     mod output;
     mod sharing;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's packages that are missing, for the purposes named: build run test demo bench collectors.
+# Installs Debian's packages that are missing, for the purposes named: build run test compat collectors demo bench.
 # Silent and offline when everything is there.
 set -euo pipefail
 
@@ -8,8 +8,9 @@ declare -A packages=(
   [build]='gcc libc6-dev protobuf-compiler'
   # What podctl itself needs to run.
   [run]='crun'
-  [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc util-linux'
+  [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc util-linux zstd'
   [demo]='busybox-static curl nginx-light'
+  [compat]='podman skopeo'
   [bench]='aardvark-dns catatonit conmon iptables netavark podman'
   [collectors]='libestr0 libfastjson4 syslog-ng-core'
 )

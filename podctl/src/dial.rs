@@ -35,8 +35,8 @@ use proto::{
     serve::{client, deadline},
     socket,
     wire::{
-        ContainersClient, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient, SystemClient,
-        VolumesClient,
+        ContainersClient, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient, SecretsClient,
+        SystemClient, VolumesClient,
     },
 };
 use ttrpc::r#async::Client;
@@ -269,9 +269,8 @@ impl Engine {
         }
         let mut attributes = PosixSpawnAttr::init()?;
         let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
-        if detached {
-            flags |= PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into());
-        }
+        // Ctrl-C at our terminal is for us: a shim stays, and a host cleans up when it finds that we have gone.
+        flags |= PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into());
         attributes.set_flags(flags)?;
         attributes.set_sigmask(&SigSet::empty())?;
         // Rust ignores SIGPIPE, and an ignored signal is inherited.
@@ -413,6 +412,10 @@ impl Host {
     /// Networks.
     pub fn networks(&self) -> NetworksClient {
         NetworksClient::new(self.client.clone())
+    }
+    /// Secrets.
+    pub fn secrets(&self) -> SecretsClient {
+        SecretsClient::new(self.client.clone())
     }
     /// The engine.
     pub fn system(&self) -> SystemClient {

@@ -60,8 +60,17 @@ impl Failure {
         let mut text = String::new();
         for message in &self.messages {
             text.push_str("Error: ");
-            text.push_str(&output::escape::lines(message));
+            // One line, whatever was typed; a second one only says where help is.
+            let (first, pointer) = match message.rsplit_once('\n') {
+                Some((first, last)) if last.starts_with("See '") || last.starts_with("Try '") => (first, Some(last)),
+                _ => (message.as_str(), None),
+            };
+            text.push_str(&output::escape::line(first));
             text.push('\n');
+            if let Some(pointer) = pointer {
+                text.push_str(&output::escape::line(pointer));
+                text.push('\n');
+            }
         }
         // There is nowhere left to report a failure to write to stderr.
         let _ = io::stderr().lock().write_all(text.as_bytes());
@@ -101,7 +110,12 @@ impl From<ttrpc::Error> for Failure {
 /// Exit code of `rm` and its like for a refusal: 1 = there is no such thing, 2 = it is in use.
 pub fn removal_code(kind: Kind) -> i32 {
     match kind {
-        Kind::NoSuchPod | Kind::NoSuchContainer | Kind::NoSuchImage | Kind::NoSuchVolume | Kind::NoSuchNetwork => 1,
+        Kind::NoSuchPod
+        | Kind::NoSuchContainer
+        | Kind::NoSuchImage
+        | Kind::NoSuchVolume
+        | Kind::NoSuchNetwork
+        | Kind::NoSuchSecret => 1,
         Kind::InUse | Kind::WrongState => 2,
         _ => ENGINE_ERROR,
     }

@@ -47,6 +47,11 @@ pub async fn each<T, R>(targets: Vec<T>, act: impl AsyncFn(T) -> R) -> Vec<R> {
     stream::iter(targets).map(|target| act(target)).buffered(AT_ONCE).collect().await
 }
 
+/// Runs `act` on every target, all at once; the result of the one that is done first. `None` without targets.
+pub async fn first<T, R>(targets: Vec<T>, act: impl AsyncFn(T) -> R) -> Option<R> {
+    targets.into_iter().map(|target| act(target)).collect::<stream::FuturesUnordered<_>>().next().await
+}
+
 /// Prints the lines of what succeeded, then fails with what did not. `code` gives the exit code of a failure; 1 (there
 /// is no such thing) outranks 2 (it is in use), and both the engine's 125.
 ///

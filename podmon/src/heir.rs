@@ -110,8 +110,8 @@ fn start(command: &Command) -> io::Result<u32> {
         .collect();
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let fds = [null.as_fd(); 3];
-    // Ours and yet nobody's child: the reaper takes whatever ends.
-    spawn(&Program { path, args: &args, env: &env, directory: c"/", fds: &fds, apart: Apart::Group })
+    // Our child for as long as we live, and it lives longer: no signal of ours is for it. The reaper takes it if it ends.
+    spawn(&Program { path, args: &args, env: &env, directory: c"/", fds: &fds, apart: Apart::Session })
 }
 
 #[cfg(test)]

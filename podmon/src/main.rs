@@ -6,6 +6,7 @@
 //! service, raw  the edges: ttrpc, and the raw socket  notify    what the supervisor is told and keeps for us
 //! stdio, log    FIFOs or terminal → journal → log     attach    clients that see it live
 //! exec          commands in the container             runtime   the OCI runtime's command line
+//! health        checks of the container's health      readiness what the container says of itself, passed on
 //! reap          the one reaper                        cgroup    freezer, out-of-memory kills
 //! record        state.json, exit.json                 heir      another supervisor when ours dies
 //! sys           every unsafe block
@@ -18,11 +19,13 @@ mod cgroup;
 mod config;
 mod daemon;
 mod exec;
+mod health;
 mod heir;
 mod log;
 mod monitor;
 mod notify;
 mod raw;
+mod readiness;
 mod reap;
 mod record;
 mod runtime;

@@ -129,6 +129,7 @@ impl Door {
                         let words = format!("container {} is not running: container state improper", self.id);
                         return refuse(&raw, &words).await;
                     }
+                    self.execs.events().tell("attach", None);
                     drop(buffer);
                     return crate::attach::serve(raw, request, &self.stdio).await;
                 }

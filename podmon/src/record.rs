@@ -8,8 +8,11 @@ use std::{
 };
 
 use proto::{
+    Refusal,
     alive::Process,
-    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA},
+    event::{self, Event},
+    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
+    refusal::Result,
     wire::ExitStatus,
 };
 
@@ -99,6 +102,36 @@ impl ExitFile {
     }
 }
 
+/// Where what happens to the container is told to `events`.
+#[derive(Clone, Debug)]
+pub struct Events {
+    directory: PathBuf,
+    common: Event,
+}
+
+impl Events {
+    /// As the start record says.
+    pub fn new(start: &StartRecord) -> Events {
+        Events { directory: start.events.clone(), common: start.event.clone() }
+    }
+
+    /// Tells that `action` has happened, with the exit code where it was an end. That it cannot be told hinders nothing.
+    pub fn tell(&self, action: &str, code: Option<i32>) {
+        self.append(&Event { action: action.to_owned(), code, ..self.common.clone() });
+    }
+
+    /// Tells what a health check has shown.
+    pub fn checked(&self, health: &str) {
+        self.append(&Event { action: "health_status".to_owned(), health: health.to_owned(), ..self.common.clone() });
+    }
+
+    fn append(&self, event: &Event) {
+        if !self.directory.as_os_str().is_empty() {
+            let _ = event::append(&self.directory, event);
+        }
+    }
+}
+
 /// What exit.json says of a run beside how it ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
@@ -128,6 +161,13 @@ pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
     })
 }
 
+/// Keeps what checks of its health have found, for after the run directory. Where that cannot be, it is only less to see.
+pub fn keep_health(run: &Path, exit: &Path) {
+    if let Ok(bytes) = fs::read(run) {
+        let _ = record::write_bytes(&exit.with_file_name("health.json"), &bytes, Durability::Volatile);
+    }
+}
+
 /// What is said of `run`.
 pub fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
     let Run { started_at, restarts: restart_count, stopped_by_user } = run;
@@ -140,6 +180,21 @@ pub fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
         stopped_by_user,
         log_dropped: 0,
     }
+}
+
+/// `--pidfile` and `--conmon-pidfile`: who the container's process and its monitor are, for whoever watches them by that.
+///
+/// # Errors
+/// When a file cannot be written, naming the flag.
+pub fn write_pidfiles(start: &StartRecord, pid: u32) -> Result<()> {
+    for (flag, path, pid) in
+        [("--pidfile", &start.pidfile, pid), ("--conmon-pidfile", &start.conmon_pidfile, std::process::id())]
+    {
+        if !path.is_empty() {
+            fs::write(path, pid.to_string()).map_err(|error| Refusal::internal(format!("{flag} {path}"), error))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use proto::{
     refusal::Result,
     wire::{
         __ttrpc_services_monitor::Monitor, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted, ExitStatus,
-        HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor, WindowSize,
-        WitnessedExit,
+        HealthResult, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor,
+        WindowSize, WitnessedExit,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +53,10 @@ pub enum Request {
     ExecWait(ExecId, Reply<ExitStatus>),
     /// Size of a command's terminal.
     ExecResize(ExecResizeRequest, Reply<Empty>),
+    /// Check its health.
+    HealthRun(Reply<HealthResult>),
+    /// That it is ready.
+    WaitReady(Reply<Empty>),
     /// Open the log anew.
     ReopenLog(Reply<Empty>),
     /// Rotate the log.
@@ -137,6 +141,12 @@ impl Monitor for Service {
     }
     async fn exec_resize(&self, _ctx: &TtrpcContext, resize: ExecResizeRequest) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ExecResize(resize, reply)).await
+    }
+    async fn health_run(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<HealthResult> {
+        self.ask(Request::HealthRun).await
+    }
+    async fn wait_ready(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.ask(Request::WaitReady).await
     }
     async fn reopen_log(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::ReopenLog).await

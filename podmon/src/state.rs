@@ -284,6 +284,10 @@ pub enum Act {
     ArmStuck,
     /// Count the container's lifetime.
     ArmLifetime,
+    /// Begin to check its health.
+    BeginChecks,
+    /// Tell who waits outside that it runs.
+    Announce,
     /// Freeze the cgroup.
     Freeze,
     /// Thaw the cgroup.
@@ -611,7 +615,9 @@ fn awaited(state: State, event: Event) -> Step {
         (Event::CreateDone, Creating) => go(Created, &[Act::Persist, Act::Tell(When::Created)]),
         // What is left is deleted before the refusal is heard.
         (Event::CreateFailed, Creating) => go(Failing, &[Act::Persist, Act::Delete]),
-        (Event::StartDone, Starting) => go(Running, &[Act::Persist, Act::ArmLifetime, Act::Tell(When::Started)]),
+        (Event::StartDone, Starting) => {
+            go(Running, &[Act::Persist, Act::ArmLifetime, Act::BeginChecks, Act::Announce, Act::Tell(When::Started)])
+        }
         (Event::StartDone, StartingEnded) => go(Draining, &[Act::Tell(When::Started), Act::Drain]),
         (Event::StartFailed, Starting | StartingEnded) => {
             go(Failing, &[Act::SignalKill, Act::Release, Act::Unwrite, Act::Persist, Act::Delete])

@@ -21,7 +21,9 @@ use proto::{
     layout::sockets,
     serve::{Connections, listener},
     socket,
-    wire::{create_containers, create_images, create_networks, create_pods, create_system, create_volumes},
+    wire::{
+        create_containers, create_images, create_networks, create_pods, create_secrets, create_system, create_volumes,
+    },
 };
 
 use crate::{
@@ -114,10 +116,11 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
                 engine: engine.clone(),
                 deposits: deposits.clone(),
             })))
-            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits))))
+            .register_service(create_images(Arc::new(serve::images::Images::new(&engine.roots, deposits.clone()))))
             .register_service(create_volumes(Arc::new(serve::volumes::Service::new(&engine.roots))))
             .register_service(create_networks(Arc::new(serve::networks::Service::new(&engine.roots))))
-            .register_service(create_system(Arc::new(serve::system::System::new(engine))))
+            .register_service(create_secrets(Arc::new(serve::secrets::Service::new(&engine.roots))))
+            .register_service(create_system(Arc::new(serve::system::System::new(engine, deposits))))
             .add_listener(listener(None, Some(UnixStream::from(client)), &connections)?);
         server.start().await?;
         while connections.open() > 0 {
@@ -182,20 +185,19 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
 async fn until_idle(pod: &Pod, connections: &Connections) {
     // The client that started us needs a moment to connect.
     let mut patience = FIRST_CLIENT;
-    let mut closed = false;
     let mut trimmed = false;
     loop {
         let open = connections.open();
         if open == 0 && pod.is_idle().await {
             tokio::select! {
+                // Whoever has come meanwhile counts for more than the time that is over.
+                biased;
                 () = connections.changed_from(0) => {}
                 () = pod.changed() => {}
                 () = tokio::time::sleep(patience) => {
-                    if std::mem::replace(&mut closed, true) {
-                        return;
-                    }
-                    // One more round: a connection may have been taken while this was decided.
+                    // Nothing runs between this and the last look at the connections: none is taken any more.
                     connections.close();
+                    return;
                 }
             }
         } else {
@@ -211,7 +213,7 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
             }
         }
         trimmed = false;
-        patience = if closed { Duration::ZERO } else { IDLE };
+        patience = IDLE;
     }
 }
 

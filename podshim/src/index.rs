@@ -8,7 +8,7 @@ use std::{fs, io, path::PathBuf, thread};
 use proto::{
     Id, Roots,
     alive::{self, Lock, Process},
-    record::{self, ContainerRecord, ExitRecord, MonitorState, Phase, PodRecord, PodState},
+    record::{self, ContainerRecord, ExitRecord, HealthState, MonitorState, Phase, PodRecord, PodState},
     state::{ContainerState, PodStatus, pod_status},
 };
 
@@ -23,6 +23,8 @@ pub struct Container {
     pub monitor: Option<MonitorState>,
     /// How it ended last.
     pub exit: Option<ExitRecord>,
+    /// What checks of its health have found in its last run; absent where there are none.
+    pub health: Option<HealthState>,
 }
 
 impl Container {
@@ -186,7 +188,20 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
         }
         state => state,
     };
-    Some(Container { record, state, monitor, exit })
+    let checked = record.as_ref().is_ok_and(|record: &ContainerRecord| record.config.health.is_some());
+    let health = checked.then(|| health(roots, pod, id, monitor.as_ref(), exit.as_ref()));
+    Some(Container { record, state, monitor, exit, health })
+}
+
+/// What was found in the last run: until its first check nothing, whatever was found in one before.
+fn health(roots: &Roots, pod: &Id, id: &Id, monitor: Option<&MonitorState>, exit: Option<&ExitRecord>) -> HealthState {
+    let began = monitor.map(|monitor| monitor.started_at).filter(|began| *began != 0);
+    let began = began.or(exit.map(|exit| exit.started_at));
+    [roots.health_record(pod, id), roots.last_health_record(pod, id)]
+        .iter()
+        .filter_map(|path| record::read::<HealthState>(path).ok())
+        .find(|health| Some(health.started_at) == began)
+        .unwrap_or_default()
 }
 
 /// Another run follows the last one.

@@ -16,7 +16,7 @@
 //! view                   answers that only read
 //! monitor                starts podmon and speaks to it; keeps its descriptors
 //! bundle | spec          the OCI bundle of a member | what a pod and a container are, and what they may not be
-//! namespace | network | image | rootfs | volume | cgroup
+//! namespace | network | image | rootfs | volume | secret | cgroup | transfer
 //! index | etc            walking the records | host configuration
 //! config                 the engine's configuration
 //! sys                    every unsafe block
@@ -34,8 +34,10 @@ pub mod namespace;
 pub mod network;
 pub mod pod;
 pub mod rootfs;
+pub mod secret;
 pub mod serve;
 pub mod spec;
 pub mod sys;
+pub mod transfer;
 pub mod view;
 pub mod volume;

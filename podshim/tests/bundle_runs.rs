@@ -128,6 +128,7 @@ impl Bench {
             shm: self.shm.as_deref(),
             hostname: "boxhost",
             cgroup: &format!("{}/{}", self.group, self.record.id.as_str()),
+            notify: None,
         })
     }
 

@@ -4,11 +4,11 @@
 //! $STATE  /var/lib/podctl                      0700
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
 //!   pods/ID/pod.json
-//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, upper/, work/}
-//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   events
+//!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
+//!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events/{log, log.1, lock}
 //! $RUN    /run/podctl                          0700
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
-//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, stdin, stdout, stderr, bundle/, rootfs/}
+//!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
 //!   networks/NAME/{lock, leases/IP → pod}
 //! ```
 //! All on-disk names are our own ids but volumes and networks, whose names obey [`crate::name`]. A name is a symlink:
@@ -109,6 +109,10 @@ impl Roots {
     pub fn volumes(&self) -> PathBuf {
         self.state.join("volumes")
     }
+    /// `$STATE/secrets`
+    pub fn secrets(&self) -> PathBuf {
+        self.state.join("secrets")
+    }
     /// `$STATE/networks`
     pub fn networks(&self) -> PathBuf {
         self.state.join("networks")
@@ -133,6 +137,14 @@ impl Roots {
     pub fn container_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("container.json")
     }
+    /// Where containers that need `target` (its namespaces, its volumes) have left a file called like their id.
+    pub fn dependents(&self, target: &Target) -> PathBuf {
+        match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod(pod),
+            Target::Container { pod, container } => self.container(pod, container),
+        }
+        .join("dependents")
+    }
     /// `…/exit.json`
     pub fn exit_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("exit.json")
@@ -140,6 +152,10 @@ impl Roots {
     /// `…/ctr.log`, the default log
     pub fn log(&self, pod: &Id, container: &Id) -> PathBuf {
         self.container(pod, container).join("ctr.log")
+    }
+    /// `$STATE/events`: the directory of what happened, see [`crate::event`]
+    pub fn events(&self) -> PathBuf {
+        self.state.join("events")
     }
     /// `$RUN/pods`
     pub fn run_pods(&self) -> PathBuf {
@@ -168,6 +184,18 @@ impl Roots {
     /// `…/state.json`, written by podmon
     pub fn container_state(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("state.json")
+    }
+    /// `…/health.json` in `$STATE`: what was found last in the last run, written by podmon when it is over
+    pub fn last_health_record(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.container(pod, container).join("health.json")
+    }
+    /// `…/health.json`, written by podmon
+    pub fn health_record(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join("health.json")
+    }
+    /// `…/notify`, where podmon's socket for what the container says of itself is, mounted into it
+    pub fn notify_directory(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.run_container(pod, container).join("notify")
     }
     /// `…/start.json`, written by podshim for podmon
     pub fn start_record(&self, pod: &Id, container: &Id) -> PathBuf {

@@ -8,6 +8,7 @@
 //! | [`record`] | podshim, podmon | the JSON files at those paths; written whole, read without a lock |
 //! | [`state`] | podshim, podctl | container states, pod status as one pure function |
 //! | [`id`], [`name`] | all | 64-hex ids, names |
+//! | [`event`] | podshim, podmon | the append-only file of what happened |
 //! | [`exit`] | all | exit codes of the command line |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
@@ -19,6 +20,7 @@
 //! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
 
 pub mod alive;
+pub mod event;
 pub mod exit;
 pub mod frame;
 pub mod id;

@@ -9,6 +9,14 @@ pub const MAX: usize = 255;
 /// The words podman uses for a name that breaks the rule.
 pub const RULE: &str = "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument";
 
+/// The words for a name that is longer than [`MAX`].
+pub const TOO_LONG: &str = "names have at most 255 characters: invalid argument";
+
+/// What a name that is not valid breaks, in words.
+pub fn rule(text: &str) -> &'static str {
+    if text.len() > MAX { TOO_LONG } else { RULE }
+}
+
 /// Whether `text` may name a pod, container, volume or network.
 pub fn is_valid(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -19,7 +27,7 @@ pub fn is_valid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_valid;
+    use super::{MAX, RULE, TOO_LONG, is_valid, rule};
 
     #[test]
     fn the_rule() {
@@ -29,5 +37,7 @@ mod tests {
         for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "a\n", "é", &"x".repeat(256)] {
             assert!(!is_valid(bad), "{bad:?}");
         }
+        assert!(is_valid(&"x".repeat(MAX)) && TOO_LONG.contains(&MAX.to_string()));
+        assert_eq!((rule(&"x".repeat(256)), rule("a/b")), (TOO_LONG, RULE));
     }
 }

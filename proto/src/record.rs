@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Id,
     alive::Process,
-    wire::{ContainerConfig, ExitStatus, LogConfig, Mount, PodConfig, PortMapping, RestartPolicy},
+    wire::{ContainerConfig, ExitStatus, HealthConfig, LogConfig, Mount, PodConfig, PortMapping, RestartPolicy},
 };
 
 /// Largest record that is read.
@@ -291,9 +291,27 @@ pub struct StartRecord {
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+    /// Where the pid of the container's process is written at every start, and that of its monitor; empty = nowhere.
+    #[serde(default)]
+    pub pidfile: String,
+    /// See `pidfile`.
+    #[serde(default)]
+    pub conmon_pidfile: String,
     /// The supervisor reaped the container for a monitor that had died: raw status of wait(2).
     #[serde(default)]
     pub witnessed_exit: Option<i32>,
+    /// The directory of events; empty = none are told.
+    #[serde(default)]
+    pub events: PathBuf,
+    /// What its events have in common: id, name, image, pod, labels.
+    #[serde(default)]
+    pub event: crate::event::Event,
+    /// How its health is checked, complete.
+    #[serde(default)]
+    pub health: Option<HealthConfig>,
+    /// Who outside is to hear that it is ready; absent = nobody.
+    #[serde(default)]
+    pub readiness: Option<Readiness>,
     /// The process that `witnessed_exit` is about: a container that is restarted has had several.
     #[serde(default)]
     pub witnessed_pid: u32,
@@ -303,6 +321,15 @@ pub struct StartRecord {
     /// How the pod gets another shim when the one it has dies; absent where somebody else sees to that.
     #[serde(default)]
     pub heir: Option<Heir>,
+}
+
+/// `--sdnotify`, where whoever asked for the start has a NOTIFY_SOCKET.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `container`, `conmon` or `healthy`.
+    pub mode: String,
+    /// The NOTIFY_SOCKET: an absolute path, or `@` and an abstract name.
+    pub socket: String,
 }
 
 /// See [`StartRecord::heir`].
@@ -360,6 +387,66 @@ pub enum Phase {
     Backoff,
     /// Over; exit.json tells how.
     Exited,
+}
+
+/// `$RUN/…/health.json`: what the checks of a container have found. Written by its monitor after each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthState {
+    /// [`SCHEMA`] of its writer.
+    pub schema: u32,
+    /// When the run it is about was started.
+    pub started_at: i64,
+    /// What follows from them.
+    pub status: Health,
+    /// Failures in a row that count.
+    pub failing_streak: u32,
+    /// The last checks, oldest first.
+    pub log: Vec<HealthCheck>,
+    /// The startup checks have succeeded, or there are none.
+    pub startup_passed: bool,
+    /// Of startup checks, in a row.
+    pub startup_successes: u32,
+    /// See `startup_successes`.
+    pub startup_failures: u32,
+}
+
+/// One check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthCheck {
+    /// When it began.
+    pub start: i64,
+    /// When it ended.
+    pub end: i64,
+    /// 0 = healthy, 1 = not, -1 = it took too long, 125 = it could not be run.
+    pub exit_code: i32,
+    /// What it said, cut.
+    pub output: String,
+}
+
+/// A container's health, in the words users see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Not known yet.
+    #[default]
+    Starting,
+    /// The last check succeeded.
+    Healthy,
+    /// Too many failed in a row.
+    Unhealthy,
+}
+
+impl Health {
+    /// The word in `ps`, `inspect` and filters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Starting => "starting",
+            Health::Healthy => "healthy",
+            Health::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// `volumes/NAME/volume.json`.

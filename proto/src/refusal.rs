@@ -77,6 +77,7 @@ impl From<Refusal> for ttrpc::Error {
             | Kind::NoSuchImage
             | Kind::NoSuchVolume
             | Kind::NoSuchNetwork
+            | Kind::NoSuchSecret
             | Kind::ImageMissing
             | Kind::Gone => ttrpc::Code::NOT_FOUND,
             Kind::NameInUse => ttrpc::Code::ALREADY_EXISTS,

@@ -131,6 +131,8 @@ pub fn listener(
             loop {
                 connections.until(|state| state.open < MAX_CONNECTIONS || state.closed).await;
                 tokio::select! {
+                    // Once no more are taken none is, however ready it may be.
+                    biased;
                     () = sender.closed() => break,
                     () = connections.until(|state| state.closed) => break,
                     accepted = socket.accept() => match accepted {

@@ -4,7 +4,7 @@ use super::{Has, Is, Row};
 
 /// The id of an infra container, as a shell finds it.
 macro_rules! of_infra {
-    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter name=-infra)"),+) };
+    ($($words:literal),+) => { concat!($($words, " $(podctl ps -aq --filter pod=web --filter name=-infra)"),+) };
 }
 
 pub const CONTAINERS: &[Row] = &[
@@ -13,6 +13,19 @@ pub const CONTAINERS: &[Row] = &[
     (of_infra!("attach"), 125, Has("it is the infra of a pod, which has no process of its own")),
     (of_infra!("top"), 125, Has("the infra of a pod has no processes of its own: ask podctl pod top")),
     (of_infra!("rm"), 125, Has("cannot be removed without removing the pod")),
+    ("cp", 125, Has("accepts 2 arg(s)")),
+    ("cp a b", 125, Is("invalid arguments \"a\", \"b\": you must specify one container")),
+    ("cp '' up:/x", 125, Is("invalid arguments \"\", \"up:/x\": you must specify paths")),
+    ("cp nosuch:/x /tmp", 125, Is("no container with name or ID \"nosuch\" found: no such container")),
+    ("cp up:/nosuch /tmp", 125, Is("\"/nosuch\" could not be found on container up: no such file or directory")),
+    ("cp done:/nosuch /tmp", 125, Is("\"/nosuch\" could not be found on container done: no such file or directory")),
+    ("cp /nosuch up:/", 125, Is("\"/nosuch\" could not be found on the host: no such file or directory")),
+    ("cp /etc/hostname up:/no/such", 125, Has("\"/no/such\" could not be found on container up")),
+    ("cp up:/etc/hostname /no/such/", 125, Has("\"/no/such/\" could not be found on the host")),
+    ("cp up:/etc /etc/hostname", 125, Is("destination must be a directory when copying a directory")),
+    ("cp - up:/tmp", 125, Is("source must be a (compressed) tar archive when copying from stdin")),
+    ("cp - up:/etc/hostname", 125, Is("destination must be a directory when copying from stdin")),
+    ("cp up:/dev/null /tmp", 125, Has("is a device or socket")),
     ("exec", 125, Has("exec requires the name or ID of a container")),
     ("exec -u 'a b' up true", 125, Has("a b")),
     ("exec -u up:x:y up true", 125, Has("unable to find user up")),
@@ -27,6 +40,12 @@ pub const CONTAINERS: &[Row] = &[
     ("port up 80", 125, Is("failed to find published port \"80/tcp\"")),
     ("port up x", 125, Is("failed to find published port \"x\"")),
     ("port -a up", 125, Is("no arguments are needed with --all")),
+    ("healthcheck", 125, Has("missing command 'podctl healthcheck COMMAND'")),
+    ("healthcheck run", 125, Has("accepts 1 arg(s), received 0")),
+    ("healthcheck run nosuch", 125, Has("unable to look up nosuch to perform a health check: no container with name")),
+    ("healthcheck run up", 125, Has("has no defined healthcheck")),
+    ("healthcheck run done", 125, Has("is not running")),
+    (of_infra!("healthcheck run"), 125, Has("it is the infra of a pod, which has no process of its own")),
     ("rename up", 125, Has("accepts 2 arg(s)")),
     ("rename up a/b", 125, Has("names must match")),
     ("rename up web", 125, Has("name \"web\" is in use")),
@@ -45,11 +64,13 @@ pub const CONTAINERS: &[Row] = &[
     ("stats --no-stream --format '{{.Bogus}}'", 125, Has("can't evaluate field Bogus")),
     ("top", 125, Is("you must provide the name or id of a running container")),
     ("top done", 125, Is("top can only be used on running containers")),
+    ("wait --condition healthy up", 125, Has("has no defined healthcheck")),
+    ("wait --condition x up", 125, Is("unknown container state: x: invalid argument")),
     ("wait -i x up", 125, Is("time: invalid duration \"x\"")),
     ("ps --filter exited=x", 125, Has("x")),
     ("ps --filter restart-policy=x", 125, Has("x invalid restart policy")),
     ("ps --filter until=x", 125, Has("failed to parse value as time or duration: \"x\"")),
-    ("run --rm --pid container:done alpine", 125, Has("it is not running: container state improper")),
+    ("run --rm --pid container:done alpine", 125, Has("it is not running, start it first: container state improper")),
 ];
 
 pub const OTHERS: &[Row] = &[
@@ -97,6 +118,10 @@ pub const OTHERS: &[Row] = &[
     ("volume ls --filter 'name=['", 125, Has("not a regular expression")),
     ("volume rm --all used", 125, Is("choose either one or more volumes or all")),
     ("completion x", 125, Has("\"x\" is not a supported shell")),
+    ("events --filter bogus=1", 125, Is("bogus=1 is an invalid filter")),
+    ("events --filter type", 125, Is("type is an invalid filter: use KEY=VALUE")),
+    ("events --since x", 125, Is("parsing --since \"x\": unable to interpret time value")),
+    ("events --format '{{.Bogus}}'", 125, Has("can't evaluate field Bogus")),
     ("help bogus", 125, Has("unrecognized command `podctl bogus`")),
     ("--cgroup-manager systemd ps", 125, Has("--cgroup-manager systemd is not supported")),
     ("--log-level x ps", 125, Has("Log Level \"x\" is not supported, choose from:")),

@@ -192,6 +192,14 @@ pub const ROWS: &[Row] = &[
         after: "p ps -aq > $TMPDIR/all && test $(wc -l < $TMPDIR/all) = 16 && p rm -f -t 0 $(cat $TMPDIR/all)",
         ..ROW
     },
+    Row {
+        name: "pull + unpack, 200 MB, 8 layers",
+        goal: AtLeast(2.0),
+        rounds: 5,
+        act: "p pull -q 127.0.0.1:5001/bench/heavy",
+        after: "p rmi -f 127.0.0.1:5001/bench/heavy",
+        ..ROW
+    },
     Row { name: "--version", goal: Within(5.0), act: "p --version", ..ROW },
     Row { name: "--help", goal: Within(5.0), act: "p --help", ..ROW },
 ];

@@ -78,6 +78,49 @@ fn stop_resorts_to_sigkill_and_says_so() {
 }
 
 #[test]
+fn a_container_has_its_own_grace_and_its_own_time() {
+    let engine = Engine::with(&[ALPINE]);
+    let deaf = "alpine sh -c 'trap \"\" TERM; while :; do sleep 0.2; done'";
+    engine.sh(&format!("podctl run -d --name deaf --stop-timeout 1 {deaf}")).ok();
+    let stop = engine.sh("podctl stop deaf");
+    stop.code(0).mentions("StopSignal SIGTERM failed to stop container deaf in 1 seconds, resorting to SIGKILL");
+    assert!(stop.took < std::time::Duration::from_secs(9), "{:?}", stop.took);
+    assert_eq!(engine.field("deaf", ".Config.StopTimeout"), "1");
+    let run = engine.sh(&format!("podctl run --name short --timeout 1 {deaf}"));
+    run.code(137);
+    assert_eq!(engine.field("short", ".Config.Timeout"), "1");
+    assert_eq!(engine.field("short", ".State.OOMKilled"), "false");
+}
+
+#[test]
+fn wait_knows_every_condition() {
+    let engine = Engine::with(&[ALPINE]);
+    let wait = |rest: &str| engine.sh(&format!("podctl wait -i 20ms {rest}"));
+    engine.sh("podctl create --name c alpine sh -c 'trap \"exit 3\" TERM; while test ! -e /end; do sleep 0.1; done; exit 4'").ok();
+    wait("--condition configured c").prints("-1").code(0);
+    wait("--condition created c").prints("-1");
+    engine.sh("podctl start c && podctl pause c").code(0);
+    wait("--condition paused --condition stopped c").prints("-1");
+    engine.sh("podctl unpause c").code(0);
+    wait("--condition running c").prints("-1");
+    let both = engine.start("podctl wait --condition exited c c");
+    let stopped = engine.start("podctl wait -i 20ms --condition=stopped,removing c");
+    engine.sh("podctl stop c").code(0);
+    both.finish().code(0).prints("3\n3");
+    stopped.finish().code(0).prints("3");
+    engine.sh("podctl run -d --name long alpine sleep 1000").ok();
+    wait("--exit-first-match long c").prints("3").code(0);
+    wait("--ignore nobody c").prints("-1\n3").code(0);
+    // It may have gone before it is looked for.
+    let gone = engine.start("podctl wait -i 20ms --ignore --condition removing long");
+    engine.sh("podctl rm -f -t 0 long").code(0);
+    gone.finish().code(0).prints("-1");
+    let missing = engine.start("podctl wait -i 20ms --condition paused c");
+    engine.sh("podctl rm c").code(0);
+    missing.finish().code(125).mentions("no such container");
+}
+
+#[test]
 fn wait_and_start_report_the_code_of_each_run() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run --name twice alpine sh -c 'echo $((2+2)); exit 3'").prints("4").code(3);

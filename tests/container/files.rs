@@ -76,3 +76,16 @@ fn devices_are_the_harmless_ones() {
     engine.sh("podctl run --rm alpine sh -c 'echo x > /dev/null; head -c 2 /dev/zero | wc -c'").prints("2");
     engine.sh("podctl run --rm alpine sh -c 'mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda'").code(1);
 }
+
+#[test]
+fn a_directory_is_run_instead_of_an_image() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("mkdir $TMPDIR/root && podctl run --rm -v $TMPDIR/root:/to alpine cp -a /bin /etc /to").code(0);
+    engine.sh("mkdir $TMPDIR/root/proc $TMPDIR/root/sys $TMPDIR/root/dev").code(0);
+    engine
+        .sh("podctl run --name c --rootfs $TMPDIR/root sh -c 'echo in > /here; cat /etc/hostname | wc -c'")
+        .prints("13");
+    engine.sh("cat $TMPDIR/root/here && podctl start -a c").prints("in\n13");
+    assert!(engine.field("c", ".Rootfs").ends_with("/root"));
+    engine.sh("podctl rm c && rm -r $TMPDIR/root").code(0);
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use harness::{Engine, images::ALPINE, oracle};
+use harness::{Engine, images::ALPINE, oracle, until};
 
 /// The content of `file` of whichever version has it, in the group of the container or pod `id`.
 fn limit(id: &str, files: [&str; 2]) -> String {
@@ -48,4 +48,28 @@ fn who_takes_more_memory_than_allowed_is_killed() {
     engine
         .podctl(&["run", "--name", "greedy", "--memory", "32m", "--memory-swap", "32m", "alpine", "sh", "-c", greedy])
         .code(137);
+    assert_eq!(engine.field("greedy", ".State.OOMKilled"), "false", "its shell has ended by itself, and with a code");
+}
+
+#[test]
+fn a_death_for_want_of_memory_is_told_from_that_of_a_child() {
+    let engine = Engine::with(&[ALPINE]);
+    let run = |name: &str, script: &str| {
+        let limits = ["--memory", "32m", "--memory-swap", "32m"];
+        let line = [&["run", "-d", "--name", name][..], &limits, &["alpine", "sh", "-c", script]].concat();
+        engine.podctl(&line).ok();
+    };
+    let eat = "dd if=/dev/zero of=/dev/null bs=64M count=1";
+    run("first", &format!("exec {eat}"));
+    run("child", &format!("{eat}; exit 5"));
+    run("killed", &format!("{eat}; touch /eaten; exec sleep 1000"));
+    engine.sh("podctl wait first").prints("137");
+    engine.sh("podctl wait child").prints("5");
+    until("the child to have died", || (engine.sh("podctl exec killed test -e /eaten").code == 0).then_some(()));
+    engine.sh("podctl kill killed && podctl wait killed").code(0);
+    let killed = |name: &str| engine.field(name, ".State.OOMKilled}} {{.State.ExitCode");
+    assert_eq!(
+        (killed("first"), killed("child"), killed("killed")),
+        ("true 137".into(), "false 5".into(), "false 137".into())
+    );
 }

@@ -9,7 +9,8 @@
 //! table       columns of `ps` by their headers
 //! images      the images tests run, built once per machine from Debian's packages
 //! image       an image made by a test: layers, config, archives
-//! registry    docker-registry, and a registry that lies
+//! registry    docker-registry over a directory
+//! handmade    a registry whose every answer is the test's own
 //! oracle      what is there, and that nothing of ours is
 //! wait        until a condition holds; the only sleep of the suite
 //! programs    where the programs under test are
@@ -18,6 +19,7 @@
 pub mod cli;
 pub mod enclosure;
 pub mod engine;
+pub mod handmade;
 pub mod image;
 pub mod images;
 pub mod oracle;

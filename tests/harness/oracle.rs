@@ -206,8 +206,21 @@ fn files(directory: &Path, name: &str, traces: &mut BTreeSet<String>) {
 }
 
 /// What stays when pods are gone, whole.
-const STAYS: [&str; 5] =
-    ["state/images", "state/events", "state/networks", "state/volumes/.lock", "runroot/networks/.lock"];
+const STAYS: [&str; 6] = [
+    "state/images",
+    "state/events",
+    "state/networks",
+    "state/volumes/.lock",
+    "state/secrets/.lock",
+    "runroot/networks/.lock",
+];
 /// Directories that stay and must be empty. A network that was used keeps its lock and the last address it gave.
-const FRAME: [&str; 6] =
-    ["state/names", "state/pods", "state/volumes", "runroot/pods", "runroot/networks", "runroot/runtime"];
+const FRAME: [&str; 7] = [
+    "state/names",
+    "state/pods",
+    "state/volumes",
+    "state/secrets",
+    "runroot/pods",
+    "runroot/networks",
+    "runroot/runtime",
+];

@@ -40,7 +40,7 @@ fn what_is_required_is_started_first_stopped_last_and_not_removed() {
     engine.sh("podctl rm -f db").code(2).complains(&words);
     engine.sh("podctl start app").code(0);
     engine.sh("podctl rm --depend db").code(2).mentions("without force");
-    engine.sh("podctl rm -f --depend db").prints("db").code(0);
+    engine.sh("podctl rm -f --depend db").code(0);
     assert_eq!(engine.sh("podctl ps -a --format '{{.Names}}'").lines().len(), 1, "the infra");
     engine.sh("podctl run -d --pod p --name a alpine top && podctl run -d --pod p --requires a alpine top").ok();
     engine.sh("podctl rm -fa -t 0").code(0);
@@ -78,6 +78,32 @@ fn what_must_be_completed_is_waited_for() {
         .sh("podctl create --pod q --requires ever:completed alpine")
         .code(125)
         .mentions("container ever never completes, its restart policy is always: use started");
+}
+
+#[test]
+fn what_must_be_healthy_is_waited_for() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl pod create --name p -v vol:/v").ok();
+    let checked = "podctl create --pod p --health-interval 100ms --health-retries 3 --health-cmd 'test -e /v/ready'";
+    let slow = "sh -c 'rm -f /v/ready; sleep 0.2; echo ready > /v/ready; exec top'";
+    engine.sh(&format!("{checked} --name db --health-start-period 20s alpine {slow}")).ok();
+    engine.sh("podctl create --pod p --name app --requires db:healthy alpine sh -c 'cat /v/ready; exec top'").ok();
+    engine.sh("podctl pod start p").prints("p").code(0);
+    until("its words", || (engine.sh("podctl logs app").ok() == "ready").then_some(()));
+    engine.sh("podctl pod stop -t 0 p && podctl rm app db").code(0);
+    engine.sh(&format!("{checked} --name sick alpine sh -c 'rm -f /v/ready; exec top'")).ok();
+    engine
+        .sh("podctl run --pod p --name app --requires sick:healthy alpine true")
+        .code(125)
+        .mentions("container app requires container sick to be healthy, which is unhealthy");
+    engine.sh("podctl create --pod p --name bare alpine top").ok();
+    engine
+        .sh("podctl create --pod p --requires bare:healthy alpine")
+        .code(125)
+        .mentions("--requires bare:healthy: container bare has no health check");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proto::{
     wire::{Argv, ContainerConfig, PodConfig, Resources, Security},
 };
 
-use super::{Args, Flag, array, env, int, list, mount, network, port, resources, switch, text, uint, value};
+use super::{Args, Flag, array, env, health, int, list, mount, network, port, resources, switch, text, uint, value};
 use crate::{
     error::{Failure, plain},
     terminal::DetachKeys,
@@ -22,6 +22,7 @@ pub const FLAGS: &[Flag] = &[
     list("cap-drop", "Drop capabilities from the container"),
     text("cgroupns", "string", "cgroup namespace to use"),
     text("cidfile", "string", "Write the container ID to the file"),
+    text("conmon-pidfile", "string", "Path to the file that will receive the PID of the container's monitor"),
     list("device", "Add a host device to the container"),
     text("entrypoint", "string", "Overwrite the default ENTRYPOINT of the image"),
     array("env", "Set environment variables in container").short('e'),
@@ -41,11 +42,11 @@ pub const FLAGS: &[Flag] = &[
     array("log-opt", "Logging driver options"),
     array("mount", "Attach a filesystem mount to the container"),
     text("name", "string", "Assign a name to the container"),
-    switch("no-healthcheck", "Disable healthchecks on container"),
     switch("no-hostname", "Do not create /etc/hostname within the container, instead use the version from the image"),
     int("oom-score-adj", "Tune the host's OOM preferences (-1000 to 1000)"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
     text("pid", "string", "PID namespace to use"),
+    text("pidfile", "path", "Write the container process ID to the file"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with --arch and --os)"),
     text("pod", "string", "Run container in an existing pod, or in a new one (new:NAME)"),
     text("pod-id-file", "string", "Read the pod ID from the file"),
@@ -59,6 +60,7 @@ pub const FLAGS: &[Flag] = &[
     list("requires", "Containers of the pod that must be up before this one starts: NAME[:started|:healthy|:completed]"),
     text("restart", "string", "Restart policy to apply when a container exits (\"always\"|\"no\"|\"on-failure\"|\"unless-stopped\")"),
     switch("rm", "Remove container (and pod if created) after exit"),
+    switch("rootfs", "The first argument is not an image but the rootfs to the exploded container"),
     text("sdnotify", "string", "control sd-notify behavior (\"container\"|\"conmon\"|\"healthy\"|\"ignore\")").default("\"container\""),
     array("secret", "Add secret to container"),
     array("security-opt", "Security Options"),
@@ -125,7 +127,7 @@ pub fn place(args: &Args) -> Result<Place, Failure> {
         text => match text.strip_prefix("new:") {
             Some("") => Err(Failure::invalid("new pod name must be at least one character")),
             Some(new) if !name::is_valid(new) => {
-                Err(Failure::invalid(format!("running pod create option: {}", name::RULE)))
+                Err(Failure::invalid(format!("running pod create option: {}", name::rule(new))))
             }
             Some(new) => Ok(Place::NewPod(new.to_owned())),
             None => Ok(Place::Pod(text.to_owned())),
@@ -150,6 +152,12 @@ pub fn read_id(what: &str, file: &str) -> Result<String, Failure> {
 pub fn config(args: &Args) -> Result<ContainerConfig, Failure> {
     let (image, command) =
         args.operands.split_first().ok_or_else(|| Failure::invalid("requires at least 1 arg(s), only received 0"))?;
+    let rootfs = args.is("rootfs");
+    if rootfs && image.contains(':') {
+        return Err(Failure::invalid(format!(
+            "--rootfs {image}: this version takes a directory without :O and :idmap"
+        )));
+    }
     if image.is_empty() {
         return Err(Failure::invalid(
             "image name or ID must be specified: repository name must have at least one component",
@@ -157,7 +165,8 @@ pub fn config(args: &Args) -> Result<ContainerConfig, Failure> {
     }
     let mut config = ContainerConfig {
         name: container_name(args)?,
-        image: image.clone(),
+        image: if rootfs { String::new() } else { image.clone() },
+        rootfs: if rootfs { root(image)? } else { String::new() },
         command: (!command.is_empty()).then(|| Argv { args: command.to_vec() }),
         entrypoint: args.text("entrypoint").map(|text| Argv { args: value::entrypoint(text) }),
         create_command: std::env::args().collect(),
@@ -170,17 +179,26 @@ pub fn config(args: &Args) -> Result<ContainerConfig, Failure> {
     limits(args, &mut config)?;
     life(args, &mut config)?;
     config.mounts = mount::all(&args.all("volume"), &args.all("mount"), &args.all("tmpfs"))?;
-    config.volumes_from = volumes_from(args)?;
+    config.volumes_from = mount::volumes_from(&args.all("volumes-from"))?;
     config.secrets = args.all("secret");
     config.image_volume_mode = image_volumes(args.text_or_empty("image-volume"))?;
     config.image_volume_ignore = config.image_volume_mode == "ignore";
     Ok(config)
 }
 
+/// `--rootfs`: a directory that is there.
+fn root(path: &str) -> Result<String, Failure> {
+    let path = mount::bind_source(path)?;
+    if fs::metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
+        return Err(Failure::invalid(format!("--rootfs {path}: not a directory")));
+    }
+    Ok(path)
+}
+
 fn container_name(args: &Args) -> Result<String, Failure> {
     let given = args.text_or_empty("name");
     if !given.is_empty() && !name::is_valid(given) {
-        return Err(Failure::invalid(format!("running container create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running container create option: {}", name::rule(given))));
     }
     if args.is("replace") && given.is_empty() {
         return Err(Failure::invalid("cannot replace container without --name being set"));
@@ -226,6 +244,8 @@ fn process(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
         }
         config.preserve_fds = u32::try_from(args.uint("preserve-fds").unwrap_or(0)).unwrap_or(u32::MAX);
         config.rmi = args.is("rmi");
+        // An image that is still used cannot go.
+        config.auto_remove |= config.rmi;
     }
     Ok(())
 }
@@ -235,7 +255,14 @@ fn namespaces(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> 
     config.ipc_mode = network::namespace(args.text_or_empty("ipc"), &["shareable", "none"])?;
     config.uts_mode = network::namespace(args.text_or_empty("uts"), &[])?;
     config.cgroupns_mode = network::namespace(args.text_or_empty("cgroupns"), &[])?;
-    config.userns = network::user_namespace(args.text_or_empty("userns"))?;
+    let userns = args.text_or_empty("userns");
+    let joins = args.given("pod-id-file") || args.text("pod").is_some_and(|pod| !pod.starts_with("new:"));
+    if joins && !matches!(userns, "" | "host") {
+        return Err(Failure::invalid(
+            "cannot set user namespace mode when joining pod with infra container: invalid argument",
+        ));
+    }
+    config.userns = network::user_namespace(userns)?;
     if config.uts_mode == "host" && !config.hostname.is_empty() {
         return Err(Failure::invalid(
             "invalid config provided: cannot set hostname when running in the host UTS namespace: invalid configuration",
@@ -276,7 +303,7 @@ fn limits(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
 /// How it ends, is watched and is logged.
 fn life(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     config.restart = args.text("restart").map(value::restart).transpose()?;
-    config.auto_remove = args.is("rm");
+    config.auto_remove |= args.is("rm");
     let restarts =
         config.restart.as_ref().is_some_and(|policy| !matches!(policy.name.as_str(), "" | "no" | "on-failure"));
     if config.auto_remove && restarts {
@@ -293,8 +320,11 @@ fn life(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     if let Some(file) = args.text("cidfile") {
         config.cidfile = value::absolute(file)?;
     }
+    config.pidfile = args.text("pidfile").map(value::absolute).transpose()?.unwrap_or_default();
+    config.conmon_pidfile = args.text("conmon-pidfile").map(value::absolute).transpose()?.unwrap_or_default();
     config.requires = args.all("requires");
     config.no_healthcheck = args.is("no-healthcheck");
+    config.health = health::config(args)?;
     config.sdnotify = match args.text_or_empty("sdnotify") {
         word @ ("" | "container" | "conmon" | "healthy" | "ignore") => word.to_owned(),
         bogus => {
@@ -314,19 +344,6 @@ fn life(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
         };
     }
     Ok(())
-}
-
-fn volumes_from(args: &Args) -> Result<Vec<String>, Failure> {
-    let given = args.all("volumes-from");
-    for text in &given {
-        let options = text.split_once(':').map_or("", |(_, options)| options);
-        if options.split(',').any(|option| !matches!(option, "" | "z" | "Z" | "ro" | "rw")) {
-            return Err(Failure::invalid(format!(
-                "invalid option \"{options}\" specified - volumes from another container can only use z,ro,rw options"
-            )));
-        }
-    }
-    Ok(given)
 }
 
 fn image_volumes(text: &str) -> Result<String, Failure> {
@@ -449,6 +466,20 @@ mod tests {
             "--env-host",
             "--expose 80",
             "--group-add x",
+            "--health-cmd x",
+            "--health-interval 5s",
+            "--health-log-destination local",
+            "--health-max-log-count 7",
+            "--health-max-log-size 7",
+            "--health-on-failure stop",
+            "--health-retries 5",
+            "--health-start-period 5s",
+            "--health-startup-cmd x",
+            "--health-startup-cmd x --health-startup-interval 5s",
+            "--health-startup-cmd x --health-startup-retries 5",
+            "--health-startup-cmd x --health-startup-success 5",
+            "--health-startup-cmd x --health-startup-timeout 5s",
+            "--health-timeout 5s",
             "-h x",
             "--image-volume ignore",
             "--init",
@@ -499,6 +530,8 @@ mod tests {
             "--detach-keys a",
             "--preserve-fds 2",
             "--rmi",
+            "--pidfile x",
+            "--conmon-pidfile x",
             "--add-host a:1.1.1.1",
             "--dns 1.1.1.1",
             "--dns-option x",
@@ -596,6 +629,24 @@ mod tests {
             (
                 "--volumes-from x:y:z",
                 "invalid option \"y:z\" specified - volumes from another container can only use z,ro,rw options",
+            ),
+            ("--health-interval bogus", "invalid healthcheck-interval: time: invalid duration \"bogus\""),
+            ("--health-interval 5", "invalid healthcheck-interval: time: missing unit in duration \"5\""),
+            ("--health-interval 1us", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-interval -5s", "healthcheck-interval must be at least 1ms, or disable"),
+            ("--health-timeout 0s", "healthcheck-timeout must be at least 1 second"),
+            ("--health-start-period -1s", "healthcheck-start-period must be 0 seconds or greater"),
+            ("--health-retries 0", "healthcheck-retries must be greater than 0"),
+            ("--health-cmd []", "must define a healthcheck command for all healthchecks"),
+            ("--health-cmd x --no-healthcheck", "cannot specify both --no-healthcheck and --health-cmd"),
+            (
+                "--health-startup-cmd x --no-healthcheck",
+                "cannot specify both --no-healthcheck and --health-startup-cmd",
+            ),
+            ("--health-startup-retries 2", "cannot set --health-startup-retries without --health-startup-cmd"),
+            (
+                "--health-on-failure bogus",
+                "invalid on-failure action \"bogus\" for health check: supported actions are none,kill,restart,stop",
             ),
             ("--pull bogus", "unsupported pull policy \"bogus\""),
             ("--platform a/b/c/d", "parsing platform \"a/b/c/d\": cannot parse platform specifier: invalid argument"),

@@ -8,6 +8,7 @@
 pub mod container;
 pub mod duration;
 pub mod env;
+pub mod health;
 pub mod help;
 pub mod mount;
 pub mod network;

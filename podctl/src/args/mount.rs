@@ -30,6 +30,22 @@ pub fn all(volumes: &[String], mounts: &[String], tmpfs: &[String]) -> Result<Ve
     Ok(all)
 }
 
+/// `--volumes-from`: `CONTAINER[:ro,rw,z]`, checked.
+///
+/// # Errors
+/// podman's words for another option.
+pub fn volumes_from(given: &[String]) -> Result<Vec<String>, Failure> {
+    for text in given {
+        let options = text.split_once(':').map_or("", |(_, options)| options);
+        if options.split(',').any(|option| !matches!(option, "" | "z" | "Z" | "ro" | "rw")) {
+            return Err(Failure::invalid(format!(
+                "invalid option \"{options}\" specified - volumes from another container can only use z,ro,rw options"
+            )));
+        }
+    }
+    Ok(given.to_vec())
+}
+
 /// A path of the container, without `.`, `..` and doubled slashes.
 fn destination(text: &str) -> Result<String, Failure> {
     if text.is_empty() {
@@ -52,7 +68,10 @@ fn destination(text: &str) -> Result<String, Failure> {
 }
 
 /// The source of a bind mount, which must be there.
-fn bind_source(text: &str) -> Result<String, Failure> {
+///
+/// # Errors
+/// `statfs /x: no such file or directory`
+pub fn bind_source(text: &str) -> Result<String, Failure> {
     let path = value::absolute(text)?;
     fs::metadata(&path).map_err(|error| Failure::invalid(format!("statfs {path}: {}", plain(&error))))?;
     Ok(path)
@@ -62,7 +81,10 @@ fn volume_name(text: &str) -> Result<String, Failure> {
     if name::is_valid(text) {
         Ok(text.to_owned())
     } else {
-        Err(Failure::invalid(format!("creating named volume \"{text}\": running volume create option: {}", name::RULE)))
+        Err(Failure::invalid(format!(
+            "creating named volume \"{text}\": running volume create option: {}",
+            name::rule(text)
+        )))
     }
 }
 
@@ -170,7 +192,7 @@ fn is_tmpfs_option(option: &str) -> bool {
     }
 }
 
-const FORMAT: &str = "incorrect mount format: should be --mount type=<bind|tmpfs|volume>,[src=<host-dir|volume-name>,]target=<ctr-dir>[,options]";
+const FORMAT: &str = "incorrect mount format: should be --mount type=<bind|image|tmpfs|volume>,[src=<host-dir|volume-name>,]target=<ctr-dir>[,options]";
 
 fn mount(text: &str) -> Result<Mount, Failure> {
     let tokens = super::scan::split_list(text);
@@ -183,6 +205,7 @@ fn mount(text: &str) -> Result<Mount, Failure> {
             kind = match word {
                 "bind" => Kind::Bind,
                 "volume" => Kind::Volume,
+                "image" => Kind::Image,
                 "tmpfs" => Kind::Tmpfs,
                 _ => return Err(Failure::invalid(format!("invalid filesystem type \"{word}\""))),
             };
@@ -243,6 +266,9 @@ impl Parsed {
                 .to_owned(),
             ),
             "z" | "Z" if kind != Kind::Tmpfs && value.is_none() => self.options.push(key.to_owned()),
+            "subpath" | "volume-subpath" if matches!(kind, Kind::Volume | Kind::Image) => {
+                self.options.push(format!("subpath={}", argument()?));
+            }
             "copy" | "nocopy" if kind == Kind::Volume && value.is_none() => self.options.push(key.to_owned()),
             "volume-nocopy" if kind == Kind::Volume => self.options.push("nocopy".to_owned()),
             "consistency" => {}
@@ -267,14 +293,24 @@ impl Parsed {
         let target = self.destination.ok_or_else(|| Failure::invalid("must set volume destination"))?;
         let destination = destination(&target)?;
         let source = match (kind, self.source) {
+            (Kind::Image, Some(image)) => image,
+            (Kind::Image, None) => {
+                return Err(Failure::invalid("must set source and destination for image volume"));
+            }
             (Kind::Bind, source) => bind_source(source.as_deref().unwrap_or(&destination))?,
             (_, Some(name)) => volume_name(&name)?,
             (_, None) => String::new(),
         };
+        let mut options = self.options;
         if kind != Kind::Tmpfs {
-            check_volume_options(&self.options)?;
+            let plain: Vec<String> = options.iter().filter(|option| !option.starts_with("subpath=")).cloned().collect();
+            check_volume_options(&plain)?;
         }
-        Ok(Mount { kind: kind.into(), source, destination, options: self.options, ..Default::default() })
+        if kind == Kind::Image && !options.iter().any(|option| option == "rw" || option == "ro") {
+            // What is written to an image's files is gone with the container: only on request.
+            options.push("ro".to_owned());
+        }
+        Ok(Mount { kind: kind.into(), source, destination, options, ..Default::default() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proto::wire::{HostEntry, NetworkAttachment, NetworkConfig};
 
-use super::{Args, Flag, array, list, port, switch, text, value};
+use super::{Args, Flag, array, list, mount, port, switch, text};
 use crate::error::Failure;
 
 /// How the wire names the default network.
@@ -46,7 +46,7 @@ pub fn config(args: &Args) -> Result<NetworkConfig, Failure> {
     config.hosts_file = match args.text_or_empty("hosts-file") {
         word @ ("" | "image" | "none") => word.to_owned(),
         _ if config.no_hosts => return Err(Failure::invalid("--no-hosts and --hosts-file cannot be set together")),
-        path => value::absolute(path)?,
+        path => mount::bind_source(path)?,
     };
     for text in &hosts {
         config.add_hosts.push(host(text)?);
@@ -188,6 +188,20 @@ fn addresses(args: &Args, config: &mut NetworkConfig) -> Result<(), Failure> {
     }
     if !hardware.is_empty() {
         config.networks[0].mac = hardware;
+    }
+    Ok(())
+}
+
+/// `--ip` and `--mac-address` of one network.
+///
+/// # Errors
+/// podman's words.
+pub fn static_addresses(args: &Args, attachment: &mut NetworkAttachment) -> Result<(), Failure> {
+    if let Some(text) = args.text("ip") {
+        attachment.ip = ip(text).map_err(|()| Failure::invalid(format!("\"{text}\" is not an ip address")))?;
+    }
+    if let Some(text) = args.text("mac-address") {
+        attachment.mac = mac(text)?;
     }
     Ok(())
 }

@@ -17,11 +17,13 @@ pub const FLAGS: &[Flag] = &[
     text("hostname", "string", "Set container hostname").short('h'),
     switch("infra", "Create an infra container associated with the pod to share namespaces with").default("true"),
     text("infra-command", "string", "Overwrite the default ENTRYPOINT of the image"),
+    text("infra-conmon-pidfile", "string", "Path to the file that will receive the PID of the process that is the infra"),
     text("infra-image", "string", "Image to show for the infra container; it is never pulled, the infra needs none"),
     text("infra-name", "string", "Assign a name to the infra container"),
     array("label", "Set metadata on pod").short('l'),
     list("label-file", "Read in a line delimited file of labels"),
     text("name", "string", "Assign a name to the pod").short('n'),
+    switch("no-hostname", "Do not create /etc/hostname within the containers, instead use the version from the image"),
     text("pod-id-file", "string", "Write the pod ID to the file"),
     switch("replace", "If a pod with the same name exists, replace it"),
     text("restart", "string", "Restart policy to apply when a container exits (\"always\"|\"no\"|\"never\"|\"on-failure\"|\"unless-stopped\")"),
@@ -65,6 +67,8 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
         no_infra: !infra,
         infra_name: args.text_or_empty("infra-name").to_owned(),
         infra_command: args.text_or_empty("infra-command").to_owned(),
+        infra_conmon_pidfile: args.text("infra-conmon-pidfile").map(value::absolute).transpose()?.unwrap_or_default(),
+        no_hostname: args.is("no-hostname"),
         infra_image: args.text_or_empty("infra-image").to_owned(),
         exit_policy: exit_policy(args.text_or_empty("exit-policy"))?,
         restart: args.text("restart").map(value::restart).transpose()?,
@@ -78,13 +82,17 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
         devices: value::devices(&args.all("device"))?,
         shm_size: resources::shm_size(args)?,
         create_command: std::env::args().collect(),
-        volumes_from: args.all("volumes-from"),
+        volumes_from: mount::volumes_from(&args.all("volumes-from"))?,
         userns: network::user_namespace(args.text_or_empty("userns"))?,
         share,
         ..Default::default()
     };
     if !config.infra_name.is_empty() && !name::is_valid(&config.infra_name) {
-        return Err(Failure::invalid(format!("--infra-name {}: {}", config.infra_name, name::RULE)));
+        return Err(Failure::invalid(format!(
+            "--infra-name {}: {}",
+            config.infra_name,
+            name::rule(&config.infra_name)
+        )));
     }
     if config.share.iter().any(|shared| shared == "cgroup") && !config.no_share_parent && args.given("share-parent") {
         return Err(Failure::invalid(
@@ -101,7 +109,7 @@ fn pod_name(args: &Args) -> Result<String, Failure> {
     }
     let given = args.text("name").or(operand).unwrap_or_default();
     if !given.is_empty() && !name::is_valid(given) {
-        return Err(Failure::invalid(format!("running pod create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running pod create option: {}", name::rule(given))));
     }
     if args.is("replace") && given.is_empty() {
         return Err(Failure::invalid("cannot replace pod without --name being set"));
@@ -155,6 +163,7 @@ fn without_infra(args: &Args, share: &[String]) -> Result<(), Failure> {
     }
     for (flag, words) in [
         ("no-hosts", "cannot specify --no-hosts without an infra container"),
+        ("infra-conmon-pidfile", "NoInfra and InfraConmonPidFile are mutually exclusive pod options: invalid pod spec"),
         ("infra-name", "cannot specify --infra-name without an infra container"),
         ("publish", "you must have an infra container to publish port bindings to the host"),
         ("network", "NoInfra and network modes cannot be used together"),
@@ -224,6 +233,8 @@ mod tests {
             "--infra-command x",
             "--infra-image x",
             "--infra-name x",
+            "--infra-conmon-pidfile x",
+            "--no-hostname",
             "--label a=b",
             "--label-file /dev/null --label x",
             "--name x",

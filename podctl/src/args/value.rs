@@ -256,6 +256,8 @@ pub fn security_options(given: &[String], security: &mut Security) -> Result<(),
             "seccomp" => security.seccomp = seccomp(value)?,
             "apparmor" => value.clone_into(&mut security.apparmor),
             "label" => security.label_opts.push(value.to_owned()),
+            // Checked by the engine, which mounts /proc with them.
+            "proc-opts" => {}
             "mask" => security.mask.extend(value.split(':').map(str::to_owned)),
             "unmask" => security.unmask.extend(value.split([':', ',']).map(str::to_owned)),
             "systempaths" if value == "unconfined" => security.unmask.push("ALL".to_owned()),

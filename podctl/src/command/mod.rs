@@ -1,11 +1,13 @@
 //! What podctl can do: one file per verb. A verb reads its arguments, asks once, and prints.
 
 pub mod container;
+pub mod healthcheck;
 pub mod image;
 pub mod network;
 pub mod pod;
 mod prompt;
 mod row;
+pub mod secret;
 pub mod select;
 mod stats;
 pub mod system;
@@ -27,8 +29,11 @@ pub static ROOT: Command = Command {
         &container::attach::COMMAND,
         &system::completion::COMMAND,
         &container::COMMAND,
+        &container::cp::COMMAND,
         &container::create::COMMAND,
+        &system::events::COMMAND,
         &container::exec::COMMAND,
+        &healthcheck::COMMAND,
         &system::help::COMMAND,
         &image::COMMAND,
         &image::list::IMAGES,
@@ -49,6 +54,8 @@ pub static ROOT: Command = Command {
         &container::rm::COMMAND,
         &image::rm::RMI,
         &container::run::COMMAND,
+        &image::save::COMMAND,
+        &secret::COMMAND,
         &container::start::COMMAND,
         &container::stats::COMMAND,
         &container::stop::COMMAND,

@@ -9,7 +9,10 @@ use proto::{
 };
 use ttrpc::context::Context;
 
-use super::select::{Container, Pod};
+use super::{
+    container::ready,
+    select::{Container, Pod},
+};
 use crate::{
     args::{Args, value},
     dial::{ACT, Engine, Found},
@@ -159,13 +162,37 @@ pub async fn on_containers(
     code: impl Fn(&Failure) -> i32,
 ) -> Outcome {
     let shims = Shims::new(engine);
-    let results =
-        fan_out::each(containers, async |container| match on_container(&shims, &container, verb, options).await {
-            Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
-            other => other.map(|()| Some(container.typed.clone())),
-        })
-        .await;
+    let act = async |container: Container| match on_container(&shims, &container, verb, options).await {
+        Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
+        Err(failure) => Err(failure),
+        Ok(()) => {
+            if let (Verb::Start, Found::Container { pod, id }) = (verb, &container.found) {
+                ready::wait(engine, pod, id).await?;
+            }
+            Ok(Some(container.typed.clone()))
+        }
+    };
+    let mut results = fan_out::each(containers.clone(), &act).await;
+    // What was needed by others of the same command goes after them.
+    let mut again = if verb == Verb::Remove { needed(&results) } else { Vec::new() };
+    while !again.is_empty() {
+        let next = again.iter().map(|at| containers[*at].clone()).collect();
+        for (at, result) in again.iter().zip(fan_out::each(next, &act).await) {
+            results[*at] = result;
+        }
+        let left = needed(&results);
+        if left.len() == again.len() {
+            break;
+        }
+        again = left;
+    }
     fan_out::report(results, code)
+}
+
+/// Which were not removed because another container needs them.
+fn needed(results: &[Result<Option<String>, Failure>]) -> Vec<usize> {
+    let is_needed = |at: &usize| results[*at].as_ref().is_err_and(|failure| failure.kind == Kind::InUse);
+    (0..results.len()).filter(is_needed).collect()
 }
 
 async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, options: &Options) -> Result<(), Failure> {
@@ -182,7 +209,7 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         signal: options.signal.clone(),
         force: options.force,
         volumes: options.volumes,
-        depend: options.depend,
+        notify_socket: if verb == Verb::Start { ready::notify_socket() } else { String::new() },
         ..Default::default()
     };
     let client = shims.of(pod).await?.containers();

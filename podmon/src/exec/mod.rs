@@ -36,6 +36,7 @@ use tokio::{
 
 use crate::{
     reap::Reaper,
+    record::Events,
     runtime::{self, Runtime},
     stdio::console::Console,
     sys,
@@ -54,6 +55,7 @@ pub struct Execs {
     directory: PathBuf,
     sessions: RefCell<HashMap<String, Rc<Session>>>,
     changed: Notify,
+    events: Events,
 }
 
 /// One command.
@@ -61,6 +63,18 @@ pub struct Execs {
 pub struct Session {
     exit: watch::Receiver<Option<ExitStatus>>,
     master: RefCell<Option<Rc<AsyncFd<OwnedFd>>>>,
+}
+
+/// A command that has just begun.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its id.
+    pub id: String,
+    /// Its first process.
+    pub pid: u32,
+    /// Its raw wait(2) status, once it has ended.
+    pub ended: tokio::sync::oneshot::Receiver<i32>,
+    master: Option<Rc<AsyncFd<OwnedFd>>>,
 }
 
 /// Files of one runtime call, removed with it.
@@ -89,8 +103,13 @@ impl Drop for Files {
 
 impl Execs {
     /// For the container of `runtime`; files go to `directory`.
-    pub fn new(runtime: Rc<Runtime>, reaper: Rc<Reaper>, directory: PathBuf) -> Execs {
-        Execs { runtime, reaper, directory, sessions: RefCell::default(), changed: Notify::new() }
+    pub fn new(runtime: Rc<Runtime>, reaper: Rc<Reaper>, directory: PathBuf, events: Events) -> Execs {
+        Execs { runtime, reaper, directory, sessions: RefCell::default(), changed: Notify::new(), events }
+    }
+
+    /// Where what happens is told.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Runs a command in the container whose first process is `init`. `fds` are what was deposited for it.
@@ -104,9 +123,23 @@ impl Execs {
         init: &Process,
     ) -> Result<ExecStarted> {
         let stdio = streams(&request, fds)?;
+        let Launched { id, pid, ended, master } = self.launch(&request, stdio, init).await?;
+        if let (Some(master), Some(size)) = (&master, &request.window) {
+            resize(master, size)?;
+        }
+        self.events.tell("exec", None);
+        self.add(&id, master, ended, request.detach);
+        Ok(ExecStarted { id, pid })
+    }
+
+    /// Runs a command with these standard streams, and leaves it to the caller: it is no session that others see.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn launch(&self, request: &ExecRequest, stdio: Vec<OwnedFd>, init: &Process) -> Result<Launched> {
         let id = Id::random().map_err(|error| Refusal::internal("exec: id", error))?.as_str().to_owned();
         let files = Files::new(&self.directory, &id);
-        let spec = process::spec(&request, self.runtime.bundle(), init)?;
+        let spec = process::spec(request, self.runtime.bundle(), init)?;
         write_spec(&files.spec, &spec)?;
         let console = match request.tty {
             true => Some(self.console(&id)?),
@@ -132,11 +165,7 @@ impl Execs {
         drop(expecting);
         let master = master.map(|master| sys::watch(master, Interest::READABLE).map(Rc::new)).transpose();
         let master = master.map_err(|error| Refusal::internal("exec: terminal", error))?;
-        if let (Some(master), Some(size)) = (&master, &request.window) {
-            resize(master, size)?;
-        }
-        self.add(&id, master, ended, request.detach);
-        Ok(ExecStarted { id, pid })
+        Ok(Launched { id, pid, ended, master })
     }
 
     /// How the command `id` ended, when it has.
@@ -222,6 +251,7 @@ impl Execs {
                 Err(_) => proto::exit::unknown(time::now()),
             };
             session.master.borrow_mut().take();
+            execs.events.tell("exec_died", Some(status.code));
             if detached {
                 execs.sessions.borrow_mut().remove(&id);
             }

@@ -95,6 +95,12 @@ fn check(request: &ExecRequest) -> Result<()> {
     if let Some(entry) = request.env.iter().find(|entry| !entry.contains('=') || entry.starts_with('=')) {
         return Err(Refusal::invalid(format!("invalid environment variable {entry:?}: it must be NAME=VALUE")));
     }
+    let has_controls = |entry: &&String| entry.split('=').next().is_some_and(|name| name.chars().any(char::is_control));
+    if let Some(entry) = request.env.iter().find(has_controls) {
+        return Err(Refusal::invalid(format!(
+            "invalid environment variable {entry:?}: its name has control characters"
+        )));
+    }
     if request.workdir.is_empty() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Created, Init, Message, Monitor, Timer};
 use crate::{
+    readiness::{self, Readiness},
     record,
     runtime::{self, Runtime},
     service::Request,
@@ -72,6 +73,7 @@ impl Monitor {
 
     fn enter(&mut self, next: State) {
         if self.state.replace(next) != next {
+            self.interruptions.set(self.interruptions.get() + u32::from(next != State::Running));
             self.supervisor.status(next.word());
             if next == State::Clearing {
                 self.down_since = time::now();
@@ -93,6 +95,8 @@ impl Monitor {
                 Act::ArmGrace => self.arm_grace(),
                 Act::ArmStuck => self.stuck = Some(self.timer(STUCK, Event::Stuck)),
                 Act::ArmLifetime => self.arm_lifetime(),
+                Act::BeginChecks => self.begin_checks(),
+                Act::Announce => self.announce(),
                 Act::Freeze => self.freeze(),
                 Act::Thaw => self.thaw(),
                 Act::Drain => self.drain(),
@@ -116,7 +120,10 @@ impl Monitor {
         }
     }
 
-    pub(super) fn run_create(&self) {
+    pub(super) fn run_create(&mut self) {
+        if let Err(refusal) = self.listen_to_container(None) {
+            return Monitor::send(&self.inbox, Message::Created(Err(refusal)));
+        }
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         let (reaper, start) = (self.reaper.clone(), self.start.clone());
         tokio::task::spawn_local(async move {
@@ -134,6 +141,7 @@ impl Monitor {
                 // Held: whether it lives or is a zombie, the pid is its.
                 let process = Process::of(pid).unwrap_or_else(|| Process { pid, ..Process::default() });
                 let pidfd = alive::pidfd_open(pid).ok();
+                crate::record::write_pidfiles(&start, pid)?;
                 stdio.begin(master).map_err(|error| Refusal::internal("terminal", error))?;
                 Ok(Created { init: Init { process, pidfd }, ended })
             };
@@ -164,6 +172,9 @@ impl Monitor {
         if let Some(pidfd) = self.init.as_ref().and_then(|init| init.pidfd.as_ref()) {
             self.supervisor.store("pidfd", pidfd.as_fd());
         }
+        if let Some(socket) = self.readiness.as_ref().and_then(Readiness::kept) {
+            self.supervisor.store(readiness::SOCKET, socket);
+        }
     }
 
     fn run_start(&mut self) {
@@ -179,6 +190,9 @@ impl Monitor {
 
     /// Sends a signal to the first process, or to all. That it has gone is no error: its end is on the way.
     fn signal(&self, signal: i32, all: bool) {
+        if signal == libc::SIGKILL && self.kills_before.get().is_none() {
+            self.kills_before.set(Some(self.cgroup.oom_kills()));
+        }
         if let Some(pidfd) = self.init.as_ref().and_then(|init| init.pidfd.as_ref()) {
             let _ = alive::pidfd_signal(pidfd, signal);
         }
@@ -237,7 +251,7 @@ impl Monitor {
     }
 
     fn drain(&mut self) {
-        (self.grace, self.lifetime, self.stuck) = (None, None, None);
+        (self.grace, self.lifetime, self.stuck, self.checks) = (None, None, None, None);
         let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             stdio.drain().await;
@@ -248,10 +262,12 @@ impl Monitor {
     /// Writes exit.json, on a thread of its own: the disk may take its time, and clients are still being served.
     fn write_exit(&mut self) {
         let mut status = self.ended.unwrap_or_else(|| proto::exit::unknown(time::now()));
-        // Read while the cgroup is still there. A killed child is no end of the container.
+        // Read while the cgroup is still there. A killed child is no end of the container, and what we have killed has not
+        // died of want, whatever was killed before.
         let kills = self.cgroup.oom_kills();
         // Between two runs it is not, and what was seen before holds.
-        status.oom_killed |= kills > 0 && status.signal == libc::SIGKILL.unsigned_abs();
+        let before = self.kills_before.get().unwrap_or(0);
+        status.oom_killed |= kills > before && status.signal == libc::SIGKILL.unsigned_abs();
         self.ended = Some(status);
         self.state_file.update(|state| state.oom_kills = kills.max(state.oom_kills));
         let run = record::Run {
@@ -260,6 +276,10 @@ impl Monitor {
             stopped_by_user: self.is_ended_by_user(),
         };
         let (inbox, path) = (self.inbox.clone(), self.exit_file.path());
+        let events = record::Events::new(&self.start);
+        if self.start.health.is_some() {
+            record::keep_health(&self.health_record(), &path);
+        }
         let mut exit = record::exit_record(status, run);
         exit.log_dropped = self.stdio.lost_records();
         tokio::task::spawn_local(async move {
@@ -273,6 +293,7 @@ impl Monitor {
                     break;
                 }
             }
+            events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));
         });
@@ -317,6 +338,7 @@ impl Monitor {
 
     fn tell(&mut self, when: When) {
         if when == When::Ended {
+            self.never_ready();
             self.exit = self.ended;
             if let Some(exit) = &self.exit {
                 self.stdio.clients().say_end(exit);

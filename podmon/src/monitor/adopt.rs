@@ -14,7 +14,7 @@ use proto::{
 };
 
 use super::{Asked, Init, Message, Monitor, witness};
-use crate::{cgroup::Cgroup, state::State, sys};
+use crate::{cgroup::Cgroup, readiness, state::State, sys};
 
 /// What an earlier monitor of this run has left, when there is a container to be taken over.
 pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
@@ -54,6 +54,8 @@ impl Monitor {
         let _ = self.stdio.adopt(&self.start, stored);
         let known = self.start.witnessed_exit.filter(|_| !exists && self.start.witnessed_pid == process.pid);
         let known = known.or_else(|| if exists { None } else { sys::pidfd_exit(pidfd.as_ref()?.as_fd()) });
+        // Without it the container is ready for nobody, and still runs.
+        let _ = self.listen_to_container(stored.remove(readiness::SOCKET));
         let state = self.state_of(earlier.phase, exists).await;
         if state == State::Clearing {
             self.ended = Some(proto::exit::unknown(time::now()));
@@ -132,6 +134,8 @@ impl Monitor {
         }
         if state.has_process() && state != State::Created {
             self.arm_lifetime();
+            self.begin_checks();
+            self.announce();
         }
     }
 

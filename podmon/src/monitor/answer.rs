@@ -33,8 +33,10 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
+            Request::HealthRun(reply) => send(reply, Err(refusal)),
         }
     }
 
@@ -52,8 +54,10 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
+            Request::HealthRun(reply) => reply.is_closed(),
         }
     }
 }
@@ -110,6 +114,8 @@ impl Monitor {
                 let size = resize.window.unwrap_or_default();
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
+            Request::HealthRun(reply) => self.ask_for_check(reply),
+            Request::WaitReady(reply) => self.wait_ready(reply),
             Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
             Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
             Request::StoreFds(supervisor, reply) => {
@@ -145,6 +151,8 @@ impl Monitor {
             | Request::Exec(..)
             | Request::ExecWait(..)
             | Request::ExecResize(..)
+            | Request::HealthRun(..)
+            | Request::WaitReady(..)
             | Request::ReopenLog(..)
             | Request::RotateLog(..)
             | Request::StoreFds(..)
@@ -152,7 +160,7 @@ impl Monitor {
         }
     }
 
-    fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
+    pub(super) fn parse_stop(&self, stop: &MonitorStop) -> proto::refusal::Result<Asked> {
         let name = if stop.signal.is_empty() { &self.start.stop_signal } else { &stop.signal };
         let signal = if name.is_empty() { libc::SIGTERM } else { signal::number(name)? };
         let grace = match stop.timeout_ms {

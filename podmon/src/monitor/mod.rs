@@ -6,6 +6,8 @@
 mod act;
 mod adopt;
 mod answer;
+mod health;
+mod ready;
 mod restart;
 mod witness;
 
@@ -21,9 +23,9 @@ use proto::{
     Refusal,
     alive::Process,
     raw::Deposits,
-    record::StartRecord,
+    record::{Health, StartRecord},
     serve::{self, Connections},
-    wire::{ExitStatus, create_monitor},
+    wire::{Empty, ExitStatus, create_monitor},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -35,13 +37,15 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     exec::Execs,
+    health::{Checks, Next},
     heir::Heir,
     notify::Supervisor,
     raw::Door,
+    readiness::Readiness,
     reap::Reaper,
-    record::{ExitFile, StateFile},
+    record::{Events, ExitFile, StateFile},
     runtime::Runtime,
-    service::{Request, Service},
+    service::{Reply, Request, Service},
     state::{Event, State, When},
     stdio::Stdio,
     sys,
@@ -67,6 +71,10 @@ enum Message {
     Froze(proto::refusal::Result<()>),
     /// The first process has ended, with this raw wait(2) status if anybody knows it.
     Ended(Option<i32>),
+    /// What a check of its health has led to.
+    Checked(Health, Next),
+    /// The container says this of itself, and it may be passed on.
+    Notified(Vec<String>),
     /// Records were lost to a full disk.
     Lost,
     /// All who must hear the end have heard it.
@@ -134,11 +142,21 @@ struct Monitor {
     exit: Option<ExitStatus>,
     failure: Option<Refusal>,
     asked: Asked,
+    /// Processes killed for want of memory when we first sent SIGKILL.
+    kills_before: Cell<Option<u64>>,
     waiting: Vec<(When, Request)>,
     later: Vec<Request>,
     grace: Option<Timer>,
     lifetime: Option<Timer>,
     stuck: Option<Timer>,
+    checks: Option<Checks>,
+    /// It is being restarted because of its health, whatever its restart policy says.
+    unhealthy: bool,
+    /// How often the container has left the state of running.
+    interruptions: Rc<Cell<u32>>,
+    readiness: Option<Readiness>,
+    /// Who waits until it is ready.
+    expectant: Vec<Reply<Empty>>,
     backoff: Option<Timer>,
     /// When the last run was over, or could not be begun.
     down_since: i64,
@@ -168,7 +186,7 @@ pub async fn run(config: Config) -> Result<()> {
     let state_file = StateFile::new(start.state_record.clone(), adopt::earlier(&start));
     let mut monitor = Monitor {
         stdio: Rc::new(Stdio::new(config.directory.clone(), start.tty)),
-        execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory)),
+        execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory, Events::new(&start))),
         deposits: Rc::default(),
         supervisor: Supervisor::new(config.notify),
         heir: Heir::new(&start),
@@ -181,11 +199,17 @@ pub async fn run(config: Config) -> Result<()> {
         exit: None,
         failure: None,
         asked: Asked::default(),
+        kills_before: Cell::default(),
         waiting: vec![],
         later: vec![],
         grace: None,
         lifetime: None,
         stuck: None,
+        checks: None,
+        unhealthy: false,
+        interruptions: Rc::default(),
+        readiness: start.readiness.clone().map(Readiness::new),
+        expectant: vec![],
         backoff: None,
         down_since: 0,
         ended_by_user: false,
@@ -274,6 +298,8 @@ impl Monitor {
                 });
                 self.happen(Event::Ended);
             }
+            Message::Checked(health, next) => self.hear_of_health(health, next),
+            Message::Notified(lines) => self.pass_on(&lines),
             Message::Lost => self.persist(),
             Message::Gone => self.gone = true,
         }

@@ -37,7 +37,7 @@ impl Monitor {
         let restarts = self.state_file.get().restart_count;
         let follows = || self.ended.is_some_and(|exit| restart::follows(&self.start.restart, &exit, restarts));
         // What ended before its start was never run.
-        self.started_at > 0 && !self.start.unmounted && follows() && !self.is_ended_by_user()
+        self.started_at > 0 && !self.start.unmounted && (self.unhealthy || follows()) && !self.is_ended_by_user()
     }
 
     /// A user has told it to end.
@@ -70,6 +70,8 @@ impl Monitor {
     pub(super) fn run_again(&mut self) {
         self.state_file.update(|state| state.restart_count += 1);
         self.reported.set(None);
+        self.kills_before.set(None);
+        self.unhealthy = false;
         self.run_create();
     }
 

@@ -154,7 +154,13 @@ impl Bench {
             cgroup,
             uid: 0,
             gid: 0,
+            events: std::path::PathBuf::new(),
+            event: proto::event::Event::default(),
             witnessed_exit: None,
+            pidfile: String::new(),
+            conmon_pidfile: String::new(),
+            health: None,
+            readiness: None,
             witnessed_pid: 0,
             unmounted: false,
             heir: None,
@@ -415,7 +421,7 @@ fn write_bundle(bundle: &Path, rootfs: &Path, wish: &Wish, cgroup: &str) {
     fs::copy(program("busybox"), rootfs.join("bin/busybox")).expect("busybox-static");
     for applet in [
         "sh", "cat", "echo", "sleep", "true", "id", "seq", "stty", "head", "touch", "dd", "kill", "tr", "env", "wc",
-        "ps",
+        "ps", "tty",
     ] {
         std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).expect("applet");
     }

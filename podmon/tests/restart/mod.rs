@@ -42,6 +42,15 @@ async fn a_failing_command_is_run_again_after_growing_pauses_until_its_retries_a
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn every_run_has_a_terminal_of_its_own() {
+    let mut bench = Bench::new(&Wish { tty: true, ..wish("on-failure", 2, "echo run; tty; exit 1") });
+    assert_eq!(harness::run(&bench).await.code, 1);
+    assert_eq!(bench.wait_monitor(), Some(0));
+    let said = String::from_utf8(bench.logged("stdout")).expect("text");
+    assert_eq!(said, "run\r\n/dev/pts/0\r\n".repeat(3));
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn success_ends_on_failure_and_a_policy_of_nothing() {
     for (policy, script) in [("on-failure", "echo run"), ("no", "echo run; exit 1"), ("", "echo run; exit 1")] {
         let mut bench = Bench::new(&wish(policy, 0, script));

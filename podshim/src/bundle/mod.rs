@@ -125,6 +125,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// Its cgroup.
     pub cgroup: &'a str,
+    /// Directory with the socket by which it may say that it is ready; absent = it has none.
+    pub notify: Option<&'a Path>,
 }
 
 /// What was written.
@@ -251,6 +253,19 @@ fn security(input: &Input<'_>) -> wire::Security {
         }
     }
     own
+}
+
+/// Uid and gid of the user a container runs as, by the files in its root file system at `root`.
+///
+/// # Errors
+/// podman's words for a user that the files do not know.
+pub fn owner(record: &proto::record::ContainerRecord, root: &Path) -> Result<(u32, u32)> {
+    let broken = |error: std::io::Error| Refusal::invalid(format!("the users of the container: {error}"));
+    let root = Inside::open(root).map_err(broken)?;
+    let read = |path: &str| root.read(path, user::LARGEST_FILE).map(Option::unwrap_or_default).map_err(broken);
+    let files = user::Files::new(&read("/etc/passwd")?, &read("/etc/group")?)?;
+    let user = user::resolve(&record.user, &[], &files)?;
+    Ok((user.uid, user.gid))
 }
 
 fn user(input: &Input<'_>, rootfs: &Inside) -> Result<User> {

@@ -71,8 +71,9 @@ impl Reader {
             ("z" | "Z", None) | ("relabel", Some("shared" | "private")) => {}
             ("U", None | Some("true")) | ("chown", None | Some("true")) => self.chown = true,
             ("U" | "chown", Some("false")) => self.chown = false,
-            ("O", None) => return Took::NotHere("overlay mounts are not done by this version: leave it out"),
-            ("idmap" | "upperdir" | "workdir" | "subpath" | "volume-subpath", _) => {
+            // The source is one made for it.
+            ("O", None) | ("subpath", Some(_)) if self.kind != Kind::Tmpfs => {}
+            ("idmap" | "upperdir" | "workdir", _) => {
                 return Took::NotHere("this version does not do it: leave it out");
             }
             ("copy" | "nocopy", None) if self.kind == Kind::Volume => {}
@@ -201,6 +202,6 @@ mod tests {
             let words = options(kind, &[option]);
             assert!(words.starts_with("mount at /x: invalid option type ") && !words.contains('\n'), "{words}");
         }
-        assert!(options(Kind::Bind, &["O"]).contains("overlay"));
+        assert!(options(Kind::Bind, &["idmap"]).contains("does not do it"));
     }
 }

@@ -11,6 +11,8 @@ use super::{BoundMount, Input, Namespace, mount_options};
 
 /// Most mounts of one container: the runtime's own messages have limits (CVE-2021-43784).
 const MOST: usize = 1024;
+/// Where the directory of the notify socket is in the container (podman's place).
+const NOTIFY: &str = "/run/notify";
 /// podman's default size of /dev/shm.
 const SHM: i64 = 64 << 20;
 
@@ -124,8 +126,18 @@ fn defaults(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
     let config = &input.record.config;
     let privileged = config.security.as_ref().is_some_and(|security| security.privileged);
     let mut all = kernel_mounts(input, privileged)?;
-    all.push(shm(input)?);
+    if config.ipc_mode != "none" {
+        all.push(shm(input)?);
+    }
     all.extend(files(input, ours)?);
+    if let Some(directory) = input.notify {
+        all.push(build(
+            Path::new(NOTIFY),
+            "bind",
+            directory,
+            owned(&["bind", "rprivate", "nosuid", "noexec", "nodev"]),
+        )?);
+    }
     if config.read_only && config.read_only_tmpfs != Some(false) {
         for path in ["/run", "/tmp", "/var/tmp"] {
             all.push(build(
@@ -136,6 +148,14 @@ fn defaults(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
             )?);
         }
     }
+    if config.systemd == "always" {
+        for path in ["/run", "/run/lock", "/tmp", "/var/log/journal"] {
+            if all.iter().all(|mount| mount.destination() != Path::new(path)) {
+                let options = owned(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
+                all.push(build(Path::new(path), "tmpfs", Path::new("tmpfs"), options)?);
+            }
+        }
+    }
     Ok(all)
 }
 
@@ -143,6 +163,11 @@ fn kernel_mounts(input: &Input<'_>, privileged: bool) -> Result<Vec<Mount>> {
     let mut proc = owned(&["nosuid", "noexec", "nodev"]);
     proc.extend(proc_options(input)?);
     let access = if privileged { "rw" } else { "ro" };
+    // An init system makes groups for what it starts, below its own. On v1 it could lift its own limits as well.
+    let systemd = input.record.config.systemd == "always"
+        && input.namespaces.cgroup == Namespace::Private
+        && crate::cgroup::Hierarchies::of_this_machine().name() == "v2";
+    let groups = if systemd { "rw" } else { access };
     let mut dev = vec!["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"];
     if input.record.config.read_only && input.record.config.read_only_tmpfs == Some(false) {
         dev.push("ro");
@@ -158,7 +183,7 @@ fn kernel_mounts(input: &Input<'_>, privileged: bool) -> Result<Vec<Mount>> {
             owned(&["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         )?,
         mount("/dev/mqueue", "mqueue", owned(&["nosuid", "noexec", "nodev"]))?,
-        mount("/sys/fs/cgroup", "cgroup", owned(&["rprivate", "nosuid", "noexec", "nodev", "relatime", access]))?,
+        mount("/sys/fs/cgroup", "cgroup", owned(&["rprivate", "nosuid", "noexec", "nodev", "relatime", groups]))?,
     ])
 }
 

@@ -8,6 +8,8 @@ use super::{Input, inside::Inside, user::User};
 
 /// podman's default PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// NOTIFY_SOCKET in the container (podman's place).
+const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 /// Where `--init` is mounted.
 pub(super) const INIT: &str = "/run/podman-init";
 /// Where catatonit is looked for, in podman's order.
@@ -76,6 +78,13 @@ pub(super) fn env(input: &Input<'_>, user: &User) -> Result<Vec<String>> {
         if config.tty {
             add("TERM", "xterm");
         }
+        if config.systemd == "always" {
+            // What systemd takes for its machine id (systemd.io/CONTAINER_INTERFACE).
+            add("container_uuid", input.record.id.as_str().get(..32).unwrap_or_default());
+        }
+    }
+    if input.notify.is_some() {
+        add("NOTIFY_SOCKET", NOTIFY_SOCKET);
     }
     add("HOME", &user.home);
     add("HOSTNAME", input.hostname);

@@ -11,7 +11,7 @@ use reqwest::{StatusCode, header::CONTENT_RANGE};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -130,16 +130,22 @@ impl Part<'_> {
             let length = response.content_length().unwrap_or(0);
             return Err(Failure::last(format!("the registry has {length} bytes and the image says {}", blob.size)));
         }
-        let mut told = Instant::now();
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+        let mut told: Option<Instant> = None;
+        loop {
+            // Also when nothing comes: whoever watches sees where it stands, and may leave.
+            let chunk = match timeout(EVERY, response.chunk()).await {
+                Ok(chunk) => chunk.map_err(|error| transport(&error))?,
+                Err(_) => Some(Default::default()),
+            };
+            let Some(chunk) = chunk else { break };
             if self.have + chunk.len() as u64 > blob.size {
                 return Err(Failure::last("more bytes come than the image says"));
             }
             self.file.write_all(&chunk)?;
             self.hasher.update(&chunk);
             self.have += chunk.len() as u64;
-            if told.elapsed() >= EVERY {
-                told = Instant::now();
+            if told.is_none_or(|told| told.elapsed() >= EVERY) {
+                told = Some(Instant::now());
                 if progress.0.is_closed() {
                     return Err(Failure { kind: FailureKind::Cancelled, words: "the client has gone".to_owned() });
                 }

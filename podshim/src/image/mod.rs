@@ -66,6 +66,8 @@ pub struct Image {
     pub digest: String,
     /// The config.
     pub config: ImageConfiguration,
+    /// `Healthcheck` of the config, which is docker's and not OCI's; not checked.
+    pub healthcheck: Option<serde_json::Value>,
     /// Unpacked layers, bottom first.
     pub layers: Vec<PathBuf>,
     /// Bytes of all layers, unpacked.
@@ -89,6 +91,11 @@ impl Store {
 /// podman's words for an image that is not in the store.
 fn not_known(kind: Kind, name: &str) -> Refusal {
     Refusal::new(kind, format!("{}: image not known", printable(name))).about(name)
+}
+
+/// The refusal by which the image `name` is asked for: whoever can pull pulls it.
+pub fn missing(name: &str) -> Refusal {
+    not_known(Kind::ImageMissing, name)
 }
 
 /// `text` of a stranger as one line that no terminal acts on: control and direction characters are replaced.

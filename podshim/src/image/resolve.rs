@@ -12,6 +12,7 @@ use super::{
     Image, Store,
     digest::Digest,
     not_known,
+    platform::Platform,
     reference::{Reference, Which},
     registries::Registries,
     store::Names,
@@ -27,6 +28,22 @@ impl Store {
     /// `ImageMissing` when it is not in the store, `Invalid` when it can be no image or an id is not unique.
     pub fn resolve(&self, name: &str) -> Result<Image> {
         self.find(name, true)
+    }
+
+    /// The same, where it is one for `platform` (as typed; empty = any).
+    ///
+    /// # Errors
+    /// `ImageMissing` also when the image of that name is for another platform.
+    pub fn resolve_for(&self, name: &str, platform: &str) -> Result<Image> {
+        let image = self.resolve(name)?;
+        let own = image.config.architecture().to_string();
+        if platform.is_empty() || Platform::parse(platform)?.is_of(&own) {
+            return Ok(image);
+        }
+        let (name, own) = (super::printable(name), super::printable(&own));
+        let words =
+            format!("{name}: the image that is here is for linux/{own}, not for {platform}: pull it for that one");
+        Err(Refusal::new(Kind::ImageMissing, words).about(name))
     }
 
     /// The same, even when it is damaged: for whoever wants to remove it.
@@ -138,9 +155,9 @@ impl Store {
             Refusal::new(Kind::Internal, format!("image {}: {what}: pull it again", super::printable(typed)))
                 .about(typed)
         };
-        let config = match self.read_config(&record.id) {
-            Ok(config) => config,
-            Err(_) if !whole => ImageConfiguration::default(),
+        let (config, healthcheck) = match self.read_config(&record.id) {
+            Ok(read) => read,
+            Err(_) if !whole => (ImageConfiguration::default(), None),
             Err(words) => return Err(damaged(format!("config: {words}"))),
         };
         let layers: Vec<_> = record.layers.iter().map(|layer| self.layer(layer).join("diff")).collect();
@@ -153,6 +170,7 @@ impl Store {
             name: name.to_owned(),
             digest: record.manifest.to_string(),
             config,
+            healthcheck,
             layers,
             size: record.size,
             created: record.created,
@@ -161,12 +179,25 @@ impl Store {
 }
 
 impl Store {
-    fn read_config(&self, id: &Digest) -> std::result::Result<ImageConfiguration, String> {
+    /// The config, and what is docker's of it.
+    fn read_config(&self, id: &Digest) -> std::result::Result<(ImageConfiguration, Option<serde_json::Value>), String> {
+        #[derive(serde::Deserialize, Default)]
+        struct Dockers {
+            config: Option<Inner>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Inner {
+            #[serde(rename = "Healthcheck")]
+            healthcheck: Option<serde_json::Value>,
+        }
         let text = std::fs::read(self.blob(id)).map_err(|error| super::cause(&error))?;
         if Digest::of(&text) != *id {
             return Err("it is not what was pulled".to_owned());
         }
-        serde_json::from_slice(&text).map_err(|error| error.to_string())
+        let config = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        // What oci-spec can read has a config or none.
+        let dockers: Dockers = serde_json::from_slice(&text).unwrap_or_default();
+        Ok((config, dockers.config.and_then(|config| config.healthcheck)))
     }
 }
 

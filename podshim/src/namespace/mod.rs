@@ -8,3 +8,4 @@
 pub mod engine;
 pub mod infra;
 pub mod pin;
+pub mod tree;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use proto::{
-    Refusal,
+    Id, Refusal,
     record::NetworkRecord,
     refusal::Result,
     wire::{NetworkAttachment, NetworkConfig},
@@ -46,8 +46,9 @@ pub(super) fn is_bridge(config: &NetworkConfig) -> bool {
     matches!(config.mode.as_str(), "" | "bridge" | "private")
 }
 
-/// The networks of `config`, in order; the first gives the default route.
-pub(super) fn attachments(networks: &Networks, config: &NetworkConfig) -> Result<Vec<Attachment>> {
+/// The networks of `config`, in order; the first gives the default route. `pod` is whose they are, where it may have
+/// some of them already.
+pub(super) fn attachments(networks: &Networks, config: &NetworkConfig, pod: Option<&Id>) -> Result<Vec<Attachment>> {
     if !is_bridge(config) {
         return Ok(Vec::new());
     }
@@ -55,7 +56,7 @@ pub(super) fn attachments(networks: &Networks, config: &NetworkConfig) -> Result
     let asked = if config.networks.is_empty() { &default[..] } else { &config.networks };
     let mut attachments: Vec<Attachment> = Vec::with_capacity(asked.len());
     for (index, wanted) in asked.iter().enumerate() {
-        let attachment = attachment(networks, wanted, index)?;
+        let attachment = attachment(networks, wanted, index, pod)?;
         if attachments.iter().any(|other| other.record.name == attachment.record.name) {
             return Err(Refusal::invalid(format!("--network {}: given twice", wanted.name)));
         }
@@ -70,13 +71,13 @@ pub(super) fn attachments(networks: &Networks, config: &NetworkConfig) -> Result
     Ok(attachments)
 }
 
-fn attachment(networks: &Networks, wanted: &NetworkAttachment, index: usize) -> Result<Attachment> {
+fn attachment(networks: &Networks, wanted: &NetworkAttachment, index: usize, pod: Option<&Id>) -> Result<Attachment> {
     let name = if wanted.name.is_empty() { DEFAULT } else { &wanted.name };
     let record = networks.get(name)?;
     let layout = Layout::of(&record)?;
     let ip = (!wanted.ip.is_empty()).then(|| static_ip(&wanted.ip, &record, &layout)).transpose()?;
     if let Some(ip) = ip {
-        Leases::of(&networks.roots, &record.name).check_static(ip)?;
+        Leases::of(&networks.roots, &record.name).check_static(ip, pod)?;
     }
     let mac = (!wanted.mac.is_empty()).then(|| parse_mac(&wanted.mac)).transpose()?;
     let interface =
@@ -155,16 +156,16 @@ mod tests {
     #[test]
     fn without_a_network_it_is_the_default_one() {
         let (_dir, networks) = networks();
-        let found = attachments(&networks, &NetworkConfig::default()).expect("default");
+        let found = attachments(&networks, &NetworkConfig::default(), None).expect("default");
         assert_eq!((found.len(), found[0].record.name.as_str(), found[0].interface.as_str()), (1, DEFAULT, "eth0"));
         let none = NetworkConfig { mode: "none".into(), ..Default::default() };
-        assert!(attachments(&networks, &none).expect("none").is_empty());
+        assert!(attachments(&networks, &none, None).expect("none").is_empty());
     }
 
     #[test]
     fn devices_are_numbered() {
         let (_dir, networks) = networks();
-        let found = attachments(&networks, &config(vec![on("net"), on(DEFAULT)])).expect("two");
+        let found = attachments(&networks, &config(vec![on("net"), on(DEFAULT)]), None).expect("two");
         let names: Vec<&str> = found.iter().map(|attachment| attachment.interface.as_str()).collect();
         assert_eq!(names, ["eth0", "eth1"]);
     }
@@ -193,7 +194,7 @@ mod tests {
             ),
             (vec![net("", "", "a/b")], "--network net:interface_name=a/b: no valid interface name"),
         ] {
-            assert_eq!(attachments(&networks, &config(wanted)).expect_err(words).message, words);
+            assert_eq!(attachments(&networks, &config(wanted), None).expect_err(words).message, words);
         }
     }
 }

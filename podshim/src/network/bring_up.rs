@@ -42,7 +42,7 @@ pub(super) struct Order {
 
 /// What can be checked before anything is made.
 pub(super) fn check(networks: &Networks, config: &NetworkConfig) -> Result<()> {
-    attachments(networks, config)?;
+    attachments(networks, config, None)?;
     ports::check(&config.ports)?;
     if is_bridge(config) {
         drop(ports::bind_all(&config.ports)?);
@@ -52,7 +52,7 @@ pub(super) fn check(networks: &Networks, config: &NetworkConfig) -> Result<()> {
 
 /// Brings the pod's network up; on failure nothing is left.
 pub(super) fn up(networks: &Networks, order: &Order) -> Result<Up> {
-    let attachments = attachments(networks, &order.config)?;
+    let attachments = attachments(networks, &order.config, Some(&order.pod))?;
     ports::check(&order.config.ports)?;
     if attachments.is_empty() {
         if order.config.mode == "none" {
@@ -95,7 +95,12 @@ fn attach_all(
 }
 
 /// The host's side of one network: lease, bridge, pair.
-fn attach(networks: &Networks, order: &Order, host: &mut Host, attachment: &Attachment) -> Result<NetworkStatus> {
+pub(super) fn attach(
+    networks: &Networks,
+    order: &Order,
+    host: &mut Host,
+    attachment: &Attachment,
+) -> Result<NetworkStatus> {
     let (record, layout) = (&attachment.record, &attachment.layout);
     let failed = |what: &str, error| failed(&format!("{}: {what}", record.name), error);
     let device = device_name(&order.pod)?;
@@ -218,7 +223,7 @@ fn refuse_overlap(attachment: &Attachment) -> Result<()> {
 }
 
 /// The rules: the networks' elements and the pod's ports.
-fn publish(networks: &Networks, host: &mut Host, share: &Share) -> Result<()> {
+pub(super) fn publish(networks: &Networks, host: &mut Host, share: &Share) -> Result<()> {
     let table = firewall::table_name(&networks.roots.run);
     let _lock = lock_rules(&networks.roots)?;
     firewall::add(&mut host.filter, &table, share, || others(networks, &share.pod))
@@ -243,12 +248,17 @@ fn others(networks: &Networks, pod: &Id) -> Vec<Share> {
 
 fn share_of(networks: &Networks, pod: Id) -> Option<Share> {
     let state: PodState = record::read(&networks.roots.pod_state(&pod)).ok()?;
+    Some(share(networks, pod, &state.networks, &state.ports))
+}
+
+/// The share of a pod that has `status` and `ports`.
+pub(super) fn share(networks: &Networks, pod: Id, status: &[NetworkStatus], ports: &[PortMapping]) -> Share {
     let bridge = |status: &NetworkStatus| {
         let record = networks.get(&status.network).ok()?;
         Some(attachment::bridge(&record, &Layout::of(&record).ok()?))
     };
-    let bridges = state.networks.iter().filter_map(bridge).collect();
-    Some(Share { pod, bridges, address: first_address(&state.networks), ports: state.ports })
+    let bridges = status.iter().filter_map(bridge).collect();
+    Share { pod, bridges, address: first_address(status), ports: ports.to_vec() }
 }
 
 /// The address published ports lead to: that on the first network.
@@ -274,16 +284,26 @@ fn configure(attachments: &[Attachment], status: &[NetworkStatus]) -> Result<()>
     let mut route = configure_loopback()?;
     let mut default = true;
     for (attachment, status) in attachments.iter().zip(status) {
-        let (record, layout) = (&attachment.record, &attachment.layout);
-        let failed = |error| failed(&format!("{}: configuring {}", record.name, attachment.interface), error);
-        let found = link::find(&mut route, &attachment.interface).map_err(failed)?;
-        let Some(found) = found else { return Err(failed(std::io::ErrorKind::NotFound.into())) };
-        sysctl::without_ipv6(&attachment.interface).map_err(failed)?;
-        let ip: Ipv4Addr = status.ip.parse().map_err(|error| Refusal::internal("address", error))?;
-        let address = Ipv4Net::new(ip, status.prefix).map_err(|error| Refusal::internal("address", error))?;
-        let gateway = (default && !record.internal).then_some(layout.gateway);
-        default &= gateway.is_none();
-        link::configure(&mut route, found.index, address, gateway).map_err(failed)?;
+        configure_device(&mut route, attachment, status, default)?;
+        default &= attachment.record.internal;
     }
     Ok(())
+}
+
+/// One device of the pod, in its namespace; with the default route where it is to lead out and its network does.
+pub(super) fn configure_device(
+    route: &mut Socket,
+    attachment: &Attachment,
+    status: &NetworkStatus,
+    default: bool,
+) -> Result<()> {
+    let (record, layout) = (&attachment.record, &attachment.layout);
+    let failed = |error| failed(&format!("{}: configuring {}", record.name, attachment.interface), error);
+    let found = link::find(route, &attachment.interface).map_err(failed)?;
+    let Some(found) = found else { return Err(failed(std::io::ErrorKind::NotFound.into())) };
+    sysctl::without_ipv6(&attachment.interface).map_err(failed)?;
+    let ip: Ipv4Addr = status.ip.parse().map_err(|error| Refusal::internal("address", error))?;
+    let address = Ipv4Net::new(ip, status.prefix).map_err(|error| Refusal::internal("address", error))?;
+    let gateway = (default && !record.internal).then_some(layout.gateway);
+    link::configure(route, found.index, address, gateway).map_err(failed)
 }

@@ -153,7 +153,7 @@ impl<'a> Leases<'a> {
     }
 
     fn lease_static(&self, address: Ipv4Addr, pod: &Id) -> Result<Ipv4Addr> {
-        self.check_static(address)?;
+        self.check_static(address, None)?;
         if !self.take(address, pod)? {
             // It can only be stale now.
             fs::remove_file(self.leases().join(address.to_string())).map_err(self.failed())?;
@@ -164,13 +164,13 @@ impl<'a> Leases<'a> {
         Ok(address)
     }
 
-    /// Whether `address` may be leased now.
+    /// Whether `address` may be leased now, by `pod` if it is known: it may have it already.
     ///
     /// # Errors
     /// podman's words when a pod has it.
-    pub(super) fn check_static(&self, address: Ipv4Addr) -> Result<()> {
+    pub(super) fn check_static(&self, address: Ipv4Addr, pod: Option<&Id>) -> Result<()> {
         match self.holder(&address.to_string()) {
-            Some(owner) if !self.is_stale(&owner) => {
+            Some(owner) if pod != Some(&owner) && !self.is_stale(&owner) => {
                 let words = format!("IPAM error: requested ip address {address} is already allocated to pod {owner:?}");
                 Err(Refusal::new(Kind::InUse, words).about(address.to_string()))
             }

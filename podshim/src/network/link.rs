@@ -159,6 +159,11 @@ pub(super) fn configure(
     socket.all(messages)
 }
 
+/// Gives the default route to `index`.
+pub(super) fn lead_out(socket: &mut Socket, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+    socket.all(vec![default_route(index, gateway)])
+}
+
 fn new_address(index: u32, address: Ipv4Net) -> Message {
     let family = libc::AF_INET as u8;
     let mut header = [family, address.prefix_len(), 0, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];

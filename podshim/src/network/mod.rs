@@ -3,7 +3,7 @@
 //! ```text
 //! store        $STATE/networks/NAME.json, the default network     subnet    which subnets may be used
 //! attachment   what was asked for → networks, or a refusal        lease     who has which address
-//! bring_up, take_down                                             ports     host ports, bound and held
+//! bring_up, take_down, connect                                    ports     host ports, bound and held
 //! worker       the thread that does it                            sysctl    /proc/sys/net
 //! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
 //! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
@@ -15,6 +15,7 @@
 
 mod attachment;
 mod bring_up;
+mod connect;
 mod conntrack;
 mod dns;
 mod document;
@@ -36,7 +37,12 @@ mod worker;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use proto::{Id, record::NetworkStatus, refusal::Result, wire};
+use proto::{
+    Id,
+    record::{NetworkStatus, PodState},
+    refusal::Result,
+    wire,
+};
 
 pub use self::{
     dns::{DnsServer, serve as serve_dns},
@@ -80,6 +86,18 @@ pub struct Request<'a> {
     pub netns: BorrowedFd<'a>,
 }
 
+impl Request<'_> {
+    fn order(&self) -> Result<bring_up::Order> {
+        let netns = self.netns.try_clone_to_owned();
+        Ok(bring_up::Order {
+            pod: self.pod.clone(),
+            names: self.names.to_vec(),
+            config: self.config.clone(),
+            netns: netns.map_err(|error| proto::Refusal::internal("network namespace", error))?,
+        })
+    }
+}
+
 /// What is up. Dropping it releases the host ports; everything else stays until [`down`].
 #[derive(Debug)]
 pub struct Up {
@@ -107,15 +125,45 @@ pub fn check(networks: &Networks, config: &wire::NetworkConfig) -> Result<()> {
 /// # Errors
 /// A refusal in its final words.
 pub async fn up(networks: &Networks, request: Request<'_>) -> Result<Up> {
-    let netns = request.netns.try_clone_to_owned();
-    let order = bring_up::Order {
-        pod: request.pod.clone(),
-        names: request.names.to_vec(),
-        config: request.config.clone(),
-        netns: netns.map_err(|error| proto::Refusal::internal("network namespace", error))?,
-    };
+    let order = request.order()?;
     let networks = networks.clone();
     worker::on_thread("network", move || bring_up::up(&networks, &order)).await
+}
+
+/// The networks of `config`, which are or will be those of `pod`, their devices named as they are when the pod is up: so others may come and go.
+///
+/// # Errors
+/// When one of them is not there.
+pub fn with_interfaces(networks: &Networks, pod: &Id, config: &wire::NetworkConfig) -> Result<wire::NetworkConfig> {
+    connect::with_interfaces(networks, pod, config)
+}
+
+/// Attaches a pod that is up, with `state`, to the last network of the request; what it has then.
+///
+/// # Errors
+/// A refusal in its final words; nothing has changed then.
+pub async fn connect(networks: &Networks, request: Request<'_>, state: &PodState) -> Result<Vec<NetworkStatus>> {
+    let (networks, order, running) = (networks.clone(), request.order()?, running(state));
+    worker::on_thread("network connect", move || connect::connect(&networks, &order, running)).await
+}
+
+/// Takes a pod that is up, with `state`, off the network `name`, which the request does not name any more; what it has
+/// then.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn disconnect(
+    networks: &Networks,
+    request: Request<'_>,
+    name: &str,
+    state: &PodState,
+) -> Result<Vec<NetworkStatus>> {
+    let (networks, order, running, name) = (networks.clone(), request.order()?, running(state), name.to_owned());
+    worker::on_thread("network disconnect", move || connect::disconnect(&networks, &order, &name, running)).await
+}
+
+fn running(state: &PodState) -> connect::Running {
+    connect::Running { networks: state.networks.clone(), ports: state.ports.clone() }
 }
 
 /// Takes it down: rules, port elements, leases, conntrack entries by the pod's label. Needs no namespace, may be asked

@@ -12,6 +12,7 @@ use nix::net::if_::if_nametoindex;
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    event::{self, Event},
     id, name,
     record::{self, Durability, NetworkRecord, SCHEMA},
     refusal::Result,
@@ -64,6 +65,7 @@ impl Networks {
         }
         let record = self.record(request, name, &existing)?;
         record::write(&self.path(&record.name), &record, Durability::Durable).map_err(cannot)?;
+        event::note(&self.roots, &Event::new("network", "create", record.id.as_str(), &record.name));
         Ok(record)
     }
 
@@ -179,7 +181,7 @@ fn id_of(name: &str) -> Result<Id> {
 fn check_request(request: &wire::CreateNetwork) -> Result<()> {
     let name = &request.name;
     if !name.is_empty() && !name::is_valid(name) {
-        return Err(Refusal::invalid(format!("network name {name} invalid: {}", name::RULE)));
+        return Err(Refusal::invalid(format!("network name {name} invalid: {}", name::rule(name))));
     }
     if MODES.contains(&name.as_str()) {
         return Err(Refusal::invalid(format!(

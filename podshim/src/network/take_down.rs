@@ -62,7 +62,7 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
 
 /// Removes devices that outlived their namespace, and what nobody needs any more, after a while. The sockets go along:
 /// closing one that has removed rules waits until no processor can be reading them (10 ms).
-fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
+pub(super) fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
     let run = move || {
         thread::sleep(LINGER);
         if let Err(error) = sweep(&networks, &devices, &mut host) {

@@ -48,6 +48,13 @@ impl Core {
         self.up.is_some()
     }
 
+    /// What is up has changed; with a new server for names, or none.
+    pub(super) fn replace(&mut self, state: PodState, dns: Option<network::DnsServer>) {
+        if let Some(up) = &mut self.up {
+            (up.state, up._dns) = (state, dns);
+        }
+    }
+
     /// What is up.
     pub(super) fn state(&self) -> Option<&PodState> {
         self.up.as_ref().map(|up| &up.state)
@@ -124,6 +131,10 @@ impl Pod {
         if let Some(path) = network.mode.strip_prefix("ns:") {
             pin::pin(Path::new(path), &namespaces, Kind::Net).map_err(broken(&format!("--network ns:{path}")))?;
         }
+        if let Some(name) = network.mode.strip_prefix("container:") {
+            let lent = self.namespace_of(name, Kind::Net)?;
+            pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
+        }
         let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
             let program = std::env::current_exe().map_err(broken("its PID 1"))?;
             let process = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
@@ -179,7 +190,7 @@ impl Pod {
     }
 
     /// Every name other pods may know this one by.
-    fn names(&self, pod: &PodRecord) -> Vec<String> {
+    pub(super) fn names(&self, pod: &PodRecord) -> Vec<String> {
         let members = index::pod(&self.engine.roots, &pod.id).map(|pod| pod.containers).unwrap_or_default();
         let mut names: Vec<String> = Vec::new();
         if !pod.config.hidden {
@@ -203,8 +214,12 @@ impl Pod {
         let hostname = hostname(pod);
         let own: Vec<&str> = if pod.config.hidden { Vec::new() } else { vec![&hostname, &infra] };
         (|| {
-            files::write(&run.join("hosts"), &files::hosts(network, &state.networks, &own))?;
+            files::write(
+                &run.join("hosts"),
+                &files::hosts(&files::base(network, None)?, network, &state.networks, &own),
+            )?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
+            write_pidfile(pod)?;
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
             fs::File::create(index::ran(roots, &pod.id))?;
@@ -213,7 +228,7 @@ impl Pod {
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
     }
 
-    fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
+    pub(super) fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
         if !state.networks.iter().any(|network| network.dns) {
             return Ok(None);
         }
@@ -241,6 +256,12 @@ impl Pod {
         // When it ended, for after the shim, whose directory goes with it.
         if let Err(error) = fs::File::create(index::ran(roots, &self.id)) {
             tracing::warn!("pod {}: the time of its end: {error}", self.id);
+        }
+        if let Some(path) =
+            core.record.as_ref().map(|pod| &pod.config.infra_conmon_pidfile).filter(|path| !path.is_empty())
+        {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(path);
         }
         state.started = false;
         state.start_order.clear();
@@ -292,6 +313,13 @@ impl Pod {
         }
     }
 
+    /// Writes what is up.
+    pub(super) fn write_core(&self, core: &Core) {
+        if let Some(state) = core.state() {
+            self.write_state(state);
+        }
+    }
+
     fn write_state(&self, state: &PodState) {
         if let Err(error) = record::write(&self.engine.roots.pod_state(&self.id), state, Durability::Volatile) {
             tracing::warn!("pod {}: state record: {error}", self.id);
@@ -319,6 +347,9 @@ impl Pod {
                 None
             });
             state.shim = Process::this();
+            if let Err(error) = write_pidfile(&pod) {
+                tracing::warn!("pod {}: {error}", pod.name);
+            }
             self.write_state(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns });
         }
@@ -377,6 +408,12 @@ impl Pod {
             tracing::warn!("container {id}: {refusal}");
         }
     }
+}
+
+/// `--infra-conmon-pidfile`: who is the infra.
+fn write_pidfile(pod: &PodRecord) -> io::Result<()> {
+    let path = &pod.config.infra_conmon_pidfile;
+    if path.is_empty() { Ok(()) } else { fs::write(path, format!("{}\n", std::process::id())) }
 }
 
 /// Ends PID 1 of a shared PID namespace, and with it what is left in there.

@@ -3,19 +3,25 @@
 use std::os::fd::OwnedFd;
 
 use proto::{
-    Id, Kind, Refusal, Roots,
-    layout::JOURNALD,
+    Id, Kind, Refusal, Roots, event,
+    layout::{JOURNALD, Target},
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
-    wire::{ContainerConfig, ContainerCreated, CreateContainer, LogConfig, NetworkConfig, PodConfig, mount},
+    wire::{ContainerConfig, ContainerCreated, CreateContainer, LogConfig, Mount, NetworkConfig, PodConfig, mount},
 };
 
 use super::{
     Pod,
+    dependents::{self, add_volumes, hold, name_of, needed, release},
     record::{claim_container, create_container, create_pod, remove_pod},
-    sources::{Opened, assign},
+    sources::{Brought, Opened, ROOT, assign},
 };
-use crate::{cgroup, image::Image, network, spec, volume::Volumes};
+use crate::{
+    cgroup,
+    image::{self, Image},
+    network, spec,
+    volume::Volumes,
+};
 
 impl Pod {
     /// Creates a container, and the pod with it where the request brings one; inits or starts it where asked.
@@ -39,14 +45,33 @@ impl Pod {
             (None, None) => return Err(Refusal::no_such_pod(&request.pod)),
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
-        let config = self.check(config, pod_config)?;
+        let mut config = self.check(config, pod_config)?;
         self.check_dependencies(&config)?;
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
         }
-        let image = self.images.resolve(&config.image)?;
+        self.check_secrets(&config.secrets)?;
+        add_volumes(&self.engine.roots, &config.volumes_from, &mut config.mounts)?;
+        for mount in config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Image) {
+            self.images.resolve(&mount.source).map_err(|refusal| Refusal {
+                kind: Kind::NoSuchImage,
+                message: format!("--mount type=image,source={}: pull it first", refusal.message),
+                ..refusal
+            })?;
+        }
+        super::record::refuse_taken(&self.engine.roots, &config.name, &self.id, request.replace)?;
+        let image = match config.rootfs.as_str() {
+            "" => Some(self.image_for(&config, request.image_pulled)?),
+            _ => None,
+        };
+        if let Some(image) = &image {
+            spec::merge_health(&mut config, image.healthcheck.as_ref())?;
+        }
+        check_health_log(&config)?;
         let new_pod = new_pod
-            .map(|mut new_pod| spec::publish_all(&mut new_pod, Some(&image.config)).map(|()| new_pod))
+            .map(|mut new_pod| {
+                spec::publish_all(&mut new_pod, image.as_ref().map(|image| &image.config)).map(|()| new_pod)
+            })
             .transpose()?;
 
         let gate = self.gate.read().await;
@@ -55,7 +80,7 @@ impl Pod {
         }
         let made = new_pod.is_some();
         let pod = self.pod_for(new_pod).await?;
-        let record = match self.record_container(config, &pod, &image) {
+        let record = match self.record_container(config, &pod, image.as_ref()) {
             Ok(record) => record,
             Err(refusal) => {
                 if made {
@@ -65,11 +90,13 @@ impl Pod {
             }
         };
         drop(gate);
+        self.note("create", &record);
         let opened = self.opened(&record, &pod, made, sources);
+        let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
-            self.start_with(&record.id, opened).await
+            self.start_with(&record.id, brought).await
         } else if request.init {
-            self.init_with(&record.id, opened).await
+            self.init_with(&record.id, brought).await
         } else {
             Ok(())
         };
@@ -80,10 +107,21 @@ impl Pod {
         Ok(ContainerCreated { id: record.id.to_string(), name: record.name, pod: self.id.to_string(), warnings })
     }
 
+    /// The image of a new container. Everything that needs none has been said by now: only then is it worth fetching one,
+    /// which `pulled` says the caller has done as `--pull` asks.
+    fn image_for(&self, config: &ContainerConfig, pulled: bool) -> Result<Image> {
+        if !pulled && matches!(config.pull.as_str(), "always" | "newer") {
+            return Err(image::missing(&config.image));
+        }
+        // What was pulled for it is what there is, whatever platform it says it is for.
+        let platform = if pulled { "" } else { config.platform.as_str() };
+        self.images.resolve_for(&config.image, platform)
+    }
+
     fn check_new_pod(&self, config: PodConfig) -> Result<PodConfig> {
         let config = spec::check_pod(config)?;
         // It is started at once: a port that is taken now cannot be had.
-        check_host(&self.networks, &config, Ports::Free)?;
+        check_host(&self.networks, &self.id, &config, Ports::Free)?;
         Ok(config)
     }
 
@@ -92,9 +130,29 @@ impl Pod {
         if let Some(limits) = &config.resources {
             cgroup::check(limits)?;
         }
+        cgroup::pod_path(&self.id, &config.cgroup_parent)?;
         self.engine.runtime_path(&config.runtime)?;
+        self.check_members(&config, pod)?;
         config.log.as_ref().map_or(Ok(()), check_log)?;
         Ok(config)
+    }
+
+    /// A member of a pod shares namespaces with members of the same pod only.
+    fn check_members(&self, config: &ContainerConfig, pod: &PodConfig) -> Result<()> {
+        if pod.hidden {
+            return Ok(());
+        }
+        let modes = [&config.pid_mode, &config.ipc_mode, &config.uts_mode, &config.cgroupns_mode];
+        let network = config.network.as_ref().map(|network| &network.mode);
+        for name in modes.into_iter().chain(network).filter_map(|mode| mode.strip_prefix("container:")) {
+            match self.engine.roots.resolve(name)? {
+                Some(Target::Container { pod, .. } | Target::Infra(pod)) if pod == self.id => {}
+                Some(Target::Container { container, .. }) => return Err(spec::not_a_member(&self.id, &container)),
+                Some(Target::Infra(pod)) => return Err(spec::not_a_member(&self.id, &pod)),
+                _ => return Err(Refusal::no_such_container(name)),
+            }
+        }
+        Ok(())
     }
 
     /// The pod a new container goes to: the one there is, or one made now.
@@ -109,13 +167,22 @@ impl Pod {
         Ok(record)
     }
 
-    fn record_container(&self, config: ContainerConfig, pod: &PodRecord, image: &Image) -> Result<ContainerRecord> {
+    fn record_container(
+        &self,
+        config: ContainerConfig,
+        pod: &PodRecord,
+        image: Option<&Image>,
+    ) -> Result<ContainerRecord> {
         let roots = &self.engine.roots;
         let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
         let name = claim_container(roots, &pod.id, &id, &config.name)?;
-        let used = ImageUse { id: image.id.clone(), name: image.name.clone(), digest: image.digest.clone() };
-        let merged = spec::merge(id.clone(), name.clone(), config, pod, Some((&image.config, used)));
+        let used =
+            |image: &Image| ImageUse { id: image.id.clone(), name: image.name.clone(), digest: image.digest.clone() };
+        let needs = needed(&config, &pod.config);
+        let merged =
+            spec::merge(id.clone(), name.clone(), config, pod, image.map(|image| (&image.config, used(image))));
         let recorded = merged.and_then(|record| {
+            hold(roots, &needs, &id)?;
             create_container(roots, &record)?;
             // After the record, which keeps `volume rm` from taking what was made for it.
             match self.ensure_volumes(&record) {
@@ -124,7 +191,8 @@ impl Pod {
             }
         });
         if recorded.is_err() {
-            let target = proto::layout::Target::Container { pod: pod.id.clone(), container: id.clone() };
+            release(roots, &needs, &id);
+            let target = Target::Container { pod: pod.id.clone(), container: id.clone() };
             super::record::release(roots, &name, &target);
             super::record::release(roots, id.as_str(), &target);
         }
@@ -141,18 +209,20 @@ impl Pod {
     /// Which opened source belongs to which mount: those of a new pod come first.
     fn opened(&self, record: &ContainerRecord, pod: &PodRecord, new_pod: bool, fds: Vec<OwnedFd>) -> Opened {
         let of_pod = pod.config.mounts.iter().filter(|_| new_pod);
+        let rootfs = Mount { destination: ROOT.to_owned(), ..Default::default() };
+        let rootfs = Some(&rootfs).filter(|_| !record.config.rootfs.is_empty());
         let driver = record.config.log.as_ref().map_or("", |log| &log.driver);
         let passes_through = matches!(driver, "passthrough" | "passthrough-tty");
-        assign(of_pod.chain(&record.config.mounts), passes_through, fds)
+        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, fds)
     }
 
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.
     async fn replace(&self, name: &str) -> Result<()> {
         let found = self.engine.roots.resolve(name)?;
-        if let Some(proto::layout::Target::Container { pod, container }) = found
+        if let Some(Target::Container { pod, container }) = found
             && pod == self.id
         {
-            self.refuse_needed(&container)?;
+            dependents::check(&self.engine.roots, &self.id, &container, false)?;
             self.remove_member(&container, true).await?;
         }
         Ok(())
@@ -175,11 +245,30 @@ impl Pod {
     async fn unmake(&self) {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        if let Some(record) = core.record.take()
-            && let Err(refusal) = super::record::remove_pod(&self.engine.roots, &record)
-        {
-            tracing::warn!("pod {}: {refusal}", self.id);
+        let Some(record) = core.record.take() else { return };
+        match super::record::remove_pod(&self.engine.roots, &record) {
+            Ok(()) => self.note_pod("remove", &record),
+            Err(refusal) => tracing::warn!("pod {}: {refusal}", self.id),
         }
+    }
+}
+
+/// The directory of `--health-log-destination` must be there: nobody would hear of it later.
+fn check_health_log(config: &ContainerConfig) -> Result<()> {
+    let destination = config.health.as_ref().map_or("", |health| health.log_destination.as_str());
+    if !destination.starts_with('/') {
+        return Ok(());
+    }
+    match std::fs::metadata(destination) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => {
+            let words = format!("HealthCheck Log '{}' destination must be directory", spec::quotable(destination));
+            Err(Refusal::invalid(words))
+        }
+        Err(error) => Err(Refusal::invalid(format!(
+            "HealthCheck Log '{}' destination error: {error}: see --health-log-destination",
+            spec::quotable(destination)
+        ))),
     }
 }
 
@@ -187,14 +276,23 @@ impl Pod {
 ///
 /// # Errors
 /// When a name is taken or the disk refuses; nothing is left then but volumes, which may be somebody else's by now.
-pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, config: PodConfig) -> Result<PodRecord> {
+pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig) -> Result<PodRecord> {
+    add_volumes(roots, &config.volumes_from.clone(), &mut config.mounts)?;
     let record = create_pod(roots, id, config)?;
+    let sources: Vec<String> = record.config.volumes_from.iter().map(|source| name_of(source).to_owned()).collect();
+    if let Err(refusal) = hold(roots, &sources, record.infra.as_ref().unwrap_or(&record.id)) {
+        remove_pod(roots, &record)?;
+        return Err(refusal);
+    }
     let named = record.config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume);
     for volume in named {
         if let Err(refusal) = volumes.ensure(&volume.source, spec::is_anonymous(&volume.source)) {
             remove_pod(roots, &record)?;
             return Err(refusal);
         }
+    }
+    if !record.config.hidden {
+        event::note(roots, &super::events::of_pod("create", &record));
     }
     Ok(record)
 }
@@ -212,7 +310,7 @@ pub enum Ports {
 ///
 /// # Errors
 /// Naming the flag.
-pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports) -> Result<()> {
+pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, ports: Ports) -> Result<()> {
     if let Some(limits) = &config.resources {
         cgroup::check(limits)?;
     }
@@ -222,8 +320,9 @@ pub fn check_host(networks: &network::Networks, config: &PodConfig, ports: Ports
             Ports::Later => network::check(networks, &NetworkConfig { ports: Vec::new(), ..network.clone() })?,
         }
     }
+    cgroup::pod_path(id, &config.cgroup_parent)?;
     if !config.name.is_empty() && !proto::name::is_valid(&config.name) {
-        return Err(Refusal::new(Kind::Invalid, proto::name::RULE).about(&config.name));
+        return Err(Refusal::new(Kind::Invalid, proto::name::rule(&config.name)).about(&config.name));
     }
     Ok(())
 }

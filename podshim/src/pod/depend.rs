@@ -1,19 +1,24 @@
-//! Members that need others: what is started first, what is waited for, what cannot be removed.
+//! Members that need others: what is started first, what is waited for, what goes before what.
 
-use std::{collections::BTreeSet, future::Future, pin::Pin};
-
-use proto::{
-    Id, Kind, Refusal,
-    refusal::Result,
-    state::ContainerState,
-    wire::{ContainerConfig, ContainerResult},
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
 };
 
-use super::{Pod, sources::Opened};
+use proto::{Id, Kind, Refusal, record::Health, refusal::Result, state::ContainerState, wire::ContainerConfig};
+
+use super::{Pod, sources::Brought};
 use crate::{
     index,
     spec::{self, Condition, Dependency},
 };
+
+/// How long a member may take to become healthy before those that need it are given up.
+const HEALTHY: Duration = Duration::from_secs(540);
+/// Its health is in a record that its monitor writes; it is looked at so often.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// An init container that stays up beside the others: its policy starts it again whenever it ends.
 pub(super) fn is_sidecar(config: &ContainerConfig) -> bool {
@@ -24,8 +29,8 @@ pub(super) fn is_sidecar(config: &ContainerConfig) -> bool {
 /// Whether the start of a member waits for others to end.
 pub(super) fn waits(member: &index::Container) -> bool {
     member.record.as_ref().is_ok_and(|record| {
-        let completed = |one: &Dependency| one.condition == Condition::Completed;
-        !record.config.init_ctr.is_empty() || spec::dependencies(&record.config).iter().any(completed)
+        let waits = |one: &Dependency| one.condition != Condition::Started;
+        !record.config.init_ctr.is_empty() || spec::dependencies(&record.config).iter().any(waits)
     })
 }
 
@@ -75,6 +80,12 @@ impl Pod {
             let name = entry.split(':').next().unwrap_or(entry);
             let id: Id = name.parse().map_err(|_| Refusal::no_such_container(name))?;
             let Ok((record, _)) = self.container(&id) else { return Err(spec::not_a_member(&self.id, &id)) };
+            if entry.ends_with(":healthy") && record.config.health.is_none() {
+                return Err(Refusal::invalid(format!(
+                    "--requires {0}:healthy: container {0} has no health check: use started or completed",
+                    record.name
+                )));
+            }
             let policy = record.config.restart.as_ref().map_or("", |policy| &policy.name);
             if entry.ends_with(":completed") && matches!(policy, "always" | "unless-stopped") {
                 return Err(Refusal::invalid(format!(
@@ -124,7 +135,10 @@ impl Pod {
                 if found.state != ContainerState::Running {
                     self.fulfil(&needed, &path).await?;
                     let _gate = self.gate.read().await;
-                    self.start_inside(&needed, Opened::default()).await.map_err(before)?;
+                    self.start_inside(&needed, Brought::default()).await.map_err(before)?;
+                }
+                if condition == Condition::Healthy {
+                    self.healthy(&needed, &record.name).await?;
                 }
                 if condition == Condition::Completed {
                     let code = self.end_of(&needed).await;
@@ -147,6 +161,30 @@ impl Pod {
         })
     }
 
+    /// Waits until a member is healthy, for who is called `name`.
+    async fn healthy(&self, id: &Id, name: &str) -> Result<()> {
+        let deadline = Instant::now() + HEALTHY;
+        loop {
+            let (record, found) = self.container(id)?;
+            let health = found.health.map_or(Health::Starting, |health| health.status);
+            let how = match health {
+                Health::Healthy if found.state == ContainerState::Running => return Ok(()),
+                _ if found.state != ContainerState::Running => format!("is {}", found.state),
+                Health::Unhealthy => "is unhealthy".to_owned(),
+                _ if Instant::now() >= deadline => format!("is not after {} s", HEALTHY.as_secs()),
+                _ => {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+            };
+            let words = format!(
+                "container {name} requires container {} to be healthy, which {how}: container state improper",
+                record.name
+            );
+            return Err(Refusal::new(Kind::WrongState, words).about(&record.name));
+        }
+    }
+
     /// Waits for the last end of a member; its exit code, where anybody knows it.
     pub(super) async fn end_of(&self, id: &Id) -> Option<i32> {
         if let Some(monitor) = self.monitors.get(id) {
@@ -154,62 +192,6 @@ impl Pod {
         }
         let (_, found) = self.container(id).ok()?;
         found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code)
-    }
-
-    /// The members that need `id`, directly.
-    pub(super) fn dependents(&self, id: &Id) -> Vec<index::Container> {
-        let needs = |member: &index::Container| {
-            member
-                .record
-                .as_ref()
-                .is_ok_and(|record| spec::dependencies(&record.config).iter().any(|dependency| dependency.id == *id))
-        };
-        self.members().into_iter().filter(needs).collect()
-    }
-
-    /// Refuses to remove what others need.
-    ///
-    /// # Errors
-    /// [`Kind::InUse`], in podman's words.
-    pub(super) fn refuse_needed(&self, id: &Id) -> Result<()> {
-        let dependents: Vec<String> = self.dependents(id).iter().map(|member| member.id().to_string()).collect();
-        if dependents.is_empty() {
-            return Ok(());
-        }
-        let words = format!(
-            "container {id} has dependent containers which must be removed before it: {}: container already exists",
-            dependents.join(", ")
-        );
-        Err(Refusal::new(Kind::InUse, words).about(id.as_str()))
-    }
-
-    /// Removes a member and before it all that need it.
-    ///
-    /// # Errors
-    /// As [`Pod::remove`].
-    pub async fn remove_with_dependents(
-        self: &std::sync::Arc<Self>,
-        id: &Id,
-        force: bool,
-        timeout_ms: Option<i64>,
-    ) -> Result<ContainerResult> {
-        let mut order = vec![id.clone()];
-        let mut at = 0;
-        while let Some(next) = order.get(at).cloned() {
-            for dependent in self.dependents(&next) {
-                // Where two ways lead to it, the longer one decides.
-                order.retain(|known| known != dependent.id());
-                order.push(dependent.id().clone());
-            }
-            at += 1;
-            if at > self.members().len() {
-                break;
-            }
-        }
-        for dependent in order.iter().skip(1).rev() {
-            self.remove(dependent, force, timeout_ms).await?;
-        }
-        self.remove(id, force, timeout_ms).await
     }
 
     /// Runs the init containers of a pod one after the other, each to its end; one that stays up by its restart policy
@@ -222,7 +204,7 @@ impl Pod {
             if record.config.init_ctr.is_empty() || !(all || is_sidecar(&record.config)) {
                 continue;
             }
-            self.start_with(&record.id, Opened::default()).await?;
+            self.start_with(&record.id, Brought::default()).await?;
             if is_sidecar(&record.config) {
                 continue;
             }

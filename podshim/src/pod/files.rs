@@ -4,19 +4,59 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
+use nix::fcntl::OFlag;
 use proto::{record::NetworkStatus, wire::NetworkConfig};
+
+use crate::sys::beneath;
 
 const LOCALHOST: &str = "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4\n\
                          ::1\tlocalhost localhost.localdomain localhost6 localhost6.localdomain6\n";
 
-/// Text of /etc/hosts. `own` are the names of the pod itself: at its address, or at 127.0.0.1 where it has none.
-pub(super) fn hosts(config: &NetworkConfig, networks: &[NetworkStatus], own: &[&str]) -> String {
-    let mut text = String::new();
+/// Longest file that others lines are put behind.
+const LONGEST_BASE: u64 = 1 << 20;
+
+/// What /etc/hosts begins with: `--hosts-file`, a file of the host or (`image`) that of the root file system `rootfs` (a pod as
+/// a whole has none).
+///
+/// # Errors
+/// When it is not there, or no text of a reasonable length.
+pub(super) fn base(config: &NetworkConfig, rootfs: Option<&Path>) -> io::Result<String> {
+    let read = |file: fs::File| -> io::Result<String> {
+        if file.metadata()?.len() > LONGEST_BASE || !file.metadata()?.is_file() {
+            return Err(io::Error::other(format!("no file of up to {LONGEST_BASE} bytes")));
+        }
+        let mut text = String::new();
+        file.take(LONGEST_BASE).read_to_string(&mut text)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(text)
+    };
+    match config.hosts_file.as_str() {
+        "" | "none" => Ok(String::new()),
+        "image" => {
+            let Some(rootfs) = rootfs else { return Ok(String::new()) };
+            let found = beneath::directory(rootfs)
+                .and_then(|root| beneath::in_root(root, Path::new("etc/hosts"), OFlag::O_RDONLY | OFlag::O_NONBLOCK));
+            match found {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+                found => read(fs::File::from(found?)),
+            }
+        }
+        path => fs::File::open(path)
+            .and_then(read)
+            .map_err(|error| io::Error::new(error.kind(), format!("--hosts-file {path}: {error}"))),
+    }
+}
+
+/// Text of /etc/hosts, behind `base`. `own` are the names of the pod itself: at its address, or at 127.0.0.1 where it has none.
+pub(super) fn hosts(base: &str, config: &NetworkConfig, networks: &[NetworkStatus], own: &[&str]) -> String {
+    let mut text = base.to_owned();
     let first = networks.first();
     let gateway = first.map(|network| network.gateway.as_str()).filter(|gateway| !gateway.is_empty());
     for entry in &config.add_hosts {
@@ -53,6 +93,26 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Gives the lines of the pod's address, and of its gateway, the new ones.
+pub(super) fn readdress(path: &Path, old: Option<&NetworkStatus>, new: Option<&NetworkStatus>) -> io::Result<()> {
+    let (old, new) = (old.cloned().unwrap_or_default(), new.cloned().unwrap_or_default());
+    let swap = |line: &str| {
+        for (was, is) in [(&old.ip, &new.ip), (&old.gateway, &new.gateway)] {
+            let is = if is.is_empty() { "127.0.0.1" } else { is };
+            if let Some(rest) = line.strip_prefix(was.as_str()).filter(|rest| !was.is_empty() && rest.starts_with('\t'))
+            {
+                return format!("{is}{rest}\n");
+            }
+        }
+        format!("{line}\n")
+    };
+    if old.ip == new.ip || !path.exists() {
+        return Ok(());
+    }
+    let text: String = fs::read_to_string(path)?.lines().map(swap).collect();
+    write(path, &text)
+}
+
 /// Appends `text` to `path` unless it is there already.
 pub(super) fn append_once(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path)?.contains(text) {
@@ -74,7 +134,7 @@ mod tests {
             ..Default::default()
         };
         let status = NetworkStatus { ip: "10.88.0.5".into(), gateway: "10.88.0.1".into(), ..Default::default() };
-        let text = hosts(&config, &[status], &["web", "bad\n1.2.3.4 x", ""]);
+        let text = hosts("", &config, &[status], &["web", "bad\n1.2.3.4 x", ""]);
         assert_eq!(
             text,
             format!(
@@ -87,7 +147,7 @@ mod tests {
     fn a_member_is_added_once() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("hosts");
-        write(&path, &hosts(&NetworkConfig::default(), &[], &["web"])).expect("write");
+        write(&path, &hosts("", &NetworkConfig::default(), &[], &["web"])).expect("write");
         append_once(&path, &member("db")).expect("append");
         append_once(&path, &member("db")).expect("append");
         let text = fs::read_to_string(&path).expect("read");

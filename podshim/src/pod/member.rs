@@ -1,10 +1,11 @@
 //! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::{
     Id, Kind, Refusal,
-    record::{self, ContainerRecord, Durability, PodRecord, StartRecord},
+    event::Event,
+    record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
     state::ContainerState,
@@ -12,9 +13,9 @@ use proto::{
 };
 
 use super::{
-    Pod, files,
+    Pod, Starting, files,
     record::make_dir,
-    sources::{self, Opened},
+    sources::{self, Brought, Opened, Places},
     undo::Undo,
 };
 use crate::{
@@ -40,9 +41,9 @@ impl Pod {
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub async fn start(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.start_with(id, Opened::default()).await?;
+        self.start_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -50,9 +51,9 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id) -> Result<ContainerResult> {
+    pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
         let (record, _) = self.container(id)?;
-        self.init_with(id, Opened::default()).await?;
+        self.init_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }
 
@@ -62,7 +63,7 @@ impl Pod {
     /// When the name is taken or is none.
     pub async fn rename(&self, id: &Id, name: &str) -> Result<ContainerResult> {
         if !proto::name::is_valid(name) {
-            return Err(Refusal::invalid(proto::name::RULE).about(name));
+            return Err(Refusal::invalid(proto::name::rule(name)).about(name));
         }
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -78,6 +79,7 @@ impl Pod {
         if old != name {
             super::record::release(roots, &old, &target);
         }
+        self.note("rename", &record);
         Ok(result(&record))
     }
 
@@ -85,16 +87,24 @@ impl Pod {
     ///
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
-    pub(super) async fn start_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
-        let _gate = self.gate.read().await;
-        self.start_inside(id, opened).await
+        let started = {
+            let _gate = self.gate.read().await;
+            self.start_inside(id, brought).await
+        };
+        if started.is_err() {
+            // What was brought up for it goes, where nobody else needs it.
+            self.settle().await;
+        }
+        started
     }
 
     /// [`Pod::start_with`] for who has the gate, and has started what the member needs.
-    pub(super) async fn start_inside(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn start_inside(&self, id: &Id, brought: Brought) -> Result<()> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         match found.state {
             ContainerState::Running => return Ok(()),
@@ -106,13 +116,14 @@ impl Pod {
             }
             _ => {}
         }
-        let monitor = self.prepare(&record, &found, opened).await?;
+        let monitor = self.prepare(&record, &found, brought).await?;
         let started = monitor.client()?.start(serve::deadline(START), &wire::Empty {}).await.map_err(Refusal::from);
         if let Err(refusal) = started {
             self.abandon(&record, &monitor).await;
             return Err(refusal);
         }
         self.note_start(&record).await;
+        self.note("start", &record);
         Ok(())
     }
 
@@ -120,16 +131,17 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub(super) async fn init_with(&self, id: &Id, opened: Opened) -> Result<()> {
+    pub(super) async fn init_with(&self, id: &Id, brought: Brought) -> Result<()> {
         self.fulfil(id, &[]).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
+        let _starting = Starting::new(self);
         let (record, found) = self.container(id)?;
         if found.state.is_alive() {
             return Ok(());
         }
-        self.prepare(&record, &found, opened).await.map(|_| ())
+        self.prepare(&record, &found, brought).await.map(|_| ())
     }
 
     /// The steps up to there; the caller has the turn.
@@ -137,8 +149,9 @@ impl Pod {
         &self,
         record: &ContainerRecord,
         found: &index::Container,
-        mut opened: Opened,
+        brought: Brought,
     ) -> Result<Arc<Monitor>> {
+        let Brought { mut opened, notify_socket } = brought;
         if let Some(monitor) = self.monitors.get(&record.id) {
             if found.state == ContainerState::Initialized {
                 return Ok(monitor);
@@ -170,11 +183,14 @@ impl Pod {
         });
 
         let used = record.image.clone().unwrap_or_default();
-        let image = self.images.resolve(&used.id)?;
+        let image = if record.image.is_some() { Some(self.images.resolve(&used.id)?) } else { None };
         let dir = roots.container(&pod.id, &record.id);
         let target = roots.rootfs(&pod.id, &record.id);
         let keep = if record.config.auto_remove { Keep::Volatile } else { Keep::Safe };
-        rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?;
+        match &image {
+            Some(image) => rootfs::mount(&image.layers, &dir.join("upper"), &dir.join("work"), &target, keep)?,
+            None => sources::root(&mut opened, &record.config.rootfs, &target)?,
+        }
         undo.push({
             let target = target.clone();
             move || drop(rootfs::unmount(&target))
@@ -183,18 +199,30 @@ impl Pod {
             let run = run.clone();
             move || sources::release(&run)
         });
-        let mounts = sources::bind(record, &mut opened, &self.volumes, &run, &target)?;
+        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
+        let mut mounts = sources::bind(record, &mut opened, &places)?;
+        let secrets = self.give_secrets(record, &run)?;
+        mounts.extend(secrets.mounts);
+        // What the runtime is told is not what is recorded.
+        let mut told = record.clone();
+        told.env.extend(secrets.env);
 
         let namespaces = self.namespaces(record, &pod)?;
+        let shm = self.shm(record, &pod, &run)?;
         let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
         let cgroup = self.cgroup(record, &pod).await?;
-        let hostname = member_hostname(record, &pod, &namespaces);
-        let shm = roots.run_pod(&pod.id).join("shm");
-        let shares_ipc = matches!(&namespaces.ipc, Namespace::Path(path) if *path == pin::path(&roots.namespaces(&pod.id), pin::Kind::Ipc));
+        let hostname = self.hostname_of(record, &pod, &namespaces);
+        let readiness = readiness(record, notify_socket);
+        let notify = readiness.as_ref().filter(|readiness| readiness.mode == "container");
+        let notify = notify.map(|_| roots.notify_directory(&pod.id, &record.id));
+        if let Some(directory) = &notify {
+            // Whoever the container runs as looks in here.
+            fs::DirBuilder::new().mode(0o755).create(directory).map_err(broken)?;
+        }
         let written = bundle::write(&bundle::Input {
-            record,
+            record: &told,
             pod: &pod,
-            image: Some(&image.config),
+            image: image.as_ref().map(|image| &image.config),
             rootfs: &target,
             bundle: &roots.bundle(&pod.id, &record.id),
             namespaces: &namespaces,
@@ -202,11 +230,12 @@ impl Pod {
             hosts: own.hosts.as_deref(),
             resolv_conf: own.resolv_conf.as_deref(),
             hostname_file: own.hostname.as_deref(),
-            shm: Some(shm.as_path()).filter(|_| shares_ipc),
+            shm: shm.as_deref(),
             hostname: &hostname,
             cgroup: &cgroup,
+            notify: notify.as_deref(),
         })?;
-        self.write_start_record(record, &pod, &cgroup, &written)?;
+        self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
         let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
@@ -215,6 +244,7 @@ impl Pod {
             return Err(refusal);
         }
         undo.forget();
+        self.note("init", record);
         Ok(monitor)
     }
 
@@ -224,6 +254,7 @@ impl Pod {
         pod: &PodRecord,
         cgroup: &str,
         written: &bundle::Bundle,
+        readiness: Option<Readiness>,
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
@@ -250,7 +281,13 @@ impl Pod {
             cgroup: cgroup.to_owned(),
             uid: written.uid,
             gid: written.gid,
+            pidfile: record.config.pidfile.clone(),
+            conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
+            events: roots.events(),
+            event: Event::of_container("", record, if pod.config.hidden { "" } else { pod.id.as_str() }),
+            health: record.config.health.clone(),
+            readiness,
             witnessed_pid: 0,
             unmounted: false,
             heir: self.engine.heir(&pod.id).ok(),
@@ -294,28 +331,6 @@ impl Pod {
         })
     }
 
-    /// The namespace of another container, which must run.
-    fn namespace_of(&self, name: &str, kind: pin::Kind) -> Result<PathBuf> {
-        let roots = &self.engine.roots;
-        let Some(proto::layout::Target::Container { pod, container }) = roots.resolve(name)? else {
-            return Err(Refusal::no_such_container(name));
-        };
-        index::container(roots, &pod, &container)
-            .as_ref()
-            .and_then(index::Container::init)
-            .map(|init| PathBuf::from(format!("/proc/{}/ns/{}", init.pid, kind.as_str())))
-            .ok_or_else(|| {
-                Refusal::new(
-                    Kind::WrongState,
-                    format!(
-                        "cannot join the {} namespace of container {name}: it is not running: container state improper",
-                        kind.as_str()
-                    ),
-                )
-                .about(name)
-            })
-    }
-
     /// /etc/hosts, /etc/resolv.conf and /etc/hostname of a member: the pod's where it shares its network and host name.
     fn write_own_files(
         &self,
@@ -328,25 +343,32 @@ impl Pod {
         let network = record.config.network.clone().unwrap_or_default();
         let pod_network = pod.config.network.clone().unwrap_or_default();
         let in_pod = matches!(&namespaces.net, Namespace::Path(path) if path.starts_with(&dir));
+        let lender = pod_network.mode.strip_prefix("container:").and_then(|name| self.lender(name));
         let mut files = OwnFiles::default();
         let no_hosts = network.no_hosts || pod_network.no_hosts;
-        if in_pod && !no_hosts {
+        if let Some(lender) = lender {
+            // Who lives in another's network has its names and servers, too.
+            let there = |name: &str| Some(lender.join(name)).filter(|path| path.exists());
+            (files.hosts, files.resolv_conf) = (there("hosts"), there("resolv.conf"));
+        } else if in_pod && !no_hosts {
             let hosts = dir.join("hosts");
             if pod.config.hidden {
                 let networks =
                     proto::record::read::<proto::record::PodState>(&self.engine.roots.pod_state(&pod.id))?.networks;
-                let hostname = member_hostname(record, pod, namespaces);
-                files::write(&hosts, &files::hosts(&pod_network, &networks, &[&hostname, &record.name]))?;
+                let hostname = self.hostname_of(record, pod, namespaces);
+                let base = files::base(&pod_network, Some(&self.engine.roots.rootfs(&pod.id, &record.id)))?;
+                let names = [hostname.as_str(), &record.name];
+                files::write(&hosts, &files::hosts(&base, &pod_network, &networks, &names))?;
             } else {
                 files::append_once(&hosts, &files::member(&record.name))?;
             }
             files.hosts = Some(hosts);
         } else if !no_hosts && namespaces.net == Namespace::Private {
             let hosts = run.join("hosts");
-            files::write(&hosts, &files::hosts(&network, &[], &[&record.name]))?;
+            files::write(&hosts, &files::hosts("", &network, &[], &[&record.name]))?;
             files.hosts = Some(hosts);
         }
-        if in_pod && !pod_network.dns_servers.iter().any(|server| server == "none") {
+        if in_pod && files.resolv_conf.is_none() && !pod_network.dns_servers.iter().any(|server| server == "none") {
             files.resolv_conf = Some(dir.join("resolv.conf"));
         }
         if !record.config.no_hostname {
@@ -355,7 +377,7 @@ impl Pod {
                 dir.join("hostname")
             } else {
                 let path = run.join("hostname");
-                files::write(&path, &format!("{}\n", member_hostname(record, pod, namespaces)))?;
+                files::write(&path, &format!("{}\n", self.hostname_of(record, pod, namespaces)))?;
                 path
             });
         }
@@ -395,6 +417,12 @@ impl Pod {
         {
             tracing::warn!("container {}: {error}", record.id);
         }
+        let parent = &record.config.cgroup_parent;
+        if !parent.is_empty()
+            && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| cgroup::remove(&path))
+        {
+            tracing::warn!("container {}: {refusal}", record.id);
+        }
     }
 
     /// Pauses a running member.
@@ -410,6 +438,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.pause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("pause", &record);
         Ok(result(&record))
     }
 
@@ -426,6 +455,7 @@ impl Pod {
             ));
         }
         self.monitor(id)?.client()?.unpause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        self.note("unpause", &record);
         Ok(result(&record))
     }
 
@@ -446,6 +476,7 @@ impl Pod {
         }
         let kill = MonitorKill { signal: signal.to_owned(), all };
         self.monitor(id)?.client()?.kill(serve::deadline(PROMPT), &kill).await.map_err(Refusal::from)?;
+        self.note("kill", &record);
         Ok(result(&record))
     }
 
@@ -470,12 +501,14 @@ struct OwnFiles {
     hostname: Option<PathBuf>,
 }
 
-/// The host name a member sees.
-fn member_hostname(record: &ContainerRecord, pod: &PodRecord, namespaces: &Namespaces) -> String {
-    if namespaces.uts == Namespace::Host {
-        return nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    }
-    spec::hostname(Some((&record.id, &record.config)), &pod.name, &pod.config)
+/// Who is to hear that the container is ready, and when it is. A NOTIFY_SOCKET that nobody can send to is none.
+fn readiness(record: &ContainerRecord, socket: String) -> Option<Readiness> {
+    let mode = match record.config.sdnotify.as_str() {
+        "" => "container",
+        mode => mode,
+    };
+    let usable = socket.starts_with(['/', '@']) && !socket.contains('\0');
+    (usable && mode != "ignore").then(|| Readiness { mode: mode.to_owned(), socket })
 }
 
 fn complete_log(log: &mut LogConfig, record: &ContainerRecord, default: PathBuf) {

@@ -17,14 +17,20 @@
 //! All three are fair: acts happen in the order in which they were asked for. Every act runs in a task of its own, so a
 //! client that goes away changes nothing.
 
+mod borrow;
 mod bring_up;
+mod connect;
+pub mod copy;
 pub mod create;
 mod depend;
+pub mod dependents;
+mod events;
 mod files;
 mod member;
 pub mod names;
 pub mod record;
 mod remove;
+mod secrets;
 mod sources;
 mod stop;
 mod undo;
@@ -52,7 +58,7 @@ use crate::{
     config::Engine,
     image, index,
     monitor::{Ended, Supervisor},
-    network, volume,
+    network, secret, volume,
 };
 use bring_up::Core;
 
@@ -69,13 +75,31 @@ pub struct Pod {
     networks: network::Networks,
     volumes: volume::Volumes,
     images: image::Store,
+    secrets: secret::Secrets,
     gate: RwLock<()>,
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
     acts: AtomicUsize,
-    /// Starts of the whole pod that are under way: its members may have ended before the last one was started.
+    /// Starts that are under way, of members and of the whole pod: what is up is theirs, though nothing may live in it yet
+    /// or any more.
     starts: AtomicUsize,
     changed: Notify,
+}
+
+/// A start that is under way, as long as this lives.
+struct Starting<'a>(&'a AtomicUsize);
+
+impl Starting<'_> {
+    fn new(pod: &Pod) -> Starting<'_> {
+        pod.starts.fetch_add(1, Ordering::AcqRel);
+        Starting(&pod.starts)
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Pod {
@@ -91,6 +115,7 @@ impl Pod {
             networks: network::Networks::open(&engine.roots),
             volumes: volume::Volumes::open(&engine.roots),
             images: image::Store::open(&engine.roots),
+            secrets: secret::Secrets::open(&engine.roots),
             engine,
             id,
             monitors,

@@ -42,6 +42,20 @@ fn in_use(name: &str, taken: &Target) -> Refusal {
     Refusal::new(Kind::NameInUse, format!("name \"{name}\" is in use: {what}")).about(name)
 }
 
+/// Refuses `name` (empty = none) where somebody has it now, who is not to be replaced. Only [`claim`] makes sure, but
+/// that is later.
+///
+/// # Errors
+/// [`Kind::NameInUse`] with podman's words.
+pub fn refuse_taken(roots: &Roots, name: &str, ours: &Id, replace: bool) -> Result<()> {
+    let link = if name.is_empty() { None } else { fs::read_link(roots.names().join(name)).ok() };
+    match link.and_then(|link| Target::from_link(&link)) {
+        Some(Target::Container { .. }) if replace => Ok(()),
+        Some(taken) if is_there(roots, &taken, ours) => Err(in_use(name, &taken)),
+        _ => Ok(()),
+    }
+}
+
 /// Claims `name` for `target`.
 ///
 /// # Errors

@@ -6,7 +6,8 @@ use proto::{
     Id, Kind, Refusal, record::ContainerRecord, refusal::Result, state::ContainerState, wire::ContainerResult,
 };
 
-use super::{Pod, member::result, record};
+use super::{Pod, dependents, member::result, record};
+use crate::index;
 
 /// What `rm` answers for a container that is up (podman's words).
 fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
@@ -39,7 +40,7 @@ impl Pod {
             Err(refusal) if !force => return Err(refusal),
             Err(_) => return self.remove_broken(id).await,
         };
-        self.refuse_needed(id)?;
+        dependents::check(&self.engine.roots, &self.id, id, false)?;
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
         self.remove_member(id, force).await?;
         self.settle().await;
@@ -80,12 +81,35 @@ impl Pod {
 
     /// Removes the record, the names and the anonymous volumes of a member. The caller has its turn.
     pub(super) fn forget(&self, container: &ContainerRecord) -> Result<()> {
-        record::remove_container(&self.engine.roots, &self.id, &container.id, &container.name)?;
+        let roots = &self.engine.roots;
+        record::remove_container(roots, &self.id, &container.id, &container.name)?;
+        self.note("remove", container);
+        if let Some(pod) = index::pod(roots, &self.id).and_then(|pod| pod.record.ok()) {
+            dependents::release(roots, &dependents::needed(&container.config, &pod.config), &container.id);
+        }
+        for path in [&container.config.pidfile, &container.config.conmon_pidfile] {
+            if !path.is_empty() {
+                // It says nothing any more; somebody else may have removed it.
+                let _ = std::fs::remove_file(path);
+            }
+        }
         for volume in &container.anonymous_volumes {
             // Used by another container by its name: it stays.
             let _ = self.volumes.remove(volume);
         }
+        if let Some(image) = container.image.as_ref().filter(|_| container.config.rmi) {
+            self.remove_image(&image.id);
+        }
         Ok(())
+    }
+
+    /// `--rmi`: the image goes with the container, unless somebody else has it.
+    fn remove_image(&self, id: &str) {
+        let removed = self.images.remove(&[id.to_owned()], false, false, true);
+        if let Some(error) = removed.map_or_else(|refusal| Some(refusal.message), |done| done.errors.into_iter().next())
+        {
+            tracing::info!("pod {}: --rmi: {error}", self.id);
+        }
     }
 
     /// Removes a member whose record cannot be read: what is known of it is its id.

@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::mount::{MntFlags, umount2};
+use nix::{
+    fcntl::OFlag,
+    mount::{MntFlags, umount2},
+};
 use proto::{
     Refusal,
     record::ContainerRecord,
@@ -21,7 +24,20 @@ use proto::{
 };
 
 use super::record::make_dir;
-use crate::{bundle::BoundMount, sys, volume::Volumes};
+use crate::{
+    bundle::BoundMount,
+    image,
+    namespace::tree,
+    rootfs::{self, Keep},
+    sys::{self, beneath},
+    volume::Volumes,
+};
+
+/// Where the directory of `--rootfs` goes: it is opened like a mount.
+pub(super) const ROOT: &str = "/";
+
+/// Where the mounts of a member are attached, below its run directory.
+pub(super) const BINDS: &str = "binds";
 
 /// What the caller has opened.
 #[derive(Debug, Default)]
@@ -30,6 +46,15 @@ pub(super) struct Opened {
     binds: HashMap<String, OwnedFd>,
     /// The container's standard streams, by the names its monitor knows them by.
     pub(super) streams: Vec<(String, OwnedFd)>,
+}
+
+/// What whoever asks for a start brings along.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    /// Bind sources.
+    pub(super) opened: Opened,
+    /// The caller's NOTIFY_SOCKET; empty = none.
+    pub(super) notify_socket: String,
 }
 
 /// What podmon calls the streams of the caller.
@@ -55,22 +80,44 @@ pub(super) fn assign<'a>(
     Opened { binds, streams }
 }
 
+/// Attaches the directory `path` of the host, as the caller had it opened, as root file system `target`.
+///
+/// # Errors
+/// When it is no directory any more.
+pub(super) fn root(opened: &mut Opened, path: &str, target: &Path) -> Result<()> {
+    let refuse = |error: io::Error| Refusal::invalid(format!("--rootfs {path}: {}", words(&error)));
+    let tree = match opened.binds.remove(ROOT) {
+        Some(tree) => Ok(tree),
+        None => beneath::directory(Path::new(path)).and_then(|dir| tree::clone_at(dir.as_fd())),
+    };
+    make_dir(target).and_then(|()| sys::mount::attach_tree(tree?.as_fd(), target)).map_err(refuse)
+}
+
+/// Where sources are looked for, and where they are put.
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    /// The volumes.
+    pub(super) volumes: &'a Volumes,
+    /// The images.
+    pub(super) images: &'a image::Store,
+    /// The member's run directory.
+    pub(super) run_dir: &'a Path,
+    /// Its root file system, mounted.
+    pub(super) rootfs: &'a Path,
+}
+
 /// Makes every mount of `record` available in the engine's mount namespace.
 ///
 /// # Errors
 /// When a source is missing or a volume cannot be made, naming the mount.
-pub(super) fn bind(
-    record: &ContainerRecord,
-    opened: &mut Opened,
-    volumes: &Volumes,
-    run_dir: &Path,
-    rootfs: &Path,
-) -> Result<Vec<BoundMount>> {
+pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Places<'_>) -> Result<Vec<BoundMount>> {
+    let Places { volumes, images, run_dir, rootfs } = places;
     let mut bound = Vec::with_capacity(record.mounts.len());
     for (number, mount) in record.mounts.iter().enumerate() {
+        let made = Made { run_dir, number };
         let source = match mount.kind() {
             mount::Kind::Bind => match opened.binds.remove(&mount.destination) {
-                Some(tree) => attach(&tree, &run_dir.join("binds"), number).map_err(|error| refuse(mount, error))?,
+                Some(tree) => made.attach(&tree).map_err(|error| refuse(mount, error))?,
                 None => look_up(mount)?,
             },
             mount::Kind::Volume => {
@@ -81,8 +128,21 @@ pub(super) fn bind(
                 }
                 volumes.data(&mount.source)
             }
-            mount::Kind::Tmpfs | mount::Kind::Devpts | mount::Kind::Image => PathBuf::new(),
+            mount::Kind::Image => {
+                let image = images.resolve(&mount.source).map_err(|refusal| Refusal {
+                    message: format!("--mount type=image,source={}: pull it first", refusal.message),
+                    ..refusal
+                })?;
+                made.overlay(&image.layers, "image")?
+            }
+            mount::Kind::Tmpfs | mount::Kind::Devpts => PathBuf::new(),
         };
+        let source = match mount.options.iter().find_map(|option| option.strip_prefix("subpath=")) {
+            Some(part) => made.part(&source, part).map_err(|error| refuse(mount, error))?,
+            None => source,
+        };
+        let source =
+            if mount.options.iter().any(|option| option == "O") { made.overlay(&[source], "over")? } else { source };
         bound.push(BoundMount { mount: mount.clone(), source });
     }
     Ok(bound)
@@ -92,10 +152,39 @@ fn refuse(mount: &Mount, error: io::Error) -> Refusal {
     Refusal::internal(format!("-v {}:{}", mount.source, mount.destination), error)
 }
 
-/// Attaches an opened tree as `dir/number`: a file onto a file, a directory onto a directory.
-fn attach(tree: &OwnedFd, dir: &Path, number: usize) -> io::Result<PathBuf> {
+/// The mounts that are made for one mount of a member, below its run directory.
+struct Made<'a> {
+    run_dir: &'a Path,
+    number: usize,
+}
+
+impl Made<'_> {
+    /// Attaches an opened tree: a file onto a file, a directory onto a directory.
+    fn attach(&self, tree: &OwnedFd) -> io::Result<PathBuf> {
+        attach(tree, &self.run_dir.join(BINDS), &self.number.to_string())
+    }
+
+    /// An overlay of `layers` (bottom first) whose changes go with the run.
+    fn overlay(&self, layers: &[PathBuf], what: &str) -> Result<PathBuf> {
+        let changes = self.run_dir.join("overlays").join(format!("{}-{what}", self.number));
+        let target = self.run_dir.join(BINDS).join(format!("{}-{what}", self.number));
+        rootfs::mount(layers, &changes.join("upper"), &changes.join("work"), &target, Keep::Volatile)?;
+        Ok(target)
+    }
+
+    /// The part `path` of `whole`, which others write to: links lead nowhere out of it.
+    fn part(&self, whole: &Path, path: &str) -> io::Result<PathBuf> {
+        let root = beneath::directory(whole)?;
+        let part = beneath::in_root(root, Path::new(path.trim_start_matches('/')), OFlag::O_PATH)?;
+        let tree = tree::clone_at(part.as_fd())?;
+        attach(&tree, &self.run_dir.join(BINDS), &format!("{}-part", self.number))
+    }
+}
+
+/// Attaches an opened tree as `dir/name`.
+pub(super) fn attach(tree: &OwnedFd, dir: &Path, name: &str) -> io::Result<PathBuf> {
     make_dir(dir)?;
-    let target = dir.join(number.to_string());
+    let target = dir.join(name);
     let stat = nix::sys::stat::fstat(tree)?;
     if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
         make_dir(&target)?;
@@ -129,7 +218,7 @@ fn words(error: &io::Error) -> String {
 
 /// Detaches what [`bind`] attached.
 pub(super) fn release(run_dir: &Path) {
-    for entry in fs::read_dir(run_dir.join("binds")).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(run_dir.join(BINDS)).into_iter().flatten().flatten() {
         // Not mounted is as good as unmounted; the caller removes the directory.
         let _ = umount2(&entry.path(), MntFlags::MNT_DETACH);
     }

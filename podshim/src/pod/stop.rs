@@ -16,7 +16,7 @@ use proto::{
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result, sources::Opened};
+use super::{Pod, member::result, sources::Brought};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -67,6 +67,7 @@ impl Pod {
                 grace / 1000
             ));
         }
+        self.note("stop", &record);
         self.ended(id).await?;
         Ok(answer)
     }
@@ -135,10 +136,14 @@ impl Pod {
             }
             if self.wants_another_run(&record, &found) {
                 drop(_turn);
-                return self.start_with(id, Opened::default()).await;
+                return self.start_with(id, Brought::default()).await;
             }
-            self.tear_down(&record);
-            if record.config.auto_remove && found.exit.is_some() && self.dependents(id).is_empty() {
+            if self.engine.roots.run_container(&self.id, id).exists() {
+                self.tear_down(&record);
+                self.note("cleanup", &record);
+            }
+            let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
+            if record.config.auto_remove && found.exit.is_some() && !needed {
                 self.forget(&record)?;
             }
             if !record.config.init_ctr.is_empty() {
@@ -194,8 +199,8 @@ impl Pod {
         let Some(found) = index::pod(&self.engine.roots, &self.id) else { return };
         let lives = found.containers.iter().any(|container| container.state.is_alive()) || self.monitors.count() > 0;
         let waits = |container: &index::Container| container.state == ContainerState::Created && !is_init(container);
-        let ran = !found.containers.iter().any(waits) && self.starts.load(Ordering::Acquire) == 0;
-        if lives {
+        let ran = !found.containers.iter().any(waits);
+        if lives || self.starts.load(Ordering::Acquire) > 0 {
             return;
         }
         if pod.config.no_infra {

@@ -1,9 +1,6 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use proto::{
@@ -14,7 +11,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, depend, record, sources::Opened, stop::is_init};
+use super::{Pod, Starting, depend, dependents, record, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -41,9 +38,9 @@ impl Pod {
 
     /// `init` = with the init containers, where no other member is up.
     async fn start_members(self: &Arc<Self>, init: bool) -> Result<PodResult> {
-        self.starts.fetch_add(1, Ordering::AcqRel);
+        let starting = Starting::new(self);
         let result = self.start_in_order(init).await;
-        self.starts.fetch_sub(1, Ordering::AcqRel);
+        drop(starting);
         // Who has ended meanwhile has not taken the infra down.
         self.settle().await;
         result
@@ -72,14 +69,15 @@ impl Pod {
                     Kind::WrongState,
                     format!("a dependency of container {} failed to start: container state improper", member.id()),
                 )),
-                Some(_) => self.start_inside(member.id(), Opened::default()).await,
-                None => self.start_with(member.id(), Opened::default()).await,
+                Some(_) => self.start_inside(member.id(), Brought::default()).await,
+                None => self.start_with(member.id(), Brought::default()).await,
             };
             if let Err(refusal) = started {
                 failed.push(member.id());
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
+        self.note_pod("start", &pod);
         Ok(answer)
     }
 
@@ -99,6 +97,7 @@ impl Pod {
                 self.take_down(&mut core).await;
             }
         }
+        self.note_pod("stop", &pod);
         Ok(answer)
     }
 
@@ -180,6 +179,7 @@ impl Pod {
                 self.ended(id).await?;
             }
         }
+        self.note_pod("kill", &pod);
         if FATAL.contains(&signal) && !self.members().iter().any(|member| member.state.is_alive()) {
             let mut core = self.core.lock().await;
             self.take_down(&mut core).await;
@@ -207,6 +207,7 @@ impl Pod {
         }
         answer.acted = true;
         self.note_pause(true).await;
+        self.note_pod("pause", &pod);
         Ok(answer)
     }
 
@@ -230,6 +231,7 @@ impl Pod {
             }
         }
         self.note_pause(false).await;
+        self.note_pod("unpause", &pod);
         Ok(answer)
     }
 
@@ -259,6 +261,13 @@ impl Pod {
                 return Ok(answer);
             }
         }
+        let roots = &self.engine.roots;
+        for member in self.members() {
+            dependents::check(roots, &self.id, member.id(), true)?;
+        }
+        if let Some(infra) = &pod.infra {
+            dependents::check_infra(roots, &self.id, infra)?;
+        }
         self.stop_members(timeout_ms, &mut answer).await;
         let _gate = self.gate.write().await;
         if act.force {
@@ -280,12 +289,16 @@ impl Pod {
         }
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        record::remove_pod(&self.engine.roots, &pod)?;
+        record::remove_pod(roots, &pod)?;
+        self.note_pod("remove", &pod);
+        let sources: Vec<String> =
+            pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
+        dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
         core.record = None;
         Ok(answer)
     }
 }
 
-fn answer(pod: &PodRecord) -> PodResult {
+pub(super) fn answer(pod: &PodRecord) -> PodResult {
     PodResult { id: pod.id.to_string(), name: pod.name.clone(), ..Default::default() }
 }

@@ -1,13 +1,19 @@
 //! Service Containers: acts on members are served by their pod's shim, lists, inspect, logs, top and stats by the host role.
 
-use std::sync::Arc;
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use proto::{
     Kind, Refusal,
+    refusal::Result,
     wire::{
         ContainerAct, ContainerCreated, ContainerResult, Containers, CreateContainer, Document, Empty, InspectObjects,
-        ListContainers, LogsRequest, RenameContainer, StatsRequest, TopReply, TopRequest,
+        ListContainers, LocatePath, LogsRequest, PackPath, PathLocated, RenameContainer, StatsRequest, TopReply,
+        TopRequest, UnpackArchive,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -15,9 +21,18 @@ use ttrpc::r#async::TtrpcContext;
 use super::{id, json, raw, to_the_end};
 use crate::{
     config::Engine,
-    pod::Pod,
+    pod::{
+        Pod,
+        copy::{self, blocking},
+    },
     view::{self, EngineStores, View},
 };
+
+/// Exactly `N` descriptors that a client has deposited.
+fn deposited<const N: usize>(deposits: &raw::Shared, token: &str) -> Result<[OwnedFd; N]> {
+    let words = || Refusal::new(Kind::Invalid, format!("the request needs {N} descriptors under its token"));
+    raw::take(deposits, token).try_into().map_err(|_| words())
+}
 
 /// The acts on members of one pod.
 pub struct ContainerService(pub Arc<Pod>);
@@ -39,12 +54,12 @@ impl Containers for ContainerService {
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.init(&id).await }).await?)
+        Ok(self.0.act(async move { pod.init(&id, &act.notify_socket).await }).await?)
     }
 
     async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.start(&id).await }).await?)
+        Ok(self.0.act(async move { pod.start(&id, &act.notify_socket).await }).await?)
     }
 
     async fn stop(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
@@ -56,7 +71,9 @@ impl Containers for ContainerService {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
         let restart = async move {
             pod.stop(&id, timeout(&act)).await?;
-            pod.start(&id).await
+            let started = pod.start(&id, &act.notify_socket).await?;
+            pod.restarted(&id);
+            Ok(started)
         };
         Ok(self.0.act(restart).await?)
     }
@@ -78,19 +95,29 @@ impl Containers for ContainerService {
 
     async fn remove(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let remove = async move {
-            if act.depend {
-                pod.remove_with_dependents(&id, act.force, timeout(&act)).await
-            } else {
-                pod.remove(&id, act.force, timeout(&act)).await
-            }
-        };
-        Ok(self.0.act(remove).await?)
+        Ok(self.0.act(async move { pod.remove(&id, act.force, timeout(&act)).await }).await?)
     }
 
     async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&request.container)?);
         Ok(self.0.act(async move { pod.rename(&id, &request.name).await }).await?)
+    }
+
+    async fn locate(&self, _: &TtrpcContext, request: LocatePath) -> ttrpc::Result<PathLocated> {
+        let (pod, id) = (self.0.clone(), id(&request.container)?);
+        Ok(self.0.act(async move { pod.locate(&id, request).await }).await?)
+    }
+
+    async fn pack(&self, _: &TtrpcContext, request: PackPath) -> ttrpc::Result<Empty> {
+        let (pod, id) = (self.0.clone(), id(&request.container)?);
+        let [archive] = deposited(&self.0.deposits, &request.token)?;
+        Ok(self.0.act(async move { pod.pack(&id, request, archive).await.map(|()| Empty {}) }).await?)
+    }
+
+    async fn unpack(&self, _: &TtrpcContext, request: UnpackArchive) -> ttrpc::Result<Empty> {
+        let (pod, id) = (self.0.clone(), id(&request.container)?);
+        let [archive] = deposited(&self.0.deposits, &request.token)?;
+        Ok(self.0.act(async move { pod.unpack(&id, request, archive).await.map(|()| Empty {}) }).await?)
     }
 }
 
@@ -128,6 +155,25 @@ impl Containers for HostContainerService {
 
     async fn top(&self, _: &TtrpcContext, request: TopRequest) -> ttrpc::Result<TopReply> {
         Ok(view::top::table(&self.engine.roots, &request)?)
+    }
+
+    async fn locate(&self, _: &TtrpcContext, request: LocatePath) -> ttrpc::Result<PathLocated> {
+        let [root] = deposited(&self.deposits, &request.token)?;
+        Ok(copy::located(root.as_fd(), Path::new(&request.path))?)
+    }
+
+    async fn pack(&self, _: &TtrpcContext, request: PackPath) -> ttrpc::Result<Empty> {
+        let [archive, root] = deposited(&self.deposits, &request.token)?;
+        to_the_end(blocking(move || copy::packed(root.as_fd(), &request, archive))).await?;
+        Ok(Empty {})
+    }
+
+    async fn unpack(&self, _: &TtrpcContext, request: UnpackArchive) -> ttrpc::Result<Empty> {
+        let [archive, root] = deposited(&self.deposits, &request.token)?;
+        // On the host the files are the caller's, whoever they were of, as with cp(1).
+        let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        to_the_end(blocking(move || copy::unpacked(root.as_fd(), &request, archive, Some(owner), true))).await?;
+        Ok(Empty {})
     }
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<Document> {

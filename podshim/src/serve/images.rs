@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use proto::{
     Kind, Refusal, Roots,
+    event::{self, Event},
     raw::Deposits,
     refusal::Result,
     wire::{
@@ -27,6 +28,7 @@ const BACKLOG: usize = 64;
 
 /// The service over the images of one engine.
 pub struct Images {
+    roots: Roots,
     store: Store,
     deposits: Arc<Mutex<Deposits>>,
 }
@@ -40,7 +42,7 @@ impl fmt::Debug for Images {
 impl Images {
     /// Makes nothing. Archives come and go as descriptors in `deposits`.
     pub fn new(roots: &Roots, deposits: Arc<Mutex<Deposits>>) -> Images {
-        Images { store: Store::open(roots), deposits }
+        Images { roots: roots.clone(), store: Store::open(roots), deposits }
     }
 
     /// The one descriptor under `token`.
@@ -50,6 +52,23 @@ impl Images {
             (Some(fd), true) => Ok(File::from(fd)),
             _ => Err(Refusal::invalid(format!("{what}: no descriptor came with the request"))),
         }
+    }
+
+    /// Notes `action` on an image by its id.
+    fn note(&self, action: &str, id: &str, name: &str) {
+        event::note(&self.roots, &Event::new("image", action, id, name));
+    }
+
+    /// Notes `action` on the image called `name`.
+    fn note_named(&self, action: &str, name: &str) {
+        let id = self.store.resolve(name).map_or_else(|_| String::new(), |image| image.id);
+        self.note(action, &id, name);
+    }
+
+    /// Notes what was removed.
+    fn note_removed(&self, removed: &ImagesRemoved) {
+        removed.untagged.iter().for_each(|name| self.note("untag", "", name));
+        removed.deleted.iter().for_each(|id| self.note("remove", id, ""));
     }
 
     /// Runs `work`, which reads and writes files, beside the loop.
@@ -80,6 +99,7 @@ impl proto::wire::Images for Images {
         stream: ServerStreamSender<PullProgress>,
     ) -> ttrpc::Result<()> {
         let (sender, mut receiver) = mpsc::channel(BACKLOG);
+        let name = request.image.clone();
         let store = self.store.clone();
         // A task of its own: it cleans up after itself even when nobody listens any more.
         let pull = tokio::spawn(async move { store.pull(&request, sender).await });
@@ -91,6 +111,7 @@ impl proto::wire::Images for Images {
         }
         drop(receiver);
         let image = pull.await.unwrap_or_else(|error| Err(Refusal::internal("pull", error)))?;
+        self.note("pull", &image.id, &name);
         stream.send(&PullProgress { done: true, id: image.id, names: image.names, ..Default::default() }).await
     }
 
@@ -102,6 +123,7 @@ impl proto::wire::Images for Images {
             "" => refusal,
             path => Refusal { message: format!("{path}: {}", refusal.message), ..refusal },
         })?;
+        names.iter().for_each(|name| self.note_named("loadfromarchive", name));
         Ok(ImagesLoaded { names })
     }
 
@@ -128,16 +150,23 @@ impl proto::wire::Images for Images {
             let RemoveImages { names, force, all, ignore } = &request;
             store.remove(names, *force, *all, *ignore)
         });
-        Ok(work.await?)
+        let removed = work.await?;
+        self.note_removed(&removed);
+        Ok(removed)
     }
 
     async fn tag(&self, _: &TtrpcContext, request: TagImage) -> ttrpc::Result<Empty> {
+        let targets = request.targets.clone();
         self.blocking(move |store| store.tag(&request.source, &request.targets)).await?;
+        targets.iter().for_each(|name| self.note_named("tag", name));
         Ok(Empty {})
     }
 
     async fn untag(&self, _: &TtrpcContext, request: TagImage) -> ttrpc::Result<Empty> {
+        let image = self.store.resolve(&request.source).map_or_else(|_| String::new(), |image| image.id);
+        let name = request.source.clone();
         self.blocking(move |store| store.untag(&request.source, &request.targets)).await?;
+        self.note("untag", &image, &name);
         Ok(Empty {})
     }
 
@@ -148,7 +177,9 @@ impl proto::wire::Images for Images {
     }
 
     async fn prune(&self, _: &TtrpcContext, request: PruneImages) -> ttrpc::Result<ImagesRemoved> {
-        Ok(self.blocking(move |store| store.prune(request.all, &request.filters)).await?)
+        let removed = self.blocking(move |store| store.prune(request.all, &request.filters)).await?;
+        self.note_removed(&removed);
+        Ok(removed)
     }
 }
 

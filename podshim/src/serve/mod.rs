@@ -5,6 +5,7 @@ pub mod images;
 pub mod networks;
 pub mod pods;
 pub mod raw;
+pub mod secrets;
 pub mod system;
 pub mod volumes;
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use proto::{
     Kind, Refusal, Roots,
+    event::{self, Event},
     record::{NetworkRecord, NetworkStatus},
     refusal::Result,
     wire::{
@@ -15,6 +16,7 @@ use ttrpc::r#async::TtrpcContext;
 use crate::{
     index::{self, Pod},
     network::{self, DEFAULT, NetworkDocument, Networks, filter},
+    spec,
 };
 
 /// The service over the networks of one engine.
@@ -91,7 +93,13 @@ impl Service {
             );
             return Err(Refusal::new(Kind::InUse, words).about(name));
         }
-        self.networks.remove(&record.name).await
+        self.networks.remove(&record.name).await?;
+        self.removed(&record);
+        Ok(())
+    }
+
+    fn removed(&self, record: &NetworkRecord) {
+        event::note(&self.roots, &Event::new("network", "remove", record.id.as_str(), &record.name));
     }
 
     async fn prune_networks(&self, request: PruneNetworks) -> Result<NetworksRemoved> {
@@ -104,7 +112,10 @@ impl Service {
                 continue;
             }
             match self.networks.remove(&record.name).await {
-                Ok(()) => removed.names.push(record.name),
+                Ok(()) => {
+                    self.removed(&record);
+                    removed.names.push(record.name);
+                }
                 // Somebody has begun to use it, or removed it, since we looked.
                 Err(refusal) if matches!(refusal.kind, Kind::InUse | Kind::NoSuchNetwork) => {}
                 Err(refusal) => removed.errors.push(refusal.message),
@@ -151,6 +162,7 @@ fn document(networks: &[NetworkDocument]) -> Result<Document> {
 #[async_trait]
 impl proto::wire::Networks for Service {
     async fn create(&self, _: &TtrpcContext, request: CreateNetwork) -> ttrpc::Result<NetworkCreated> {
+        spec::check_labels(&request.labels)?;
         Ok(NetworkCreated { name: self.networks.create(&request)?.name })
     }
 

@@ -8,7 +8,8 @@ use proto::{
     alive::Lock,
     refusal::Result,
     wire::{
-        CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, PodAct, PodCreated, PodResult, Pods,
+        CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, NetworkAct, PodAct, PodCreated,
+        PodResult, Pods,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -32,7 +33,11 @@ pub struct PodService(pub Arc<Pod>);
 
 impl PodService {
     fn check(&self, act: &PodAct) -> Result<()> {
-        if act.pod == self.0.id.as_str() { Ok(()) } else { Err(Refusal::no_such_pod(&act.pod)) }
+        self.check_id(&act.pod)
+    }
+
+    fn check_id(&self, pod: &str) -> Result<()> {
+        if pod == self.0.id.as_str() { Ok(()) } else { Err(Refusal::no_such_pod(pod)) }
     }
 }
 
@@ -82,6 +87,19 @@ impl Pods for PodService {
         Ok(self.0.act(async move { pod.unpause_pod().await }).await?)
     }
 
+    async fn connect(&self, _: &TtrpcContext, act: NetworkAct) -> ttrpc::Result<PodResult> {
+        self.check_id(&act.pod)?;
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.connect(act.attachment.unwrap_or_default()).await }).await?)
+    }
+
+    async fn disconnect(&self, _: &TtrpcContext, act: NetworkAct) -> ttrpc::Result<PodResult> {
+        self.check_id(&act.pod)?;
+        let pod = self.0.clone();
+        let name = act.attachment.unwrap_or_default().name;
+        Ok(self.0.act(async move { pod.disconnect(&name, act.force).await }).await?)
+    }
+
     async fn remove(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {
         self.check(&act)?;
         let pod = self.0.clone();
@@ -118,8 +136,8 @@ impl Pods for HostPodService {
 fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
     let roots = &engine.roots;
     let config = spec::check_pod(request.config.unwrap_or_default())?;
-    check_host(&Networks::open(roots), &config, Ports::Later)?;
     let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
+    check_host(&Networks::open(roots), &id, &config, Ports::Later)?;
     let broken = |error: std::io::Error| Refusal::internal("creating the pod", error);
     let run = roots.run_pod(&id);
     record::make_dir(&run).map_err(broken)?;

@@ -1,12 +1,16 @@
 //! The service System: the engine itself, and documents of objects of any kind.
 
 use async_trait::async_trait;
-use proto::wire::{self, Document, HelloReply, HelloRequest, InspectObjects};
+use proto::{
+    Refusal,
+    wire::{self, Document, EventsRequest, HelloReply, HelloRequest, InspectObjects},
+};
 use ttrpc::r#async::TtrpcContext;
 
 use crate::{
     config::Engine,
-    view::{EngineStores, View, info, inspect},
+    pod::copy::blocking,
+    view::{EngineStores, View, events, info, inspect},
 };
 
 /// Serves System.
@@ -14,13 +18,14 @@ use crate::{
 pub struct System {
     engine: Engine,
     stores: EngineStores,
+    deposits: super::raw::Shared,
 }
 
 impl System {
-    /// Of this engine.
-    pub fn new(engine: Engine) -> System {
+    /// Of this engine, with what clients deposit.
+    pub fn new(engine: Engine, deposits: super::raw::Shared) -> System {
         let stores = EngineStores::open(&engine.roots);
-        System { engine, stores }
+        System { engine, stores, deposits }
     }
 
     fn view(&self) -> View<'_> {
@@ -37,6 +42,15 @@ impl wire::System for System {
     async fn info(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
         let document = info::document(&self.view())?;
         Ok(Document { json: document.to_string().into_bytes() })
+    }
+
+    async fn events(&self, _: &TtrpcContext, request: EventsRequest) -> ttrpc::Result<wire::Empty> {
+        let Some(out) = super::raw::take(&self.deposits, &request.token).pop() else {
+            return Err(Refusal::invalid("events needs a descriptor under its token").into());
+        };
+        let roots = self.engine.roots.clone();
+        super::to_the_end(blocking(move || events::write(&roots, &request, out))).await?;
+        Ok(wire::Empty {})
     }
 
     /// `{"found":[…],"errors":["…"]}`: what was found is printed, then an error for each name that is missing.

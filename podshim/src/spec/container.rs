@@ -7,9 +7,9 @@ use proto::{
 };
 
 use super::{
-    limits, log, modes,
+    health, limits, log, modes,
     modes::{Place, Sharing},
-    mounts, network, pod, policy, process, requires, security, signal, text, user,
+    mounts, network, policy, process, requires, secrets, security, signal, text, user,
 };
 
 /// Refuses a container that cannot be in `pod` (checked before), and brings what it asks for into its canonical form.
@@ -19,7 +19,10 @@ use super::{
 /// A [`Refusal`] in its final words, podman's where podman has any.
 pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<ContainerConfig> {
     text::object_name("container", &config.name)?;
-    if config.image.is_empty() {
+    if !config.rootfs.is_empty() {
+        text::host_file("--rootfs", &config.rootfs)?;
+    }
+    if config.image.is_empty() == config.rootfs.is_empty() {
         return Err(Refusal::invalid("an image is missing: name one after the options"));
     }
     text::no_controls("image", &config.image)?;
@@ -37,7 +40,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     config.devices = security::devices(std::mem::take(&mut config.devices))?;
     security::sysctls(&config.sysctls, &sharing)?;
     config.log = Some(log::check(config.log.take(), config.tty)?);
-    not_yet(&config)?;
+    outdated(&config)?;
     Ok(config)
 }
 
@@ -156,9 +159,15 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     if !config.stop_signal.is_empty() {
         config.stop_signal = signal::canonical(&config.stop_signal)?;
     }
+    config.volumes_from.iter().try_for_each(|source| mounts::source(source))?;
+    for (flag, path) in [("--pidfile", &config.pidfile), ("--conmon-pidfile", &config.conmon_pidfile)] {
+        text::host_file(flag, path)?;
+    }
+    secrets::check(&config.secrets)?;
     process::umask(&config.umask)?;
     process::timezone(&config.timezone)?;
     process::detach_keys(&config.detach_keys)?;
+    health::check(config)?;
     process::readiness(config)
 }
 
@@ -183,25 +192,7 @@ fn mounts_and_limits(config: &mut ContainerConfig, sharing: &Sharing) -> Result<
     limits::cgroup_parent(&config.cgroup_parent)
 }
 
-fn not_supported(flag: &str, way_out: &str) -> Refusal {
-    Refusal::new(Kind::NotSupported, format!("{flag}: not supported by this version: {way_out}"))
-}
-
-/// What podman has and this version has not: accepted, it would have no effect.
-fn not_yet(config: &ContainerConfig) -> Result<()> {
-    if !config.volumes_from.is_empty() {
-        return Err(pod::volumes_from(&config.volumes_from));
-    }
-    if let Some(secret) = config.secrets.first() {
-        let name = secret.split(',').next().unwrap_or_default();
-        return Err(Refusal::new(
-            Kind::NotSupported,
-            format!("--secret {}: secrets are not supported by this version: mount a file instead", text::shown(name)),
-        ));
-    }
-    if config.rmi {
-        return Err(not_supported("--rmi", "use podctl rmi afterwards"));
-    }
+fn outdated(config: &ContainerConfig) -> Result<()> {
     if !config.tmpfs.is_empty() {
         return Err(Refusal::invalid("--tmpfs: given in an outdated form: use the podctl of this version"));
     }

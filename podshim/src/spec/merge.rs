@@ -20,6 +20,9 @@ use super::{
 /// What every container has in its environment unless something sets it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What stops systemd (systemd(1), SIGRTMIN+3: halt).
+const SYSTEMD_STOP: &str = "SIGRTMIN+3";
+
 /// Tells programs that they are in a container; the value is the one that they know.
 const MARK: &str = "container=podman";
 
@@ -51,7 +54,11 @@ pub fn merge(
     let (mounts, anonymous_volumes) = all_mounts(&config, &pod.config, &defaults)?;
     let given = |option: &str, image: &str| if option.is_empty() { image.to_owned() } else { option.to_owned() };
     let workdir = given(&config.workdir, &given(&defaults.workdir, "/"));
-    let stop_signal = given(&config.stop_signal, &given(&defaults.stop_signal, "SIGTERM"));
+    let systemd = systemd(&config, &args);
+    let default = if systemd { SYSTEMD_STOP } else { "SIGTERM" };
+    let stop_signal = given(&config.stop_signal, &given(&defaults.stop_signal, default));
+    // From here on it says what is, and not what was asked for.
+    config.systemd = if systemd { "always" } else { "false" }.to_owned();
     let user = given(&config.user, &defaults.user);
     for (key, value) in defaults.labels {
         config.labels.entry(key).or_insert(value);
@@ -72,6 +79,18 @@ pub fn merge(
         stop_signal,
         anonymous_volumes,
     })
+}
+
+/// Whether the command is made comfortable as an init system: `--systemd always`, or (by default) its name says so.
+fn systemd(config: &ContainerConfig, args: &[String]) -> bool {
+    let name = args.first().map_or("", String::as_str);
+    let is_init = matches!(name, "/sbin/init" | "/usr/sbin/init" | "/usr/local/sbin/init")
+        || name.rsplit('/').next() == Some("systemd");
+    match config.systemd.as_str() {
+        "always" => true,
+        "false" => false,
+        _ => is_init,
+    }
 }
 
 /// Entrypoint and command. An entrypoint of the options also takes the image's command away; an empty one takes the
@@ -164,6 +183,7 @@ fn inherit(config: &mut ContainerConfig, pod: &PodConfig) {
             config.sysctls.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
+    config.no_hostname |= pod.no_hostname;
     if config.shm_size == 0 && sharing.ipc != Place::Host {
         config.shm_size = pod.shm_size;
     }

@@ -13,12 +13,15 @@
 //! | `network`, `ports` | addresses, names, DNS; published ports |
 //! | `mounts` | destinations, options, volumes |
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
+//! | `health` | health checks, with the image's |
 //! | `image` | what an image's config may say: all of it is hostile |
 //! | `requires` | what must be up or done before a container is started |
+//! | `secrets` | which secrets, and where |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
 mod container;
+mod health;
 mod image;
 mod limits;
 mod log;
@@ -31,6 +34,7 @@ mod policy;
 mod ports;
 mod process;
 mod requires;
+mod secrets;
 mod security;
 pub mod signal;
 mod text;
@@ -40,11 +44,14 @@ mod user;
 mod refusals;
 
 pub use container::{check_container, warnings};
+pub use health::merge_health;
 pub use image::publish_all;
 pub use log::IN_TAG;
 pub use merge::merge;
 pub use modes::{Place, Sharing, hostname, not_a_member};
 pub use mounts::is_anonymous;
+pub use network::check_attached as check_network;
 pub use pod::check_pod;
 pub use requires::{Condition, Dependency, dependencies};
+pub use secrets::{Secret, SecretPlace, secret};
 pub use text::{check_labels, shown as quotable};

@@ -89,17 +89,11 @@ pub fn hostname(config: Option<(&Id, &ContainerConfig)>, pod_name: &str, pod: &P
 pub(super) fn check(config: &ContainerConfig, pod: &PodConfig) -> Result<()> {
     let modes = [
         ("--pid", &config.pid_mode, &["private", "host", "pod"][..]),
-        ("--ipc", &config.ipc_mode, &["private", "shareable", "host", "pod"]),
+        ("--ipc", &config.ipc_mode, &["private", "shareable", "none", "host", "pod"]),
         ("--uts", &config.uts_mode, &["private", "host", "pod"]),
         ("--cgroupns", &config.cgroupns_mode, &["private", "host", "pod"]),
     ];
     for (flag, mode, known) in modes {
-        if flag == "--ipc" && mode == "none" {
-            return Err(Refusal::new(
-                Kind::NotSupported,
-                "--ipc none is not supported by this version: use --ipc private",
-            ));
-        }
         if !mode.is_empty() && !known.contains(&mode.as_str()) {
             named(flag, mode)?;
         }

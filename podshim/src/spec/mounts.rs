@@ -30,9 +30,7 @@ const EXCLUSIVE: [(&[&str], &str); 9] = [
 ];
 
 /// Options podman has and this version has not.
-const NOT_YET: [(&str, &str); 5] = [
-    ("O", "an overlay on the source"),
-    ("U", "the change of the source's owner"),
+const NOT_YET: [(&str, &str); 3] = [
     ("idmap", "the mapping of ids"),
     ("upperdir", "an overlay on the source"),
     ("workdir", "an overlay on the source"),
@@ -69,14 +67,18 @@ pub(super) fn check(mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
         match mount.kind() {
             mount::Kind::Bind => {
                 source_path(mount)?;
+                if let Some(option) = mount.options.iter().find(|option| is_subpath(option)) {
+                    return Err(Refusal::invalid(format!("invalid option type {}", quoted(option))));
+                }
                 options(&mount.options)?;
             }
             mount::Kind::Volume => {
                 volume_name(&mount.source)?;
                 options(&mount.options)?;
             }
+            mount::Kind::Image => image(mount)?,
             mount::Kind::Tmpfs => mount.options.iter().try_for_each(|option| tmpfs_option(option))?,
-            mount::Kind::Devpts | mount::Kind::Image => return Err(kind_not_yet(mount)),
+            mount::Kind::Devpts => return Err(kind_not_yet(mount)),
         }
         if mount.kind() == mount::Kind::Tmpfs {
             tmpfs_pairs(&mount.options)?;
@@ -127,24 +129,53 @@ pub(super) fn volume_name(text: &str) -> Result<()> {
     Err(Refusal::invalid(format!(
         "creating named volume {}: running volume create option: {}",
         quoted(text),
-        name::RULE
+        name::rule(text)
     )))
 }
 
 fn kind_not_yet(mount: &Mount) -> Refusal {
-    let kind = if mount.kind() == mount::Kind::Image { "image" } else { "devpts" };
+    let destination = shown(&mount.destination);
     Refusal::new(
         Kind::NotSupported,
-        format!(
-            "--mount type={kind},dst={}: this version mounts bind, volume and tmpfs only",
-            shown(&mount.destination)
-        ),
+        format!("--mount type=devpts,dst={destination}: this version mounts bind, volume, image and tmpfs only"),
     )
+}
+
+/// The files of an image, to look at or (`rw`) to write to until the container ends.
+fn image(mount: &Mount) -> Result<()> {
+    if mount.source.is_empty() {
+        return Err(Refusal::invalid("must set source and destination for image volume"));
+    }
+    no_controls("--mount type=image,source", &mount.source)?;
+    match mount.options.iter().find(|option| !matches!(option.as_str(), "ro" | "rw") && !is_subpath(option)) {
+        Some(option) => Err(Refusal::invalid(format!("invalid option type {}", quoted(option)))),
+        None => options(&mount.options),
+    }
+}
+
+/// `subpath=DIR`: part of a volume or image.
+fn is_subpath(option: &str) -> bool {
+    option.starts_with("subpath=")
+}
+
+/// `CONTAINER[:OPTIONS]` of `--volumes-from`.
+pub(super) fn source(text: &str) -> Result<()> {
+    let (name, options) = text.split_once(':').unwrap_or((text, ""));
+    if !name::is_valid(name) {
+        return Err(Refusal::no_such_container(name));
+    }
+    if options.split(',').any(|option| !matches!(option, "" | "z" | "Z" | "ro" | "rw")) {
+        return Err(Refusal::invalid(format!(
+            "invalid option {} specified - volumes from another container can only use z,ro,rw options",
+            quoted(options)
+        )));
+    }
+    Ok(())
 }
 
 /// The options of a bind or volume are known and do not contradict each other.
 fn options(options: &[String]) -> Result<()> {
-    for option in options {
+    for option in options.iter().filter(|option| !is_subpath(option)) {
         let key = option.split_once('=').map_or(option.as_str(), |(key, _)| key);
         if let Some((_, what)) = NOT_YET.iter().find(|(name, _)| *name == key).filter(|_| single(options, key)) {
             return Err(Refusal::new(
@@ -161,6 +192,20 @@ fn options(options: &[String]) -> Result<()> {
                 quoted(&options.join(", "))
             )));
         }
+    }
+    subpaths(options)
+}
+
+/// A part of a volume is named by a clean path; where it leads is found out when it is mounted.
+fn subpaths(options: &[String]) -> Result<()> {
+    let mut paths = options.iter().filter_map(|option| option.strip_prefix("subpath="));
+    let (first, more) = (paths.next(), paths.next());
+    if more.is_some() {
+        return Err(Refusal::invalid("cannot pass 'subpath' option more than once: invalid mount option"));
+    }
+    let Some(path) = first else { return Ok(()) };
+    if path.is_empty() || path.contains('\0') || path.split('/').any(|part| part == "..") {
+        return Err(Refusal::invalid(format!("subpath {}: give a path inside the volume without ..", quoted(path))));
     }
     Ok(())
 }

@@ -37,11 +37,22 @@ pub(super) fn check(mut config: NetworkConfig, hidden: bool) -> Result<NetworkCo
     if !config.ports.is_empty() && !bridge {
         return Err(Refusal::invalid("PortMappings can only be used with Bridge networking"));
     }
+    if config.mode.starts_with("container:") {
+        of_another(&config)?;
+    }
     config.ports = ports::check(config.ports)?;
     config.exposed = config.exposed.into_iter().map(ports::one).collect::<Result<_>>()?;
     dns(&config)?;
     hosts(&config)?;
     Ok(config)
+}
+
+/// Refuses networks that cannot be, of a pod that has been checked and has one more now.
+///
+/// # Errors
+/// A [`Refusal`] in its final words.
+pub fn check_attached(config: &NetworkConfig, hidden: bool) -> Result<()> {
+    check(config.clone(), hidden).map(drop)
 }
 
 /// The mode, in its canonical form.
@@ -95,10 +106,26 @@ fn needs_bridge(config: &NetworkConfig) -> Result<()> {
     Ok(())
 }
 
+/// Who lives in the network of another container has its names and servers.
+fn of_another(config: &NetworkConfig) -> Result<()> {
+    let dns = [&config.dns_servers, &config.dns_options, &config.dns_search];
+    if dns.iter().any(|list| !list.is_empty()) {
+        return Err(Refusal::invalid("conflicting options: dns and the network mode: container"));
+    }
+    if !config.add_hosts.is_empty() || !config.hosts_file.is_empty() {
+        return Err(Refusal::invalid("conflicting options: extra host entries and the network mode: container"));
+    }
+    Ok(())
+}
+
 /// One network a pod is attached to. An empty name is the default network's.
 fn attach(network: &NetworkAttachment) -> Result<()> {
     if !network.name.is_empty() && !name::is_valid(&network.name) {
-        return Err(Refusal::invalid(format!("network name {} invalid: {}", quoted(&network.name), name::RULE)));
+        return Err(Refusal::invalid(format!(
+            "network name {} invalid: {}",
+            quoted(&network.name),
+            name::rule(&network.name)
+        )));
     }
     if !network.ip.is_empty() {
         match network.ip.parse() {

@@ -50,9 +50,8 @@ pub fn check_pod(mut config: PodConfig) -> Result<PodConfig> {
         // Named here and not per member: the members of a pod see the same volume.
         mount.source = mounts::anonymous()?;
     }
-    if !config.volumes_from.is_empty() {
-        return Err(volumes_from(&config.volumes_from));
-    }
+    config.volumes_from.iter().try_for_each(|source| mounts::source(source))?;
+    text::host_file("--infra-conmon-pidfile", &config.infra_conmon_pidfile)?;
     limits_and_security(config)
 }
 
@@ -136,13 +135,4 @@ fn limits_and_security(mut config: PodConfig) -> Result<PodConfig> {
     let sharing = Sharing { net: if on_host { Place::Host } else { Place::Own }, ..Default::default() };
     security::sysctls(&config.sysctls, &sharing)?;
     Ok(config)
-}
-
-/// `--volumes-from` needs the records of other pods.
-pub(super) fn volumes_from(names: &[String]) -> Refusal {
-    let name = names.first().map_or("", String::as_str);
-    Refusal::new(
-        Kind::NotSupported,
-        format!("--volumes-from {}: not supported by this version: name the volumes with --volume", text::shown(name)),
-    )
 }

@@ -1,7 +1,7 @@
 //! What surrounds a container's process: umask, time zone, detach keys, readiness, init containers.
 
 use proto::{
-    Kind, Refusal,
+    Refusal,
     refusal::Result,
     wire::{ContainerConfig, PodConfig},
 };
@@ -58,23 +58,17 @@ pub(super) fn detach_keys(text: &str) -> Result<()> {
 /// `--sdnotify` and `--systemd`.
 pub(super) fn readiness(config: &ContainerConfig) -> Result<()> {
     match config.sdnotify.as_str() {
-        "" | "container" | "conmon" | "ignore" => {}
-        "healthy" => {
-            return Err(Refusal::invalid("sdnotify policy \"healthy\" requires a healthcheck to be set"));
-        }
+        // Whether there is a check for "healthy" is known with the image's.
+        "" | "container" | "conmon" | "healthy" | "ignore" => {}
         other => {
             return Err(Refusal::invalid(format!(
-                "invalid config provided: invalid argument: invalid sdnotify value {}: must be container, conmon or ignore",
+                "invalid config provided: invalid argument: invalid sdnotify value {}: must be container, conmon, healthy or ignore",
                 quoted(other)
             )));
         }
     }
     match config.systemd.as_str() {
-        "" | "true" | "false" => Ok(()),
-        "always" => Err(Refusal::new(
-            Kind::NotSupported,
-            "--systemd always: containers that run systemd are not supported by this version: leave it away",
-        )),
+        "" | "true" | "false" | "always" => Ok(()),
         _ => Err(Refusal::invalid(
             "invalid config provided: --systemd values must be one of \"true, false, always\": invalid configuration",
         )),

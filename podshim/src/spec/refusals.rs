@@ -3,8 +3,8 @@
 use proto::{
     Kind, Refusal,
     wire::{
-        Argv, ContainerConfig, Device, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig, PodConfig,
-        PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
+        Argv, ContainerConfig, Device, HealthConfig, HostEntry, LogConfig, Mount, NetworkAttachment, NetworkConfig,
+        PodConfig, PortMapping, Resources, RestartPolicy, Security, Ulimit, mount,
     },
 };
 
@@ -51,6 +51,10 @@ fn limits(config: &mut ContainerConfig) -> &mut Resources {
     config.resources.get_or_insert_default()
 }
 
+fn health(config: &mut ContainerConfig) -> &mut HealthConfig {
+    config.health.get_or_insert_default()
+}
+
 fn security(config: &mut ContainerConfig) -> &mut Security {
     config.security.get_or_insert_default()
 }
@@ -61,7 +65,7 @@ const PODS: &[Row<PodConfig>] = &[
         |p| p.name = "a/b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
     ),
-    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters"),
+    (|p| p.name = "x".repeat(256), "running pod create option: names have at most 255 characters: invalid argument"),
     (
         |p| p.hostname = "a b".into(),
         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
@@ -366,9 +370,24 @@ const PODS: &[Row<PodConfig>] = &[
         |p| p.mounts = vec![mount(mount::Kind::Volume, "b@d", "/a", &[])],
         "creating named volume \"b@d\": running volume create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
     ),
+    (|p| p.infra_conmon_pidfile = "x".into(), "--infra-conmon-pidfile x: give the absolute path of a file"),
     (
-        |p| p.volumes_from = s(&["db"]),
-        "--volumes-from db: not supported by this version: name the volumes with --volume",
+        |p| {
+            p.hidden = true;
+            (net(p).mode, net(p).dns_servers) = ("container:x".into(), s(&["1.1.1.1"]));
+        },
+        "conflicting options: dns and the network mode: container",
+    ),
+    (
+        |p| {
+            p.hidden = true;
+            (net(p).mode, net(p).hosts_file) = ("container:x".into(), "none".into());
+        },
+        "conflicting options: extra host entries and the network mode: container",
+    ),
+    (
+        |p| p.volumes_from = s(&["db:x"]),
+        "invalid option \"x\" specified - volumes from another container can only use z,ro,rw options",
     ),
     (
         |p| p.resources = Some(Resources { memory_swap: 1 << 30, ..Default::default() }),
@@ -465,7 +484,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         |c| c.pid_mode = "pod".into(),
         "cannot use pod namespace as container is not joining a pod or pod has no infra container: invalid argument",
     ),
-    (|c| c.ipc_mode = "none".into(), "--ipc none is not supported by this version: use --ipc private"),
     (
         |c| (c.uts_mode, c.hostname) = ("host".into(), "x".into()),
         "invalid config provided: cannot set hostname when running in the host UTS namespace: invalid configuration",
@@ -521,16 +539,26 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| c.sdnotify = "bad".into(),
-        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon or ignore",
+        "invalid config provided: invalid argument: invalid sdnotify value \"bad\": must be container, conmon, healthy or ignore",
     ),
-    (|c| c.sdnotify = "healthy".into(), "sdnotify policy \"healthy\" requires a healthcheck to be set"),
+    (|c| health(c).test = s(&["CMD"]), "must define a healthcheck command for all healthchecks"),
+    (|c| health(c).test = s(&["CMD", "a\0"]), "--health-cmd \"a\\0\": NUL characters are not allowed"),
+    (|c| health(c).interval_ns = Some(1), "healthcheck-interval must be at least 1ms, or disable"),
+    (|c| health(c).timeout_ns = Some(0), "healthcheck-timeout must be at least 1 second"),
+    (|c| health(c).start_period_ns = Some(-1), "healthcheck-start-period must be 0 seconds or greater"),
+    (|c| health(c).retries = Some(0), "healthcheck-retries must be greater than 0"),
+    (
+        |c| health(c).on_failure = "bad".into(),
+        "invalid on-failure action \"bad\" for health check: supported actions are none,kill,restart,stop",
+    ),
+    (
+        |c| health(c).log_destination = "events_logger".into(),
+        "--health-log-destination events_logger: there are no events in this version: use local or a directory",
+    ),
+    (|c| health(c).log_destination = "x".into(), "--health-log-destination x: give an absolute path"),
     (
         |c| c.systemd = "maybe".into(),
         "invalid config provided: --systemd values must be one of \"true, false, always\": invalid configuration",
-    ),
-    (
-        |c| c.systemd = "always".into(),
-        "--systemd always: containers that run systemd are not supported by this version: leave it away",
     ),
     (|c| c.unset_env = s(&["\0"]), "--unsetenv \"\\0\": control characters and line breaks are not allowed"),
     // Mounts
@@ -570,21 +598,21 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (|c| c.mounts = volume("/a", &["U", "U"]), "invalid options \"U, U\", can only specify 1 'U' option"),
     (
-        |c| c.mounts = volume("/a", &["U"]),
-        "--volume option \"U\": the change of the source's owner is not supported by this version: leave it away",
-    ),
-    (
-        |c| c.mounts = volume("/a", &["O"]),
-        "--volume option \"O\": an overlay on the source is not supported by this version: leave it away",
-    ),
-    (
         |c| c.mounts = vec![mount(mount::Kind::Bind, "rel", "/a", &[])],
         "--volume \"rel:/a\": the source of a bind is an absolute path",
     ),
+    (|c| c.mounts = vec![mount(mount::Kind::Image, "", "/a", &[])], "must set source and destination for image volume"),
+    (|c| c.mounts = vec![mount(mount::Kind::Image, "i", "/a", &["U"])], "invalid option type \"U\""),
     (
-        |c| c.mounts = vec![mount(mount::Kind::Image, "bb", "/a", &[])],
-        "--mount type=image,dst=/a: this version mounts bind, volume and tmpfs only",
+        |c| c.mounts = vec![mount(mount::Kind::Devpts, "", "/a", &[])],
+        "--mount type=devpts,dst=/a: this version mounts bind, volume, image and tmpfs only",
     ),
+    (|c| c.mounts = volume("/a", &["subpath=../x"]), "subpath \"../x\": give a path inside the volume without .."),
+    (
+        |c| c.mounts = volume("/a", &["subpath=x", "subpath=y"]),
+        "cannot pass 'subpath' option more than once: invalid mount option",
+    ),
+    (|c| c.mounts = vec![mount(mount::Kind::Bind, "/b", "/a", &["subpath=x"])], "invalid option type \"subpath=x\""),
     (
         |c| c.mounts = vec![mount(mount::Kind::Tmpfs, "", "/a", &["bogus"])],
         "unknown mount option \"bogus\": invalid mount option",
@@ -675,7 +703,7 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (
         |c| drop(c.sysctls.insert("kernel.shm_rmid_forced".into(), "1+kernel.core_pattern=|/x\n".into())),
-        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters",
+        "--sysctl kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\\n: the value is one line of printable characters, 1024 at most",
     ),
     (
         |c| {
@@ -733,23 +761,38 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
     ),
     (|c| c.log = Some(LogConfig { max_size: -1, ..Default::default() }), "--log-opt max-size=-1: give a size above 0"),
     (
-        |c| c.volumes_from = s(&["db"]),
-        "--volumes-from db: not supported by this version: name the volumes with --volume",
+        |c| c.volumes_from = s(&["db:x"]),
+        "invalid option \"x\" specified - volumes from another container can only use z,ro,rw options",
     ),
-    (|c| c.secrets = s(&["s,type=env"]), "--secret s: secrets are not supported by this version: mount a file instead"),
     (
         |c| c.requires = s(&["db"]),
         "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
     ),
     (
-        |c| c.requires = s(&["db:healthy"]),
-        "--requires db:healthy: the container has no health check: use started or completed",
-    ),
-    (
         |c| c.requires = s(&["db:done"]),
         "--requires db:done: the condition must be one of started, healthy or completed",
     ),
-    (|c| c.rmi = true, "--rmi: not supported by this version: use podctl rmi afterwards"),
+    (|c| c.secrets = s(&["s,type=x"]), "--secret s,type=x: type x is invalid, it is mount or env"),
+    (|c| c.secrets = s(&["type=env"]), "--secret type=env: no secret is named"),
+    (|c| c.secrets = s(&["s,mode=9"]), "--secret s,mode=9: mode \"9\" is not octal"),
+    (
+        |c| c.secrets = s(&["s,foo=9"]),
+        "--secret s,foo=9: option \"foo=9\" is invalid: give type, target, uid, gid or mode",
+    ),
+    (
+        |c| c.secrets = s(&["s,type=env,uid=0"]),
+        "--secret s,type=env,uid=0: uid, gid and mode cannot be set for type=env",
+    ),
+    (|c| c.secrets = s(&["s,type=env,target=a=b"]), "--secret s,type=env,target=a=b: the name of a variable has no ="),
+    (|c| c.secrets = s(&["s,target=../x"]), "--secret s,target=../x: the target must be the path of a file without .."),
+    (|c| c.secrets = s(&["s", "s"]), "--secret s: another one has the target /run/secrets/s"),
+    (|c| c.rootfs = "/x".into(), "an image is missing: name one after the options"),
+    (|c| c.pidfile = "x".into(), "--pidfile x: give the absolute path of a file"),
+    (|c| c.conmon_pidfile = "/x/".into(), "--conmon-pidfile /x/: give the absolute path of a file"),
+    (
+        |c| security(c).security_opt = s(&["proc-opts=x"]),
+        "--security-opt proc-opts=x: give hidepid=0|1|2|4 or subset=pid",
+    ),
     (
         |c| c.requires = s(&["a b"]),
         "\"a b\" is not a valid container, cannot be used as a dependency: no container with name or ID \"a b\" found: no \

@@ -9,10 +9,12 @@ use proto::{
 use super::text::{quoted, shown};
 
 /// What must be true of a container for another one to be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// It runs.
     Started,
+    /// It runs, and its health check has succeeded.
+    Healthy,
     /// It has ended with code 0.
     Completed,
 }
@@ -40,8 +42,7 @@ pub fn dependencies(config: &ContainerConfig) -> Vec<Dependency> {
     {
         let Ok(id) = name.parse::<Id>() else { continue };
         match found.iter_mut().find(|known| known.id == id) {
-            Some(known) if condition == Condition::Completed => known.condition = condition,
-            Some(_) => {}
+            Some(known) => known.condition = known.condition.max(condition),
             None => found.push(Dependency { id, condition }),
         }
     }
@@ -61,10 +62,7 @@ fn parse(entry: &str) -> Result<(&str, Condition)> {
     match condition {
         "started" => Ok((name, Condition::Started)),
         "completed" => Ok((name, Condition::Completed)),
-        "healthy" => Err(Refusal::new(
-            Kind::NotSupported,
-            format!("--requires {name}:healthy: the container has no health check: use started or completed"),
-        )),
+        "healthy" => Ok((name, Condition::Healthy)),
         other => Err(Refusal::invalid(format!(
             "--requires {name}:{}: the condition must be one of started, healthy or completed",
             shown(other)

@@ -54,15 +54,18 @@ pub(super) fn sysctl_scope(key: &str) -> Option<Scope> {
     }
 }
 
+/// Longest value of a sysctl.
+const MAX_SYSCTL: usize = 1024;
+
 /// `--sysctl`, given where the namespaces come from.
 pub(super) fn sysctls(sysctls: &BTreeMap<String, String>, sharing: &Sharing) -> Result<()> {
     for (key, value) in sysctls {
         let Some(scope) = sysctl_scope(key) else {
             return Err(Refusal::invalid(format!("sysctl '{}' is not allowed", shown(key))));
         };
-        if value.is_empty() || value.chars().any(char::is_control) {
+        if value.is_empty() || value.len() > MAX_SYSCTL || value.chars().any(char::is_control) {
             return Err(Refusal::invalid(format!(
-                "--sysctl {}={}: the value is one line of printable characters",
+                "--sysctl {}={}: the value is one line of printable characters, {MAX_SYSCTL} at most",
                 shown(key),
                 quoted(value).trim_matches('"')
             )));
@@ -79,6 +82,19 @@ pub(super) fn sysctls(sysctls: &BTreeMap<String, String>, sharing: &Sharing) -> 
         }
     }
     Ok(())
+}
+
+/// What of proc(5) may be asked for: `hidepid=2,subset=pid`.
+fn proc_options(options: &str) -> Result<()> {
+    let fits = |option: &str| match option.split_once('=') {
+        Some(("hidepid", value)) => ["0", "1", "2", "4", "off", "noaccess", "invisible", "ptraceable"].contains(&value),
+        Some(("subset", value)) => value == "pid",
+        _ => false,
+    };
+    if options.split(',').all(fits) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("--security-opt proc-opts={}: give hidepid=0|1|2|4 or subset=pid", shown(options))))
 }
 
 /// Security options and capabilities; the latter in their canonical form afterwards (`CAP_CHOWN`, `ALL`).
@@ -106,6 +122,9 @@ pub(super) fn security(security: Option<Security>) -> Result<Option<Security>> {
         && !serde_json::from_str::<serde_json::Value>(&security.seccomp).is_ok_and(|profile| profile.is_object())
     {
         return Err(Refusal::invalid("--security-opt seccomp: the profile is not a JSON object"));
+    }
+    for options in security.security_opt.iter().filter_map(|option| option.strip_prefix("proc-opts=")) {
+        proc_options(options)?;
     }
     no_controls("--security-opt apparmor", &security.apparmor)?;
     Ok(Some(security))

@@ -58,13 +58,7 @@ pub(super) fn object_name(what: &str, text: &str) -> Result<()> {
     if text.is_empty() || name::is_valid(text) {
         return Ok(());
     }
-    if text.len() > name::MAX {
-        return Err(Refusal::invalid(format!(
-            "running {what} create option: names have at most {} characters",
-            name::MAX
-        )));
-    }
-    Err(Refusal::invalid(format!("running {what} create option: {}", name::RULE)).about(text))
+    Err(Refusal::invalid(format!("running {what} create option: {}", name::rule(text))).about(text))
 }
 
 /// Whether `text` is a host name: labels of letters, digits, hyphens and underscores, parted by dots (RFC 1123, and the
@@ -212,6 +206,15 @@ pub(super) fn workdir(what: &str, text: &str) -> Result<String> {
         )));
     }
     Ok(path)
+}
+
+/// A file on the host that the engine writes, by its absolute path; empty = none.
+pub(super) fn host_file(flag: &str, path: &str) -> Result<()> {
+    no_controls(flag, path)?;
+    if path.is_empty() || (path.starts_with('/') && !path.ends_with('/')) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("{flag} {}: give the absolute path of a file", shown(path))))
 }
 
 #[cfg(test)]

@@ -46,6 +46,23 @@ pub fn no_links(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd
     open(dir.as_fd(), path, flags | OFlag::O_NOFOLLOW, resolve)
 }
 
+/// [`in_root`] over other mounts, too: the root of a container with all that is mounted in it.
+///
+/// # Errors
+/// Those of openat2(2): `ELOOP` for a link that is no path.
+pub fn in_root_and_mounts(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    open(root.as_fd(), path, flags, ResolveFlag::RESOLVE_IN_ROOT)
+}
+
+/// [`no_links`] over other mounts, too.
+///
+/// # Errors
+/// Those of openat2(2): `ELOOP` for a link.
+pub fn no_links_but_mounts(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    open(dir.as_fd(), path, flags | OFlag::O_NOFOLLOW, resolve)
+}
+
 fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<OwnedFd> {
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     for _ in 0..ATTEMPTS {

@@ -88,7 +88,10 @@ pub(super) fn status(container: Shown<'_>, finished: i64, now: i64) -> String {
         return format!("Restarting ({}) {ago} ago", status.code);
     }
     match container.state() {
-        ContainerState::Running => format!("Up {}", human::duration(now.saturating_sub(container.started()))),
+        ContainerState::Running => {
+            let health = container.health().map_or_else(String::new, |health| format!(" ({})", health.status.as_str()));
+            format!("Up {}{health}", human::duration(now.saturating_sub(container.started())))
+        }
         ContainerState::Exited => {
             // Of an exit nobody recorded the time is not known either.
             let since = if finished == 0 { container.started() } else { finished };
@@ -242,6 +245,34 @@ mod tests {
         assert!(running.contains(&"front".to_owned()) && !running.contains(&"back".to_owned()), "{running:?}");
         assert_eq!(names(ListContainers { filters: vec!["status=exited".into()], ..Default::default() }), ["back"]);
         assert_eq!(names(ListContainers { last: 1, ..Default::default() }), ["solo"]);
+    }
+
+    #[test]
+    fn a_running_container_shows_its_health() {
+        use proto::record::{self, Durability, Health, HealthState};
+        let fixture = Fixture::new();
+        let web = fixture.web();
+        let status = || {
+            let rows = super::list(&fixture.view(), &ListContainers::default()).expect("rows");
+            let front = rows.as_array().expect("array").iter().find(|row| row["Names"][0] == "front").cloned();
+            front.expect("a row")["Status"].as_str().expect("words").to_owned()
+        };
+        assert!(!status().contains('('));
+        let path = fixture.engine.roots.container_record(&web.pod, &web.front);
+        let mut front: record::ContainerRecord = record::read(&path).expect("record");
+        front.config.health = Some(proto::wire::HealthConfig::default());
+        record::write(&path, &front, Durability::Volatile).expect("write");
+        assert!(status().ends_with(" (starting)"), "{}", status());
+        let path = fixture.engine.roots.health_record(&web.pod, &web.front);
+        let write = |started_at| {
+            let health = HealthState { status: Health::Unhealthy, started_at, ..Default::default() };
+            record::write(&path, &health, Durability::Volatile).expect("write");
+        };
+        // Of an earlier run.
+        write(4_000_000_000);
+        assert!(status().ends_with(" (starting)"), "{}", status());
+        write(5_000_000_000);
+        assert!(status().ends_with(" (unhealthy)"), "{}", status());
     }
 
     #[test]

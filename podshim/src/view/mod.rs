@@ -12,12 +12,14 @@
 //! | [`logs`] | the log of one or several containers, followed or not |
 //! | [`top`] | the processes of a container or pod |
 //! | [`stats`] | what containers use |
+//! | [`events`] | what has happened, and what happens |
 //! | [`info`] | the engine and the machine |
 //!
 //! Documents are JSON with podman's keys in podman's order.
 
 pub mod containers;
 mod disk;
+pub mod events;
 pub mod filter;
 pub mod human;
 pub mod info;

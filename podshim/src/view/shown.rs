@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, time::UNIX_EPOCH};
 use proto::{
     Id, Roots,
     alive::Process,
-    record::{ContainerRecord, ExitRecord, MonitorState, Phase, PodRecord},
+    record::{ContainerRecord, ExitRecord, HealthState, MonitorState, Phase, PodRecord},
     state::ContainerState,
     wire::{PortMapping, RestartPolicy},
 };
@@ -143,6 +143,14 @@ impl<'a> Shown<'a> {
                 member.exit.as_ref().filter(this_run).map_or(-1, |exit| exit.status.code)
             }
             _ => 0,
+        }
+    }
+
+    /// What checks of its health have found; absent where it has none.
+    pub fn health(self) -> Option<&'a HealthState> {
+        match self {
+            Shown::Member(_, member) => member.health.as_ref(),
+            Shown::Infra(..) => None,
         }
     }
 

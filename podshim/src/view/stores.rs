@@ -1,8 +1,9 @@
 //! What the answers look up beyond the records of pods and containers.
 
 use proto::{
-    Roots,
+    Kind, Roots,
     record::{NetworkRecord, VolumeRecord},
+    refusal::Result,
 };
 
 use crate::{
@@ -20,8 +21,22 @@ pub trait Stores: Sync {
     fn images(&self) -> usize;
     /// The volume of a name.
     fn volume(&self, name: &str) -> Option<VolumeRecord>;
+    /// The volume of a name, or of the beginning of one.
+    ///
+    /// # Errors
+    /// When several begin so.
+    fn find_volume(&self, name: &str) -> Result<Option<VolumeRecord>> {
+        Ok(self.volume(name))
+    }
     /// The network of a name or a unique beginning of its id.
     fn network(&self, name: &str) -> Option<NetworkRecord>;
+    /// The same.
+    ///
+    /// # Errors
+    /// When several ids begin so.
+    fn find_network(&self, name: &str) -> Result<Option<NetworkRecord>> {
+        Ok(self.network(name))
+    }
 }
 
 /// The stores of an engine.
@@ -53,7 +68,19 @@ impl Stores for EngineStores {
     fn volume(&self, name: &str) -> Option<VolumeRecord> {
         self.volumes.get(name).ok()
     }
+    fn find_volume(&self, name: &str) -> Result<Option<VolumeRecord>> {
+        match self.volumes.find(name) {
+            Err(refusal) if refusal.kind == Kind::Invalid => Err(refusal),
+            found => Ok(found.ok()),
+        }
+    }
     fn network(&self, name: &str) -> Option<NetworkRecord> {
         self.networks.get(name).ok()
+    }
+    fn find_network(&self, name: &str) -> Result<Option<NetworkRecord>> {
+        match self.networks.get(name) {
+            Err(refusal) if refusal.kind == Kind::Invalid => Err(refusal),
+            found => Ok(found.ok()),
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    event::{self, Event},
     name,
     record::{self, Durability, SCHEMA, VolumeRecord},
     refusal::Result,
@@ -65,6 +66,7 @@ impl Volumes {
         }
         let record = VolumeRecord { anonymous, ..fresh(name) };
         self.make(&record).map_err(|error| Refusal::internal(format!("creating volume {name}"), error).about(name))?;
+        event::note(&self.roots, &Event::new("volume", "create", "", name));
         Ok((record, true))
     }
 
@@ -81,6 +83,7 @@ impl Volumes {
         }
         let record = VolumeRecord { labels, ..fresh(name) };
         self.make(&record).map_err(|error| Refusal::internal(format!("creating volume {name}"), error).about(name))?;
+        event::note(&self.roots, &Event::new("volume", "create", "", name));
         Ok(record)
     }
 
@@ -157,6 +160,7 @@ impl Volumes {
             let id = Id::random().map_err(failed)?;
             let gone = self.roots.volumes().join(format!("{GONE}{}", id.short()));
             fs::rename(self.dir(name), gone).map_err(failed)?;
+            event::note(&self.roots, &Event::new("volume", "remove", "", name));
             self.collect(NEW).map_err(failed)?;
         }
         // Without the lock: a volume may hold millions of files. What an earlier removal was cut off from goes, too.
@@ -285,7 +289,7 @@ fn check(name: &str) -> Result<()> {
     if name::is_valid(name) {
         return Ok(());
     }
-    Err(Refusal::invalid(format!("running volume create option: {}", name::RULE)).about(name))
+    Err(Refusal::invalid(format!("running volume create option: {}", name::rule(name))).about(name))
 }
 
 /// The lock at `path`, waited for until `limit`.

@@ -4,14 +4,14 @@ use proto::{
     Id, Kind, Refusal,
     layout::Target,
     serve::deadline,
-    wire::{ContainerAct, ContainerConfig, ContainerCreated, CreateContainer, PodConfig, PullImage},
+    wire::{ContainerAct, ContainerConfig, ContainerCreated, CreateContainer, Mount, PodConfig, PullImage},
 };
 
 use crate::{
     args::{
         Action, Args, Command,
         container::{self, Place},
-        network, resources,
+        health, network, resources,
     },
     command::{image::pull, pod::create::IdFile},
     dial::{ACT, Engine, Found, Shim},
@@ -26,7 +26,14 @@ pub static COMMAND: Command = Command {
     description: "Creates a new container from the given image or storage and prepares it for running the specified command.\n\nThe container ID is then printed to stdout. You can then start it at any time with the podctl start <container_id> command. The container will be created with the initial state 'created'.",
     usage: "[options] IMAGE [COMMAND [ARG...]]",
     examples: &["create alpine ls", "create --annotation HELLO=WORLD alpine ls", "create -t -i --name myctr alpine ls"],
-    flags: &[container::FLAGS, container::CREATE_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    flags: &[
+        container::FLAGS,
+        health::FLAGS,
+        container::CREATE_FLAGS,
+        network::FLAGS,
+        resources::FLAGS,
+        resources::CONTAINER_FLAGS,
+    ],
     operands: crate::args::Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
@@ -110,12 +117,16 @@ impl Wish {
         let (pod, new_pod) = self.pod(engine)?;
         let mut mounts = new_pod.as_ref().map(|pod| pod.mounts.clone()).unwrap_or_default();
         mounts.extend(self.config.mounts.iter().cloned());
+        if !self.config.rootfs.is_empty() {
+            // The caller's view of it counts, too; it comes first.
+            mounts.insert(
+                0,
+                Mount { source: self.config.rootfs.clone(), destination: "/".to_owned(), ..Default::default() },
+            );
+        }
         let mut trees = source::open(&mounts)?;
         if self.passes_through() && until != Until::Created {
             trees.get_or_insert_default().extend(source::streams()?);
-        }
-        if matches!(self.pull.policy.as_str(), "always" | "newer") {
-            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
         }
         let mut request = CreateContainer {
             config: Some(self.config.clone()),
@@ -124,10 +135,11 @@ impl Wish {
             start: until == Until::Started,
             init: until == Until::Init,
             replace: self.replace,
+            notify_socket: super::ready::notify_socket(),
             ..Default::default()
         };
         let shim = engine.pod(&pod).await?;
-        let (mut pulled, mut replaced) = (false, false);
+        let mut replaced = false;
         loop {
             // Each attempt takes its deposit.
             let deposit = match &trees {
@@ -150,11 +162,12 @@ impl Wish {
                 replaced = true;
                 continue;
             }
-            if failure.kind != Kind::ImageMissing || pulled || self.pull.policy == "never" {
+            if failure.kind != Kind::ImageMissing || request.image_pulled || self.pull.policy == "never" {
                 return Err(failure);
             }
-            pull::quietly(engine, PullImage { policy: "missing".to_owned(), ..self.pull.clone() }, self.quiet).await?;
-            pulled = true;
+            // Everything else has been checked.
+            pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+            request.image_pulled = true;
         }
     }
 
@@ -178,7 +191,7 @@ impl Wish {
         }
     }
 
-    /// Namespaces of other containers are named by id on the wire.
+    /// Other containers, whose namespaces or volumes are used, are named by id on the wire.
     fn resolve_references(&mut self, engine: &Engine) -> Result<(), Failure> {
         let config = &mut self.config;
         let mut modes =
@@ -188,9 +201,7 @@ impl Wish {
         }
         for mode in modes {
             let Some(name) = mode.strip_prefix("container:") else { continue };
-            if let Found::Container { id, .. } = engine.container(name)? {
-                *mode = format!("container:{id}");
-            }
+            *mode = format!("container:{}", id_of(engine, name)?);
         }
         for entry in &mut config.requires {
             let (name, condition) = entry.split_once(':').unwrap_or((entry, "started"));
@@ -213,8 +224,34 @@ impl Wish {
                 }
             };
         }
+        config.volumes_from = source_ids(engine, &config.volumes_from)?;
         Ok(())
     }
+}
+
+/// The id a container or infra is known by on the wire: names may change.
+fn id_of(engine: &Engine, name: &str) -> Result<String, Failure> {
+    match engine.container(name)? {
+        Found::Container { id, .. } => Ok(id.to_string()),
+        // An infra has names and an id of its own, which are all links to its pod.
+        Found::Infra(_) => Ok(name.to_owned()),
+    }
+}
+
+/// `--volumes-from` with ids for names.
+///
+/// # Errors
+/// podman's words where there is no such container.
+pub fn source_ids(engine: &Engine, sources: &[String]) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::with_capacity(sources.len());
+    for source in sources {
+        let (name, options) = source.split_once(':').unwrap_or((source, ""));
+        let id = id_of(engine, name).map_err(|failure| {
+            failure.within(&format!("invalid value \"{name}\" for --volumes-from, container not found"))
+        })?;
+        ids.push(if options.is_empty() { id } else { format!("{id}:{options}") });
+    }
+    Ok(ids)
 }
 
 /// Removes the container whose name a new one is to have; it may be in another pod than the new one.

@@ -123,24 +123,33 @@ fn request(args: &Args, command: &[String]) -> Result<ExecRequest, Failure> {
     })
 }
 
-/// The monitor of a container that runs. One that was killed has a successor in a moment; a shim is started for that
-/// where there is none.
+/// The monitor of a container that must run.
 async fn monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Monitor, Failure> {
+    let words = "can only create exec sessions on running containers: container state improper";
+    let not_running = || Failure { code: NOT_RUNNING, ..Refusal::new(Kind::WrongState, words).into() };
+    running_monitor(engine, pod, id).await?.ok_or_else(not_running)
+}
+
+/// The monitor of a container, `None` where it does not run. One that was killed has a successor in a moment; a shim is
+/// started for that where there is none.
+///
+/// # Errors
+/// When the engine does not answer.
+pub async fn running_monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Option<Monitor>, Failure> {
     if let Some(monitor) = engine.monitor(pod, id).await? {
-        return Ok(monitor);
+        return Ok(Some(monitor));
     }
     let runs = records(engine, id).await?.is_some_and(|record| state_of(&record).0 == "running");
     if runs {
         let _shim = engine.pod(pod).await?;
         for _ in 0..50 {
             if let Some(monitor) = engine.monitor(pod, id).await? {
-                return Ok(monitor);
+                return Ok(Some(monitor));
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
-    let words = "can only create exec sessions on running containers: container state improper";
-    Err(Failure { code: NOT_RUNNING, ..Refusal::new(Kind::WrongState, words).into() })
+    Ok(None)
 }
 
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! `podctl container …`, and the same verbs without the word.
 
 pub mod attach;
+mod copy;
+pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod exists;
@@ -11,6 +13,7 @@ pub mod logs;
 pub mod pause;
 pub mod port;
 pub mod ps;
+pub mod ready;
 pub mod rename;
 pub mod restart;
 pub mod rm;
@@ -41,6 +44,7 @@ pub static COMMAND: Command = Command {
     interspersed: false,
     action: Action::Group(&[
         &attach::COMMAND,
+        &cp::COMMAND,
         &create::COMMAND,
         &exec::COMMAND,
         &exists::COMMAND,

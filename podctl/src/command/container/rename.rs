@@ -24,7 +24,7 @@ pub static COMMAND: Command = Command {
 fn run(engine: &Engine, args: &Args) -> Outcome {
     let [old, new] = args.operands.as_slice() else { return Err(Failure::invalid("accepts 2 arg(s)")) };
     if !name::is_valid(new) {
-        return Err(Failure::invalid(name::RULE));
+        return Err(Failure::invalid(name::rule(new)));
     }
     match engine.container(old)? {
         Found::Infra(_) => Err(no_infra(old, "rename")),

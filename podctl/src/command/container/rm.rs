@@ -1,13 +1,22 @@
 //! `podctl rm`
 
+use std::collections::BTreeSet;
+
+use proto::{
+    serve::deadline,
+    wire::{InspectObjects, ListContainers},
+};
+use serde_json::Value;
+
 use crate::{
     args::{Action, Args, Command, int, switch},
     command::{
-        container::ALL,
-        select::{self, NO_NAME},
+        container::{ALL, inspect::Found as Inspected},
+        row,
+        select::{self, Container, NO_NAME},
         verb::{Options, Verb, on_containers},
     },
-    dial::{Engine, Found},
+    dial::{ASK, Engine, Found},
     error::{Failure, Outcome, removal_code},
 };
 
@@ -56,7 +65,45 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             failure.code = code(&failure);
             failure
         })?;
+        if args.is("depend") {
+            containers = with_dependents(engine, containers).await?;
+        }
         containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
         on_containers(engine, containers, Verb::Remove, &options, ignore, code).await
     })
+}
+
+/// `--depend`: with those that need them, and those that need these.
+async fn with_dependents(engine: &Engine, mut containers: Vec<Container>) -> Result<Vec<Container>, Failure> {
+    let host = engine.host()?;
+    let list = ListContainers { all: true, ..Default::default() };
+    let rows = row::rows(&host.containers().list(deadline(ASK), &list).await?)?;
+    let names = rows.iter().map(|row| row::text(row, "Id").to_owned()).collect();
+    let request = InspectObjects { names, ..Default::default() };
+    let documents = Inspected::read(&host.containers().inspect(deadline(ASK), &request).await?)?.found;
+    let mut known: BTreeSet<String> = containers.iter().filter_map(id_of).collect();
+    loop {
+        let needs = |document: &&Value| {
+            let dependencies = document["Dependencies"].as_array().map_or(&[][..], Vec::as_slice);
+            dependencies.iter().filter_map(Value::as_str).any(|id| known.contains(id))
+        };
+        let new = documents.iter().filter(needs).map(|document| row::text(document, "Id").to_owned());
+        let new: Vec<String> = new.filter(|id| !known.contains(id)).collect();
+        if new.is_empty() {
+            return Ok(containers);
+        }
+        for id in new {
+            if let Ok(found) = engine.container(&id) {
+                containers.push(Container { typed: id.clone(), found });
+            }
+            known.insert(id);
+        }
+    }
+}
+
+fn id_of(container: &Container) -> Option<String> {
+    match &container.found {
+        Found::Container { id, .. } => Some(id.to_string()),
+        Found::Infra(_) => None,
+    }
 }

@@ -9,11 +9,12 @@ use proto::{
 };
 
 use crate::{
-    args::{Action, Args, Command, Operands, container, network, resources},
+    args::{Action, Args, Command, Operands, container, health, network, resources},
     attach::{self, Session},
     command::container::{
         attach::ended,
         create::{Until, Wish},
+        ready,
     },
     dial::{ACT, Engine, Shim},
     error::{Failure, Outcome, is_missing, warn},
@@ -34,7 +35,14 @@ pub static COMMAND: Command = Command {
         "run -dt --pod pod1 --name principal alpine:latest top",
         "run -d --pod new:web -p 8080:80 nginx",
     ],
-    flags: &[container::FLAGS, container::RUN_FLAGS, network::FLAGS, resources::FLAGS, resources::CONTAINER_FLAGS],
+    flags: &[
+        container::FLAGS,
+        health::FLAGS,
+        container::RUN_FLAGS,
+        network::FLAGS,
+        resources::FLAGS,
+        resources::CONTAINER_FLAGS,
+    ],
     operands: Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
@@ -106,6 +114,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             if let Some(file) = cidfile {
                 file.write(&created.id)?;
             }
+            let (pod, id) = ids(&created)?;
+            ready::wait(engine, &pod, &id).await?;
             return output::line(&created.id);
         }
         let session = Session {
@@ -125,6 +135,15 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     })
 }
 
+/// Pod and container.
+fn ids(created: &ContainerCreated) -> Result<(Id, Id), Failure> {
+    let parse = |text: &str| {
+        text.parse::<Id>()
+            .map_err(|error| Failure::invalid(format!("the engine's answer: {error}: is podshim of another version?")))
+    };
+    Ok((parse(&created.pod)?, parse(&created.id)?))
+}
+
 async fn foreground(
     engine: &Engine,
     shim: &Shim,
@@ -132,11 +151,7 @@ async fn foreground(
     session: Session,
     remove: bool,
 ) -> Outcome {
-    let parse = |text: &str| {
-        text.parse::<Id>()
-            .map_err(|error| Failure::invalid(format!("the engine's answer: {error}: is podshim of another version?")))
-    };
-    let (pod, id) = (parse(&created.pod)?, parse(&created.id)?);
+    let (pod, id) = ids(created)?;
     let client = shim.containers();
     let act = ContainerAct { container: created.id.clone(), ..Default::default() };
     let start: attach::Start<'_> = Box::pin(async move {

@@ -23,10 +23,16 @@ pub static COMMAND: Command = Command {
     about: "Block on one or more containers",
     description: "Block until one or more containers stop and then print their exit codes.",
     usage: "[options] CONTAINER [CONTAINER...]",
-    examples: &["wait --interval 5s ctrID", "wait ctrID1 ctrID2", "wait --condition running mywebserver"],
+    examples: &[
+        "wait --interval 5s ctrID",
+        "wait ctrID1 ctrID2",
+        "wait --condition running mywebserver",
+        "wait --condition=healthy --exit-first-match web1 web2",
+    ],
     flags: &[
         &[
             list("condition", "Condition to wait on"),
+            switch("exit-first-match", "Exit as soon as one of the containers meets a condition"),
             switch("ignore", "Ignore if a container does not exist"),
             text("interval", "string", "Time Interval to wait before polling for completion")
                 .short('i')
@@ -89,22 +95,36 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             let latest = select::containers(engine, args, ignore, &[], none).await?;
             found.extend(latest.into_iter().map(|container| Some(container.found)));
         }
-        let results = fan_out::each(found, async |found| match found {
-            None => Ok(Some("-1".to_owned())),
-            Some(Found::Infra(pod)) => infra(engine, &pod, interval).await,
-            Some(Found::Container { pod, id }) if conditions.is_empty() => {
-                if let Some(monitor) = engine.monitor(&pod, &id).await?
-                    && let Ok(status) = monitor.client().wait(Context::default(), &Empty {}).await
-                {
-                    return Ok(Some(status.code.to_string()));
-                }
-                polled(engine, &id, &["exited".to_owned(), "stopped".to_owned()], interval, ignore).await
-            }
-            Some(Found::Container { id, .. }) => polled(engine, &id, &conditions, interval, ignore).await,
-        })
-        .await;
+        let wait = async |found| one(engine, found, &conditions, interval, ignore).await;
+        let results = match args.is("exit-first-match") {
+            true => fan_out::first(found, wait).await.into_iter().collect(),
+            false => fan_out::each(found, wait).await,
+        };
         fan_out::report(results, plainly)
     })
+}
+
+/// Waits for one; `None` is one that is not there.
+async fn one(
+    engine: &Engine,
+    found: Option<Found>,
+    conditions: &[String],
+    interval: Duration,
+    ignore: bool,
+) -> Printed {
+    match found {
+        None => Ok(Some("-1".to_owned())),
+        Some(Found::Infra(pod)) => infra(engine, &pod, interval).await,
+        Some(Found::Container { pod, id }) if conditions.is_empty() => {
+            if let Some(monitor) = engine.monitor(&pod, &id).await?
+                && let Ok(status) = monitor.client().wait(Context::default(), &Empty {}).await
+            {
+                return Ok(Some(status.code.to_string()));
+            }
+            polled(engine, &id, &["exited".to_owned(), "stopped".to_owned()], interval, ignore).await
+        }
+        Some(Found::Container { id, .. }) => polled(engine, &id, conditions, interval, ignore).await,
+    }
 }
 
 type Printed = Result<Option<String>, Failure>;
@@ -116,6 +136,9 @@ async fn polled(engine: &Engine, id: &proto::Id, conditions: &[String], interval
             Ok(Some(record)) => {
                 if let Some(code) = met(&record, conditions) {
                     return Ok(Some(code.to_string()));
+                }
+                if never(&record, conditions) {
+                    return Err(Failure::invalid(format!("container {id} has no defined healthcheck")));
                 }
             }
             Ok(None) if ignore || conditions.iter().any(|condition| condition == "removing") => {
@@ -135,13 +158,20 @@ fn met(record: &Value, conditions: &[String]) -> Option<i64> {
     let health =
         record.get("State").and_then(|state| state.get("Health")).map_or("", |health| row::text(health, "Status"));
     let holds = |condition: &str| match condition {
-        "healthy" | "unhealthy" => health == condition,
+        // Of one that has ended it is what it was.
+        "healthy" | "unhealthy" => health == condition && state == "running",
         "configured" => state == "created",
         "stopped" => matches!(state, "stopped" | "exited"),
         other => state == other,
     };
     let ended = matches!(state, "exited" | "stopped");
     conditions.iter().any(|condition| holds(condition)).then_some(if ended { code } else { -1 })
+}
+
+/// Whether only its health is waited for and it has none that could be known.
+fn never(record: &Value, conditions: &[String]) -> bool {
+    let only_health = conditions.iter().all(|condition| matches!(condition.as_str(), "healthy" | "unhealthy"));
+    only_health && record.get("State").is_some_and(|state| state.get("Health").is_none())
 }
 
 /// An infra ends with its pod.
@@ -174,6 +204,11 @@ mod tests {
             (of("running", &running), of("healthy", &running), of("unhealthy", &running)),
             (Some(-1), Some(-1), None)
         );
+        let over = json!({"State": {"Status": "exited", "ExitCode": 0, "Health": {"Status": "healthy"}}});
+        assert_eq!(of("healthy", &over), None);
+        let only = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert!(never(&ended, &only(&["healthy"])) && !never(&ended, &only(&["healthy", "exited"])));
+        assert!(!never(&running, &only(&["unhealthy"])));
         assert_eq!(of("configured", &json!({"State": {"Status": "created"}})), Some(-1));
     }
 

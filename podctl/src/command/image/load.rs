@@ -5,11 +5,12 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use proto::{raw, serve::deadline, wire::LoadImage};
+use proto::{raw, wire::LoadImage};
+use ttrpc::context::Context;
 
 use crate::{
     args::{Action, Args, Command, Operands, switch, text},
-    dial::{ACT, Engine},
+    dial::Engine,
     error::{Failure, Outcome, plain},
     output, terminal,
 };
@@ -59,7 +60,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         let token = raw::token().map_err(words)?;
         host.raw().map_err(words)?.deposit(&token, &[archive.as_fd()]).await.map_err(words)?;
         drop(archive);
-        let loaded = host.images().load(deadline(ACT), &LoadImage { token, path }).await?;
+        // However long it takes: an archive may come from a slow pipe.
+        let loaded = host.images().load(Context::default(), &LoadImage { token, path }).await?;
         let text: String =
             loaded.names.iter().map(|name| format!("Loaded image: {}\n", output::escape::line(name))).collect();
         output::print(&text)

@@ -6,6 +6,7 @@ pub mod list;
 pub mod load;
 pub mod pull;
 pub mod rm;
+pub mod save;
 pub mod tag;
 
 use crate::args::{Action, Command};
@@ -24,6 +25,7 @@ pub static COMMAND: Command = Command {
         &load::COMMAND,
         &pull::COMMAND,
         &rm::COMMAND,
+        &save::COMMAND,
         &tag::COMMAND,
         &tag::UNTAG,
     ]),

@@ -147,7 +147,10 @@ impl Progress {
             }
             Some(bars) => {
                 let name = escape::line(digest.get(..12).unwrap_or(digest)).into_owned();
-                let bar = self.blobs.entry(message.blob.clone()).or_insert_with(|| Some(bars.add(bar(name))));
+                let bar = self.blobs.entry(message.blob.clone()).or_insert_with(|| {
+                    // Of nothing all would be there.
+                    Some(bars.add(bar(name, message.total.max(1))))
+                });
                 if let Some(bar) = bar {
                     bar.set_length(message.total);
                     bar.set_position(message.current);
@@ -173,11 +176,15 @@ impl Progress {
         for bar in self.blobs.values().flatten().filter(|bar| !bar.is_finished()) {
             bar.abandon();
         }
+        if self.bars.is_some() && !self.blobs.is_empty() {
+            // What comes next, the id, has a line of its own.
+            let _ = writeln!(std::io::stderr().lock());
+        }
     }
 }
 
-fn bar(name: String) -> ProgressBar {
-    let bar = ProgressBar::new(0);
+fn bar(name: String, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
     // The template is ours: it is right, or the plain style is good enough.
     if let Ok(style) = ProgressStyle::with_template("Copying blob {prefix} [{bar:38}] {bytes} / {total_bytes} {msg}") {
         bar.set_style(style.progress_chars("=>-"));

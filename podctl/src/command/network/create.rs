@@ -49,7 +49,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
 fn request(args: &Args) -> Result<CreateNetwork, Failure> {
     let name = args.operands.first().cloned().unwrap_or_default();
     if !name.is_empty() && !name::is_valid(&name) {
-        return Err(Failure::invalid(format!("network name {name} invalid: {}", name::RULE)));
+        return Err(Failure::invalid(format!("network name {name} invalid: {}", name::rule(&name))));
     }
     let driver = args.text("driver").unwrap_or("bridge");
     if driver != "bridge" {

@@ -1,5 +1,6 @@
 //! `podctl network …`
 
+pub mod connect;
 pub mod create;
 pub mod exists;
 pub mod inspect;
@@ -17,7 +18,9 @@ pub static COMMAND: Command = Command {
     usage: "[command]",
     interspersed: false,
     action: Action::Group(&[
+        &connect::CONNECT,
         &create::COMMAND,
+        &connect::DISCONNECT,
         &exists::COMMAND,
         &inspect::COMMAND,
         &list::COMMAND,

@@ -10,6 +10,7 @@ use proto::{
 
 use crate::{
     args::{Action, Args, Command, Operands, network, pod, resources},
+    command::container::create::source_ids,
     dial::{ACT, Engine},
     error::{Failure, Outcome, is_missing, warn},
     output,
@@ -34,7 +35,9 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    let request = CreatePod { config: Some(pod::config(args)?), replace: args.is("replace") };
+    let mut config = pod::config(args)?;
+    config.volumes_from = source_ids(engine, &config.volumes_from)?;
+    let request = CreatePod { config: Some(config), replace: args.is("replace") };
     let id_file = args.text("pod-id-file").map(IdFile::open).transpose()?;
     engine.block_on(async {
         let host = engine.host()?;
@@ -75,6 +78,8 @@ async fn replace(engine: &Engine, args: &Args) -> Result<(), Failure> {
 pub struct IdFile {
     file: std::fs::File,
     path: String,
+    /// It was made for the id, which it has not got.
+    is_new: bool,
 }
 
 impl IdFile {
@@ -91,13 +96,13 @@ impl IdFile {
     /// # Errors
     /// `opening cidfile /x: …`
     pub fn named(what: &str, path: &str) -> Result<IdFile, Failure> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| Failure::io(format!("opening {what} {path}"), &error))?;
-        Ok(IdFile { file, path: path.to_owned() })
+        let opened = |is_new: bool| OpenOptions::new().write(true).create_new(is_new).open(path);
+        let (file, is_new) = match opened(true) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (opened(false), false),
+            made => (made, true),
+        };
+        let file = file.map_err(|error| Failure::io(format!("opening {what} {path}"), &error))?;
+        Ok(IdFile { file, path: path.to_owned(), is_new })
     }
 
     /// Writes the id, and nothing else is left in the file.
@@ -106,10 +111,20 @@ impl IdFile {
     /// Those of write(2).
     pub fn write(mut self, id: &str) -> Result<(), Failure> {
         use std::io::Write;
+        self.is_new = false;
         self.file
             .set_len(0)
             .and_then(|()| self.file.write_all(id.as_bytes()))
             .map_err(|error| Failure::io(format!("write the ID to {}", self.path), &error))
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if self.is_new {
+            // Whatever it was for has not been made.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -127,6 +142,8 @@ mod tests {
     fn an_id_replaces_what_was_in_the_file() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("id");
+        drop(IdFile::open(&path.display().to_string()).expect("open"));
+        assert!(!path.exists(), "nothing was made");
         std::fs::write(&path, "something longer").expect("write");
         IdFile::open(&path.display().to_string()).expect("open").write("abc").expect("write");
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "abc");

@@ -1,6 +1,7 @@
 //! Commands about the engine and this program.
 
 pub mod completion;
+pub mod events;
 pub mod help;
 pub mod info;
 pub mod manpages;

@@ -40,7 +40,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
 fn request(args: &Args) -> Result<CreateVolume, Failure> {
     let name = args.operands.first().cloned().unwrap_or_default();
     if !name.is_empty() && !name::is_valid(&name) {
-        return Err(Failure::invalid(format!("running volume create option: {}", name::RULE)));
+        return Err(Failure::invalid(format!("running volume create option: {}", name::rule(&name))));
     }
     let driver = args.text("driver").unwrap_or("local");
     if driver != "local" {

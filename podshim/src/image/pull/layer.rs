@@ -93,15 +93,15 @@ impl Layer {
     }
 }
 
-/// The lock of a layer, as soon as no other pull has it.
-async fn wait_for(store: &Store, diff_id: &Digest) -> Fetch<LayerLock> {
+/// The lock of a layer or config, as soon as no other pull has it.
+pub(super) async fn wait_for(store: &Store, diff_id: &Digest) -> Fetch<LayerLock> {
     let begun = Instant::now();
     loop {
         if let Some(lock) = LayerLock::try_take(store, diff_id)? {
             return Ok(lock);
         }
         if begun.elapsed() > LOCK {
-            return Err(Failure::last(format!("layer {diff_id} has been fetched by another pull for an hour")));
+            return Err(Failure::last(format!("{diff_id} has been fetched by another pull for an hour")));
         }
         sleep(POLL).await;
     }

@@ -100,7 +100,7 @@ impl Store {
     /// `Invalid` for a name or option that cannot be, else the words of the registry that failed last. Nothing is left.
     pub async fn pull(&self, request: &PullImage, progress: mpsc::Sender<PullProgress>) -> Result<Image> {
         let wish = Wish::parse(request)?;
-        let local = || match self.resolve(&request.image) {
+        let local = || match self.resolve_for(&request.image, &request.platform) {
             Err(refusal) if refusal.kind == Kind::ImageMissing => Ok(None),
             other => other.map(Some),
         };

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Fetch, Policy, Wish, gone,
-    layer::{Layer, Slots},
+    layer::{Layer, Slots, wait_for},
 };
 use crate::image::{
     Store,
@@ -25,6 +25,7 @@ use crate::image::{
     reference::{Full, Which},
     registries::Source,
     registry::{Failure, Fetched, Registry},
+    store::LayerLock,
 };
 
 const POLL: Duration = Duration::from_millis(50);
@@ -48,6 +49,8 @@ struct Documents {
     text: Vec<u8>,
     config: Config,
     config_text: Vec<u8>,
+    /// Held until the image is in the store.
+    _lock: LayerLock,
 }
 
 impl Work<'_> {
@@ -125,7 +128,9 @@ impl Work<'_> {
                 }
             }
         };
-        // What is here and is what it says it is need not be fetched again.
+        // Of several pulls of one image at once one does the work: the others wait here, and find all of it. What is
+        // here and is what it says it is need not be fetched again.
+        let lock = wait_for(self.store, &manifest.config.digest).await?;
         let config_text = match std::fs::read(self.store.blob(&manifest.config.digest)) {
             Ok(text) if Digest::of(&text) == manifest.config.digest => text,
             _ => self.registry.small_blob(&manifest.config.digest, manifest.config.size).await?,
@@ -142,7 +147,7 @@ impl Work<'_> {
                 ))
                 .await?;
         }
-        Ok(Documents { index, manifest, text, config, config_text })
+        Ok(Documents { index, manifest, text, config, config_text, _lock: lock })
     }
 
     fn choose<'a>(&self, list: &'a [Descriptor]) -> Fetch<&'a Descriptor> {

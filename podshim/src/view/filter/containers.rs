@@ -60,13 +60,13 @@ impl Containers {
 fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
     let owned = || values.iter().map(|value| (*value).to_owned()).collect::<Vec<String>>();
     Ok(match key {
-        "id" => Test::Id(Ids::new(values)),
-        "name" => Test::Name(Patterns::new(values.iter().map(|value| value.replace('/', "")))),
+        "id" => Test::Id(Ids::new(key, values)?),
+        "name" => Test::Name(Patterns::new(key, values.iter().map(|value| value.replace('/', "")))?),
         "label" => Test::Labels(labels(values)),
         "label!" => Test::NoLabels(labels(values)),
         "exited" => Test::Exited(values.iter().map(|value| exit_code(value)).collect::<Result<_>>()?),
         "status" => Test::Status(values.iter().map(|value| status(value)).collect::<Result<_>>()?),
-        "ancestor" => Test::Ancestor { ids: owned(), names: Patterns::new(values) },
+        "ancestor" => Test::Ancestor { ids: owned(), names: Patterns::new(key, values)? },
         // Of several the earliest counts, for both.
         "before" => Test::CreatedBefore(earliest(view, values)?),
         "since" => Test::CreatedAfter(earliest(view, values)?),
@@ -98,7 +98,7 @@ fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
             restart_policies(values)?;
             Test::RestartPolicy(owned())
         }
-        "command" => Test::Command(Patterns::new(values)),
+        "command" => Test::Command(Patterns::new(key, values)?),
         "should-start-on-boot" => {
             let mut wanted = false;
             for value in values {
@@ -214,8 +214,11 @@ impl Test {
             Test::Volume(wanted) => {
                 mounts(container).iter().any(|mount| wanted.iter().any(|volume| is_at(mount, volume)))
             }
-            // Of a container without a health check the status is "".
-            Test::Health(states) => states.iter().any(String::is_empty),
+            // Of a container without a health check it is "".
+            Test::Health(states) => {
+                let health = container.health().map_or("", |health| health.status.as_str());
+                states.iter().any(|state| state == health)
+            }
             Test::Pod(pods) => container.pod_id().is_some_and(|pod| pods.contains(pod)),
             Test::Network { names, containers } => in_network(container, names, containers),
             Test::RestartPolicy(names) => {

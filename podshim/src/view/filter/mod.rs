@@ -1,7 +1,7 @@
 //! Which rows `--filter` leaves (podman-ps(1), podman-pod-ps(1), "--filter").
 //!
 //! Values of one key are alternatives, except labels, all of which must be there; different keys must all hold. A regular
-//! expression that cannot be matches nothing, as with podman.
+//! expression that cannot be is refused, where podman matches nothing.
 
 mod containers;
 mod pods;
@@ -37,8 +37,12 @@ fn invalid_key(key: &str) -> Refusal {
 struct Patterns(Vec<Regex>);
 
 impl Patterns {
-    fn new<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> Patterns {
-        Patterns(values.into_iter().filter_map(|value| Regex::new(value.as_ref()).ok()).collect())
+    fn new<S: AsRef<str>>(key: &str, values: impl IntoIterator<Item = S>) -> Result<Patterns> {
+        let pattern = |value: S| {
+            let value = value.as_ref();
+            Regex::new(value).map_err(|_| Refusal::invalid(format!("--filter {key}={value}: not a regular expression")))
+        };
+        Ok(Patterns(values.into_iter().map(pattern).collect::<Result<_>>()?))
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -54,10 +58,11 @@ struct Ids {
 }
 
 impl Ids {
-    fn new(values: &[&str]) -> Ids {
+    fn new(key: &str, values: &[&str]) -> Result<Ids> {
         let (digits, others): (Vec<&str>, Vec<&str>) =
             values.iter().partition(|value| value.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        Ids { beginnings: digits.into_iter().map(str::to_ascii_lowercase).collect(), patterns: Patterns::new(others) }
+        let beginnings = digits.into_iter().map(str::to_ascii_lowercase).collect();
+        Ok(Ids { beginnings, patterns: Patterns::new(key, others)? })
     }
 
     fn matches(&self, id: &str) -> bool {
@@ -118,10 +123,10 @@ mod tests {
     #[test]
     fn ids_match_by_beginning_or_pattern() {
         let id = "abc123";
-        for (value, there) in
-            [("abc", true), ("ABC", true), ("bc1", false), ("^abc.*3$", true), ("x(", false), ("", true)]
-        {
-            assert_eq!(Ids::new(&[value]).matches(id), there, "{value}");
+        for (value, there) in [("abc", true), ("ABC", true), ("bc1", false), ("^abc.*3$", true), ("", true)] {
+            assert_eq!(Ids::new("id", &[value]).expect("ids").matches(id), there, "{value}");
         }
+        let refusal = Ids::new("id", &["x("]).expect_err("no pattern");
+        assert_eq!(refusal.message, "--filter id=x(: not a regular expression");
     }
 }

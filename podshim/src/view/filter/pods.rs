@@ -51,15 +51,15 @@ impl Pods {
 
 fn test(view: &View<'_>, key: &str, values: &[&str]) -> Result<Test> {
     Ok(match key {
-        "ctr-ids" => Test::ContainerIds(Ids::new(values)),
-        "ctr-names" => Test::ContainerNames(Patterns::new(values)),
+        "ctr-ids" => Test::ContainerIds(Ids::new(key, values)?),
+        "ctr-names" => Test::ContainerNames(Patterns::new(key, values)?),
         // What is no number is no number of containers either.
         "ctr-number" => Test::ContainerNumber(values.iter().filter_map(|value| value.parse().ok()).collect()),
         "ctr-status" => {
             Test::ContainerStatus(values.iter().map(|value| container_status(value)).collect::<Result<_>>()?)
         }
-        "id" => Test::Id(Ids::new(values)),
-        "name" => Test::Name(Patterns::new(values)),
+        "id" => Test::Id(Ids::new(key, values)?),
+        "name" => Test::Name(Patterns::new(key, values)?),
         "status" => Test::Status(values.iter().map(|value| pod_status(value)).collect::<Result<_>>()?),
         "label" => Test::Labels(labels(values)),
         "label!" => Test::NoLabels(labels(values)),

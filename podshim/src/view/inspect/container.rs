@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Capabilities, Spec};
 use proto::{
-    record::{self, ContainerRecord, ImageUse, Phase, StartRecord},
+    record::{self, ContainerRecord, HealthState, ImageUse, Phase, StartRecord},
     state::ContainerState,
 };
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl Subject<'_> {
             ("Image", image.id.as_str().into()),
             ("ImageDigest", image.digest.as_str().into()),
             ("ImageName", image.name.as_str().into()),
-            ("Rootfs", "".into()),
+            ("Rootfs", self.record.map_or("", |record| &record.config.rootfs).into()),
             ("Pod", shown.pod_id().map_or("", |pod| pod.as_str()).into()),
             ("ResolvConfPath", file("resolv.conf")),
             ("HostnamePath", file("hostname")),
@@ -109,9 +109,8 @@ impl Subject<'_> {
         extend(
             document,
             [
-                // Nothing of ours is found by a pid file.
-                ("ConmonPidFile", "".into()),
-                ("PidFile", "".into()),
+                ("ConmonPidFile", self.pidfile(|config| &config.conmon_pidfile)),
+                ("PidFile", self.pidfile(|config| &config.pidfile)),
                 ("Name", self.shown.name().into()),
                 ("RestartCount", self.shown.restarts().into()),
                 ("Driver", "overlay".into()),
@@ -182,6 +181,9 @@ impl Subject<'_> {
                 ("FinishedAt", time(self.shown.finished(roots))),
             ],
         );
+        if let Some(health) = self.shown.health() {
+            add(&mut document, "Health", health_of(health));
+        }
         add(&mut document, "CgroupPath", if state.is_alive() { self.cgroup() } else { String::new() });
         extend(&mut document, [("CheckpointedAt", time(0)), ("RestoredAt", time(0))]);
         add(&mut document, "StoppedByUser", self.shown.stopped_by_user());
@@ -242,24 +244,57 @@ impl Subject<'_> {
         object([("Name", "overlay".into()), ("Data", data)])
     }
 
+    /// A file that was asked for; of an infra, that of its shim.
+    fn pidfile(&self, of: impl Fn(&proto::wire::ContainerConfig) -> &String) -> Value {
+        match (self.record, self.shown) {
+            (Some(record), _) => of(&record.config).as_str().into(),
+            (None, Shown::Infra(_, pod, _)) => pod.config.infra_conmon_pidfile.as_str().into(),
+            _ => "".into(),
+        }
+    }
+
     /// Containers that must be there for this one: its pod's infra, and those it names.
     fn dependencies(&self) -> Vec<String> {
         let Some(record) = self.record else { return Vec::new() };
         let infra = self.shown.pod().record.as_ref().ok().and_then(|pod| pod.infra.as_ref());
         let config = &record.config;
         let modes = [&config.pid_mode, &config.ipc_mode, &config.uts_mode, &config.cgroupns_mode];
-        let network = config.network.as_ref().map(|network| &network.mode);
-        let joined = modes.into_iter().chain(network).filter_map(|mode| mode.strip_prefix("container:"));
+        let of_pod = self.shown.pod().record.as_ref().ok().and_then(|pod| pod.config.network.as_ref());
+        let networks = [config.network.as_ref(), of_pod].into_iter().flatten().map(|network| &network.mode);
+        let joined = modes.into_iter().chain(networks).filter_map(|mode| mode.strip_prefix("container:"));
         let mut ids: Vec<String> = infra
             .map(ToString::to_string)
             .into_iter()
             .chain(config.requires.iter().map(|entry| entry.split(':').next().unwrap_or(entry).to_owned()))
+            .chain(config.volumes_from.iter().map(|source| source.split(':').next().unwrap_or_default().to_owned()))
             .chain(joined.map(str::to_owned))
             .collect();
         ids.sort();
         ids.dedup();
         ids
     }
+}
+
+/// What checks have found (libpod's HealthCheckResults).
+fn health_of(health: &HealthState) -> Value {
+    let log: Value = health
+        .log
+        .iter()
+        .map(|check| {
+            object([
+                ("Start", time(check.start)),
+                ("End", time(check.end)),
+                ("ExitCode", check.exit_code.into()),
+                ("Output", check.output.as_str().into()),
+            ])
+        })
+        .collect();
+    object([
+        ("Status", health.status.as_str().into()),
+        ("FailingStreak", health.failing_streak.into()),
+        // Empty and not null: a template may ask for its length.
+        ("Log", log),
+    ])
 }
 
 /// The names of `set`, sorted.

@@ -186,11 +186,11 @@ fn image(view: &View<'_>, name: &str) -> Option<Value> {
 }
 
 fn volume(view: &View<'_>, name: &str) -> Result<Option<Value>> {
-    view.stores.volume(name).map(|volume| volume::document(view, &volume)).transpose()
+    view.stores.find_volume(name)?.map(|volume| volume::document(view, &volume)).transpose()
 }
 
 fn network(view: &View<'_>, name: &str) -> Result<Option<Value>> {
-    view.stores.network(name).map(|network| network::document(view, &network)).transpose()
+    view.stores.find_network(name)?.map(|network| network::document(view, &network)).transpose()
 }
 
 #[cfg(test)]

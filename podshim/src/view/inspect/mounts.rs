@@ -31,6 +31,7 @@ impl Options {
                 "z" | "Z" => options.relabel.clone_from(option),
                 // How the source is made is no property of the mount.
                 "copy" | "nocopy" => {}
+                word if word.starts_with("subpath=") => {}
                 word if PROPAGATIONS.contains(&word) => options.propagation = word.to_owned(),
                 _ => options.others.push(option.clone()),
             }
@@ -96,6 +97,9 @@ fn document(view: &View<'_>, mount: &Mount) -> Value {
     set("Options", strings(&options.others));
     set("RW", options.writable.into());
     set("Propagation", options.propagation.as_str().into());
+    if let Some(part) = mount.options.iter().find_map(|option| option.strip_prefix("subpath=")) {
+        set("SubPath", part.into());
+    }
     document
 }
 

@@ -90,7 +90,7 @@ fn infra_config(pod: &Pod, record: &PodRecord) -> Value {
         ("DNSServer", strings_or_null(&network.dns_servers)),
         ("DNSSearch", strings_or_null(&network.dns_search)),
         ("DNSOption", strings_or_null(&network.dns_options)),
-        ("NoManageHostname", false.into()),
+        ("NoManageHostname", record.config.no_hostname.into()),
         ("NoManageHosts", network.no_hosts.into()),
         ("HostAdd", strings_or_null(hosts)),
         ("HostsFile", network.hosts_file.as_str().into()),

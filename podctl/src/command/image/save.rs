@@ -1,0 +1,128 @@
+//! `podctl save`
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::IsTerminal,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
+
+use proto::{
+    raw,
+    serve::deadline,
+    wire::{ImageName, SaveImages},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use ttrpc::context::Context;
+
+use crate::{
+    args::{Action, Args, Command, Operands, switch, text},
+    dial::{ASK, Engine, Host},
+    error::{Failure, Outcome, plain},
+};
+
+/// The command.
+pub static COMMAND: Command = Command {
+    name: "save",
+    about: "Save image(s) to an archive",
+    description: "Saves one or more images to a tar archive, which podctl, podman, docker and skopeo load.\n\nThe archive goes to stdout, or into the file that --output names.",
+    usage: "[options] IMAGE [IMAGE...]",
+    examples: &[
+        "save --quiet -o myimage.tar imageID",
+        "save --format oci-archive -o busybox.tar busybox",
+        "save -m -o both.tar alpine debian",
+        "save alpine | gzip > alpine.tar.gz",
+    ],
+    flags: &[&[
+        text("format", "string", "Save image to docker-archive or oci-archive").default("\"docker-archive\""),
+        switch("multi-image-archive", "Interpret additional arguments as images, not as one too many").short('m'),
+        text("output", "string", "Write to a specified file (default: stdout)").short('o'),
+        switch("quiet", "Suppress the output").short('q'),
+    ]],
+    operands: Operands::AtLeast(1),
+    action: Action::Run(run),
+    ..Command::EMPTY
+};
+
+fn run(engine: &Engine, args: &Args) -> Outcome {
+    let format = args.text("format").unwrap_or("docker-archive");
+    if !matches!(format, "docker-archive" | "oci-archive") {
+        return Err(Failure::invalid(format!("--format {format}: use docker-archive or oci-archive")));
+    }
+    if args.operands.len() > 1 && !args.is("multi-image-archive") {
+        return Err(Failure::invalid("more than one image: use --multi-image-archive to save them into one archive"));
+    }
+    if !args.given("output") && std::io::stdout().is_terminal() {
+        return Err(Failure::invalid("refusing to save to terminal: use the --output flag or redirect"));
+    }
+    engine.block_on(async {
+        let host = engine.host()?;
+        for name in &args.operands {
+            // Before there is a file.
+            host.images().resolve(deadline(ASK), &ImageName { name: name.clone() }).await?;
+        }
+        let output = Output::open(args.text("output"))?;
+        let request = SaveImages {
+            names: args.operands.clone(),
+            format: format.to_owned(),
+            multi: args.is("multi-image-archive"),
+            ..Default::default()
+        };
+        let (mut interrupted, mut terminated) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+        let code = tokio::select! {
+            saved = save(&host, request, &output) => saved.map(|()| 0)?,
+            _ = interrupted.recv() => 128 + libc::SIGINT,
+            _ = terminated.recv() => 128 + libc::SIGTERM,
+        };
+        if code == 0 {
+            output.keep();
+        }
+        Ok(code)
+    })
+}
+
+fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::io("wait for signals", &error))
+}
+
+async fn save(host: &Host, mut request: SaveImages, output: &Output) -> Result<(), Failure> {
+    let words = |error: std::io::Error| Failure::io("hand the file to podshim", &error);
+    request.token = raw::token().map_err(words)?;
+    host.raw().map_err(words)?.deposit(&request.token, &[output.fd.as_fd()]).await.map_err(words)?;
+    // However long it takes: whoever waits sees the file grow.
+    host.images().save(Context::default(), &request).await?;
+    Ok(())
+}
+
+/// Where the archive goes. A file that was made for it is removed again where it is not kept.
+struct Output {
+    fd: OwnedFd,
+    made: Option<PathBuf>,
+}
+
+impl Output {
+    fn open(path: Option<&str>) -> Result<Output, Failure> {
+        let Some(path) = path else {
+            let stdout = std::io::stdout();
+            let fd = stdout.as_fd().try_clone_to_owned().map_err(|error| Failure::io("write to stdout", &error))?;
+            return Ok(Output { fd, made: None });
+        };
+        let refused = |error| Failure::invalid(format!("--output {path}: {}", plain(&error)));
+        let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(refused)?;
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Ok(Output { fd: file.into(), made: is_file.then(|| path.into()) })
+    }
+
+    fn keep(mut self) {
+        self.made = None;
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(path) = &self.made {
+            // Half an archive is worse than none.
+            let _ = fs::remove_file(path);
+        }
+    }
+}

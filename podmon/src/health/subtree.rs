@@ -1,0 +1,101 @@
+//! A command with everything it has started, told apart from the rest of the container.
+
+use std::fs;
+
+use proto::alive;
+
+/// Rounds of killing: what forks meanwhile is found in the next one.
+const ROUNDS: usize = 64;
+
+/// A process as `/proc/PID/stat` has it (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    pid: u32,
+    parent: u32,
+    session: u32,
+}
+
+/// Kills the process `root`, all that descends from it, and what is in its session: a process whose parent has ended is
+/// the container's PID 1's child then, but it keeps its session, which is that of the runtime's call and so of this
+/// command alone. What has left both is the container's. `init` is the container's first process.
+pub fn kill(root: u32, init: u32) {
+    let containers = read(init).map_or(0, |entry| entry.session);
+    let session = read(root).map(|entry| entry.session).filter(|session| *session != 0 && *session != containers);
+    let mut killed: Vec<u32> = Vec::new();
+    for _ in 0..ROUNDS {
+        let found: Vec<u32> =
+            members(root, session, &processes()).into_iter().filter(|pid| !killed.contains(pid)).collect();
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            // It was in the tree a moment ago; a pid is not given away again so soon. It may have ended.
+            if let Ok(pidfd) = alive::pidfd_open(pid) {
+                let _ = alive::pidfd_signal(&pidfd, libc::SIGKILL);
+            }
+            killed.push(pid);
+        }
+    }
+}
+
+fn processes() -> Vec<Entry> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(read).collect()
+}
+
+fn read(pid: u32) -> Option<Entry> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(pid: u32, stat: &str) -> Option<Entry> {
+    // pid (name) state ppid pgrp session
+    let mut fields = stat.rsplit(')').next()?.split_ascii_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    Some(Entry { pid, parent, session: fields.nth(1)?.parse().ok()? })
+}
+
+fn members(root: u32, session: Option<u32>, all: &[Entry]) -> Vec<u32> {
+    let is_of_it = |entry: &&Entry| entry.pid == root || Some(entry.session) == session;
+    let mut members: Vec<u32> = all.iter().filter(is_of_it).map(|entry| entry.pid).collect();
+    let mut next = 0;
+    while let Some(above) = members.get(next).copied() {
+        let below = all.iter().filter(|entry| entry.parent == above).map(|entry| entry.pid);
+        let below: Vec<u32> = below.filter(|pid| !members.contains(pid)).collect();
+        members.extend(below);
+        next += 1;
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_and_the_session_are_its_own() {
+        let entry = |pid, parent, session| Entry { pid, parent, session };
+        let all = [
+            entry(1, 0, 1),
+            entry(10, 5, 9),
+            entry(11, 10, 9),
+            // It made a session of its own, and has a child there.
+            entry(12, 11, 12),
+            entry(13, 12, 12),
+            // Its parent has ended.
+            entry(14, 1, 9),
+            entry(20, 1, 1),
+            entry(21, 20, 1),
+        ];
+        let mut found = members(10, Some(9), &all);
+        found.sort_unstable();
+        assert_eq!(found, [10, 11, 12, 13, 14]);
+        assert_eq!(members(20, None, &all), [20, 21]);
+        assert!(members(99, None, &all).is_empty());
+    }
+
+    #[test]
+    fn a_name_may_have_brackets() {
+        let read = parse(7, "7 (a) b) R 3 7 5 0 -1");
+        assert_eq!(read, Some(Entry { pid: 7, parent: 3, session: 5 }));
+    }
+}
