@@ -435,10 +435,9 @@ async fn a_killed_monitor_loses_doubles_and_tears_no_line() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_monitor_killed_while_it_rotates_loses_doubles_and_tears_no_line() {
-    // Some thousand rotations: whatever it is doing when it is killed, it is near one.
-    killed_again_and_again(&Wish { rotation: Some((20_000, 1_000_000)), ..Wish::sh(COUNTER) }).await;
-    killed_again_and_again(&Wish { driver: "json-file", rotation: Some((300_000, 1_000_000)), ..Wish::sh(COUNTER) })
-        .await;
+    // Some hundred rotations, so that kills come near one.
+    killed_again_and_again(&Wish { rotation: Some((500_000, 1000)), ..Wish::sh(COUNTER) }).await;
+    killed_again_and_again(&Wish { driver: "json-file", rotation: Some((2_000_000, 1000)), ..Wish::sh(COUNTER) }).await;
 }
 
 async fn killed_again_and_again(wish: &Wish) {
