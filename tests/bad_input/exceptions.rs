@@ -66,6 +66,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("spec/container.rs", "an image is missing: name one after the options"),
             ("spec/container.rs", "invalid image volume mode"),
             ("spec/container.rs", "--tmpfs: given in an outdated form"),
+            ("spec/health.rs", "--health-log-destination {}: give an absolute path"),
             ("spec/limits.rs", "--pids-limit {}"),
             ("spec/limits.rs", "--oom-score-adj {score}"),
             ("spec/limits.rs", "--memory-swap {}: give a size"),
@@ -80,7 +81,8 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("spec/modes.rs", "the name or ID of a container is missing"),
             ("spec/modes.rs", "--userns {}"),
             ("spec/mounts.rs", "the source of a bind is an absolute path"),
-            ("spec/mounts.rs", "this version mounts bind, volume and tmpfs only"),
+            ("spec/mounts.rs", "this version mounts bind, volume"),
+            ("spec/mounts.rs", "--volume option {}: {what}"),
             ("spec/mounts.rs", "--tmpfs option {}"),
             ("spec/network.rs", "PortMappings can only be used with Bridge networking"),
             ("spec/network.rs", "networks of rootless pods are not supported"),
@@ -205,5 +207,10 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         "an engine without pods or containers",
         &[("view/inspect/mod.rs", "no containers to inspect"), ("view/inspect/mod.rs", "no pods to inspect")],
     ),
+    (
+        "a container that ends while somebody waits for its word: container/sdnotify.rs has it",
+        &[("container/ready.rs", "stopped running before READY"), ("monitor/ready.rs", "stopped running before READY")],
+    ),
+    ("ids that begin alike by chance", &[("secret/store.rs", "more than one result secret with prefix")]),
     ("more text than a command line and its files hold", &[("bundle/mod.rs", "the container's configuration is")]),
 ];

@@ -6,6 +6,7 @@ use super::{Has, Is, Row};
 pub const ROWS: &[Row] = &[
     ("run --rm localhost/empty true", 125, Has("the image has no layers")),
     ("run --rm --pull never --platform linux/s390x alpine true", 125, Has("not for linux/s390x: pull it for that one")),
+    ("run --rm localhost/bad-health true", 125, Has("it is not what an image's is")),
     ("run --rm localhost/mute", 125, Has("no command or entrypoint provided, and no CMD or ENTRYPOINT from image")),
     ("run --rm localhost/bad-env true", 125, Has("ENV \"X\": it has no =")),
     ("run --rm localhost/bad-volume true", 125, Has("VOLUME \"../x\": must be an absolute path below / without ..")),

@@ -26,7 +26,7 @@ pub fn engine() -> Engine {
 /// What is not removed with pods, containers, volumes and networks.
 pub fn clear(engine: &Engine) {
     // What is frozen could not be ended with the enclosure, should the test fail now.
-    engine.sh("podctl unpause held; rm $TMPDIR/blocked").code(0);
+    engine.sh("podctl unpause held; podctl secret rm known; rm $TMPDIR/blocked").code(0);
 }
 
 const SETTING: &[&str] = &[
@@ -41,6 +41,7 @@ const SETTING: &[&str] = &[
     "podctl run -d --name odd alpine sh -c 'rm /etc/passwd && mkdir /etc/passwd && exec top'",
     // Of seventeen ids two begin alike.
     "for i in {1..8}; do podctl create alpine || exit; done",
+    "podctl secret create known /etc/hosts && podctl create --name alone --network none alpine",
     "podctl volume create twin1 && podctl volume create twin2",
     "podctl network create --subnet 172.31.9.0/30 tiny && podctl run -d --name only --network tiny alpine top",
     // The ids of these two begin with ebad: an id is the hash of the name.
@@ -69,6 +70,7 @@ fn images() -> Vec<(&'static str, Image)> {
             "volumes",
             with("Volumes", (0..100).map(|n| (format!("/{n}"), json!({}))).collect::<serde_json::Map<_, _>>().into()),
         ),
+        ("bad-health", with("Healthcheck", json!("x"))),
         ("dir-passwd", Image::new().layer(Layer::new().directory("etc").directory("etc/passwd"))),
         ("bad-port", with("ExposedPorts", json!({"x": {}}))),
         ("many-ports", with("ExposedPorts", many(&|number| format!("{}/tcp", number + 1)))),
