@@ -77,7 +77,11 @@ pub const ROWS: &[Row] = &[
     ),
     ("run --rm -u user localhost/dir-passwd true", 125, Has("/etc/passwd of the container: ")),
     ("exec -u user odd true", 125, Has("/etc/passwd of the container: ")),
-    ("run --rm --log-opt path=/no/such/x alpine true", 125, Has("log path /no/such/x: ")),
+    (
+        "run --rm --log-opt path=/no/such/x alpine true",
+        125,
+        Has("--log-opt path=/no/such/x: its directory does not exist: make it first"),
+    ),
     (
         "run --rm $(podctl images -q | cut -c1 | sort | uniq -d | head -1)",
         125,

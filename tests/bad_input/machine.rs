@@ -41,7 +41,7 @@ const SETTING: &[&str] = &[
     "podctl run -d --name odd alpine sh -c 'rm /etc/passwd && mkdir /etc/passwd && exec top'",
     // Of seventeen ids two begin alike.
     "for i in {1..8}; do podctl create alpine || exit; done",
-    "podctl secret create known /etc/hosts && podctl create --name alone --network none alpine",
+    "podctl secret create known /etc/hosts && podctl create --name alone --network host alpine",
     "podctl volume create twin1 && podctl volume create twin2",
     "podctl network create --subnet 172.31.9.0/30 tiny && podctl run -d --name only --network tiny alpine top",
     // The ids of these two begin with ebad: an id is the hash of the name.

@@ -225,7 +225,7 @@ pub const CONTAINER: &[Row] = &[
     ("run --cap-add all --cap-drop all alpine", 125, Is("adding all caps and removing all caps not allowed")),
     ("run --cap-add kill --cap-drop kill alpine", 125, Is("capability \"CAP_KILL\" cannot be dropped and added")),
     ("run --log-driver x alpine", 125, Has("invalid log driver")),
-    ("run --log-driver journald alpine", 125, Has("--log-driver journald: not supported by this version")),
+    ("run --log-driver journald alpine", 125, Has("--log-driver journald: there is no journald on this machine")),
     ("run --log-opt x alpine", 125, Is("invalid log option \"x\"")),
     ("run --log-opt bogus=1 alpine", 125, Is("invalid log option \"bogus=1\"")),
     ("run --umask 999 alpine", 125, Has("invalid umask string 999")),

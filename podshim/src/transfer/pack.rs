@@ -58,7 +58,11 @@ pub fn pack(root: BorrowedFd<'_>, path: &Path, name: &OsStr, out: File) -> io::R
             let parent = below_root(root, parent, DIRECTORY)?;
             let file = CString::new(file.as_bytes())?;
             let status = beneath::status(&parent, &file)?;
-            if !matches!(beneath::kind(&status), SFlag::S_IFREG | SFlag::S_IFIFO | SFlag::S_IFLNK) {
+            if beneath::kind(&status) == SFlag::S_IFLNK {
+                // Links were followed when it was located: this one is new, and would lead astray where it goes.
+                return Err(io::Error::other("has become a link while it was copied: try again"));
+            }
+            if !matches!(beneath::kind(&status), SFlag::S_IFREG | SFlag::S_IFIFO) {
                 return Err(io::Error::other("is a device or socket: only files, directories and FIFOs are copied"));
             }
             packer.file(&parent, &file, &status, Path::new(name))?;

@@ -80,6 +80,9 @@ fn a_tree_comes_out_as_it_went_in() {
     assert_eq!(fs::read_link(top.join("sub/link")).expect("link"), PathBuf::from("/etc/passwd"));
     assert_eq!(fs::read_to_string(top.join("sub").join(long)).expect("read"), "long");
     assert!(fs::symlink_metadata(top.join("fifo")).is_ok());
+    let nowhere = File::create(to.path().join("nowhere")).expect("file");
+    let swapped = pack(fd(root).as_fd(), Path::new("/t/sub/link"), OsStr::new("x"), nowhere).expect_err("a new link");
+    assert!(swapped.to_string().contains("has become a link"), "{swapped}");
     // Only what is in it, into a directory that has some of it already.
     put(&archive(root, "/t", ""), &top, false).expect("again");
     assert_eq!(fs::read_dir(&top).expect("dir").count(), 4);

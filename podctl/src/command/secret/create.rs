@@ -22,7 +22,7 @@ pub static COMMAND: Command = Command {
     usage: "[options] NAME FILE|-|VARIABLE",
     examples: &[
         "secret create mysecret /path/to/secret",
-        "printf secretdata | podctl secret create mysecret -",
+        "secret create mysecret - < ./file",
         "secret create --env mysecret MYSECRET",
     ],
     flags: &[&[
