@@ -9,7 +9,7 @@
 //! 4. the journal is drained by what was taken; the run file says so.
 //!
 //! A successor finds, from the run file: the log shorter than intended — it cuts a torn record and takes the batch again
-//! from the journal, which still has all of it; or the log as intended — it drains what is left of the batch. The log is
+//! from the journal, which still has all of it; or the log as intended — it drains the journal down to what was left for a later batch. The log is
 //! rotated between two batches only, so whatever file has its path by then, the lengths are about one file.
 
 use std::{
@@ -103,16 +103,16 @@ impl Ledger {
         // Somebody may have renamed it since.
         let length =
             if self.sink.identity() == header.log { Some(self.sink.len()) } else { self.sink.length_of(header.log) };
-        let (finished, stream) = match header.phase {
-            Phase::Idle => (None, Stream::Stdout),
-            Phase::Writing { stream, .. } => (length.map(|length| length >= header.next.log_length), stream),
-            Phase::Draining { stream, .. } => (Some(true), stream),
+        let (finished, stream, left) = match header.phase {
+            Phase::Idle => (None, Stream::Stdout, 0),
+            Phase::Writing { stream, left } => (length.map(|length| length >= header.next.log_length), stream, left),
+            Phase::Draining { stream, left } => (Some(true), stream, left),
         };
         let mut place = header.now;
         if finished == Some(true) {
             place = header.next;
             if let Some(journal) = journals[index(stream)] {
-                self.drain(journal, sys::waiting_bytes(journal)?)?;
+                self.drain(journal, sys::waiting_bytes(journal)?.saturating_sub(left))?;
             }
         } else if finished == Some(false) && length > Some(header.now.log_length) {
             self.sink.cut(header.log, header.now.log_length)?;
@@ -122,7 +122,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records up to `available` bytes of `journal`. Answers where things were before, and how many bytes were taken:
+    /// Records up to `available` bytes of `journal`, which has so many. Answers where things were before, and how many bytes were taken:
     /// they are [`input`](Self::input) until the next call.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Ledger {
                 self.position.hold(stream, false, b"")?
             }
         };
-        self.write(stream, encoded.taken, next, Some(journal))?;
+        self.write(stream, next, Some((journal, encoded.taken, available.saturating_sub(encoded.taken))))?;
         Ok((mark, encoded.taken))
     }
 
@@ -223,7 +223,7 @@ impl Ledger {
         let now = self.position.place();
         (next.log_length, next.run_start) = (now.log_length, now.run_start);
         next.held[index(stream)] = self.position.hold(stream, false, b"")?;
-        self.write(stream, 0, next, None)
+        self.write(stream, next, None)
     }
 
     /// Where things are.
@@ -332,21 +332,22 @@ impl Ledger {
         stamp
     }
 
-    /// Steps 2 to 4 of the module: intends `next`, writes the output, drains the journal.
+    /// Steps 2 to 4 of the module: intends `next`, writes the output, drains the journal of what was taken and leaves the
+    /// rest in it.
     fn write(
         &mut self,
         stream: Stream,
-        drain: usize,
         mut next: Place,
-        journal: Option<BorrowedFd<'_>>,
+        journal: Option<(BorrowedFd<'_>, usize, usize)>,
     ) -> io::Result<()> {
+        let left = journal.map_or(0, |(_, _, left)| left);
         let start = next.log_length;
         let gap_record = if next.gap[0] > 0 { memchr::memchr(b'\n', &self.output).map_or(0, |at| at + 1) } else { 0 };
         if !self.output.is_empty() {
             let gap = next.gap;
             next.log_length = start + self.output.len() as u64;
             next.gap = [0; 3];
-            self.position.intend(stream, drain, next);
+            self.position.intend(stream, left, next);
             let stored = self.sink.append(&self.output);
             if let Stored { bytes, lost: Some(cause) } = stored {
                 next.log_length = start + bytes as u64;
@@ -358,9 +359,9 @@ impl Ledger {
                 next.lost_records += records;
             }
         }
-        self.position.written(stream, drain, next);
-        if let Some(journal) = journal {
-            self.drain(journal, drain)?;
+        self.position.written(stream, left, next);
+        if let Some((journal, taken, _)) = journal {
+            self.drain(journal, taken)?;
         }
         self.position.settle(self.sink.identity(), next);
         if next.log_length != self.sink.len() {
@@ -508,10 +509,10 @@ mod tests {
         let data = ledger.input[HEADROOM..HEADROOM + length].to_vec();
         let held = ledger.position.held(Stream::Stdout).to_vec();
         let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
-        let encoded = lines::encode(&mut ledger.output, &shape, (usize::MAX, false), &held, &data);
+        lines::encode(&mut ledger.output, &shape, (usize::MAX, false), &held, &data);
         next.held[0] = ledger.position.hold(Stream::Stdout, false, b"thi").expect("hold");
         next.log_length += ledger.output.len() as u64;
-        ledger.position.intend(Stream::Stdout, encoded.taken, next);
+        ledger.position.intend(Stream::Stdout, 0, next);
         let output = ledger.output.clone();
         ledger.sink.append(&output[..written(&output)]);
         drop(ledger);
@@ -535,7 +536,7 @@ mod tests {
     fn killed_while_draining_the_rest_is_drained() {
         let bench = Bench::new();
         let mut ledger = bench.ledger();
-        bench.put(b"one\ntwo\n");
+        bench.put(b"one\ntwo\nlater\n");
         ledger.read_back(bench.reader.as_fd(), 8).expect("read");
         let mut next = ledger.position.place();
         let stamp = ledger.begin(&mut next);
@@ -543,15 +544,15 @@ mod tests {
         lines::encode(&mut ledger.output, &shape, (usize::MAX, false), b"", b"one\ntwo\n");
         let output = ledger.output.clone();
         next.log_length += output.len() as u64;
-        ledger.position.intend(Stream::Stdout, 8, next);
+        ledger.position.intend(Stream::Stdout, b"later\n".len(), next);
         ledger.sink.append(&output);
         ledger.drain(bench.reader.as_fd(), 3).expect("drain");
         drop(ledger);
         let mut ledger = bench.successor();
-        assert_eq!(sys::waiting_bytes(bench.reader.as_fd()).expect("FIONREAD"), 0);
+        assert_eq!(sys::waiting_bytes(bench.reader.as_fd()).expect("FIONREAD"), b"later\n".len());
         bench.put(b"three\n");
         bench.take_all(&mut ledger);
-        assert_eq!(bench.texts(), ["F one", "F two", "F three"]);
+        assert_eq!(bench.texts(), ["F one", "F two", "F later", "F three"]);
     }
 
     /// A sink with room for so many bytes.
@@ -687,7 +688,7 @@ mod tests {
             ledger.read_back(bench.reader.as_fd(), 8).expect("read");
             let (mut next, ..) = ledger.compose(Stream::Stdout, 8, (usize::MAX, false));
             next.log_length += ledger.output.len() as u64;
-            ledger.position.intend(Stream::Stdout, 8, next);
+            ledger.position.intend(Stream::Stdout, 0, next);
             let output = ledger.output.clone();
             ledger.sink.append(&output[..written]);
             drop(ledger);

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Idle ─▶ Writing: log will grow from now.log_length to next.log_length     (then the log is written)
-//!      ─▶ Draining: `drain` bytes of the journal are in the log or held     (then they are removed from the journal)
+//!      ─▶ Draining: all but `left` bytes of the journal are in the log or held (then they are removed from the journal)
 //!      ─▶ Idle with `next`
 //! ```
 //! so a successor knows from the length of the log and the bytes in the journal what was done (see `ledger`). What has no
@@ -26,7 +26,7 @@ use proto::log_line::{PIECE, Stream};
 use crate::{log::Identity, sys::Mapping};
 
 /// Beginning of each header; the digit is the version of this layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"podmon\x001");
+const MAGIC: u64 = u64::from_le_bytes(*b"podmon\x002");
 /// Which header is current: 0 or 1.
 const CURRENT: usize = 0;
 const HEADERS: [usize; 2] = [64, 512];
@@ -83,19 +83,19 @@ pub struct Place {
 pub enum Phase {
     /// Nothing.
     Idle,
-    /// The log is being written; `drain` bytes of the stream's journal are about it.
+    /// The log is being written, with all but `left` bytes of the stream's journal.
     Writing {
         /// The stream.
         stream: Stream,
-        /// Bytes of its journal.
-        drain: usize,
+        /// Bytes of its journal that are for a later batch.
+        left: usize,
     },
-    /// The log is written; `drain` bytes are being removed from the journal.
+    /// The log is written; all but `left` bytes are being removed from the journal.
     Draining {
         /// The stream.
         stream: Stream,
-        /// Bytes of its journal.
-        drain: usize,
+        /// Bytes of its journal that are for a later batch.
+        left: usize,
     },
 }
 
@@ -199,13 +199,13 @@ impl Position {
     }
 
     /// From here on `next` is intended.
-    pub fn intend(&mut self, stream: Stream, drain: usize, next: Place) {
-        self.store(Header { phase: Phase::Writing { stream, drain }, next, ..self.header });
+    pub fn intend(&mut self, stream: Stream, left: usize, next: Place) {
+        self.store(Header { phase: Phase::Writing { stream, left }, next, ..self.header });
     }
 
     /// The log is as `next` says.
-    pub fn written(&mut self, stream: Stream, drain: usize, next: Place) {
-        self.store(Header { phase: Phase::Draining { stream, drain }, next, ..self.header });
+    pub fn written(&mut self, stream: Stream, left: usize, next: Place) {
+        self.store(Header { phase: Phase::Draining { stream, left }, next, ..self.header });
     }
 
     /// Nothing is under way, `place` is true.
@@ -250,20 +250,13 @@ fn place_of(stream: Stream, held: Held) -> usize {
 }
 
 fn encode(header: &Header) -> [u8; WORDS * 8] {
-    let (phase, stream, drain) = match header.phase {
+    let (phase, stream, left) = match header.phase {
         Phase::Idle => (0, Stream::Stdout, 0),
-        Phase::Writing { stream, drain } => (1, stream, drain),
-        Phase::Draining { stream, drain } => (2, stream, drain),
+        Phase::Writing { stream, left } => (1, stream, left),
+        Phase::Draining { stream, left } => (2, stream, left),
     };
     let mut words = [0u64; WORDS];
-    words[..6].copy_from_slice(&[
-        MAGIC,
-        phase,
-        index(stream) as u64,
-        drain as u64,
-        header.log.device,
-        header.log.inode,
-    ]);
+    words[..6].copy_from_slice(&[MAGIC, phase, index(stream) as u64, left as u64, header.log.device, header.log.inode]);
     words[6..6 + PLACE_WORDS].copy_from_slice(&place_words(&header.now));
     words[6 + PLACE_WORDS..].copy_from_slice(&place_words(&header.next));
     let mut bytes = [0; WORDS * 8];
@@ -294,17 +287,17 @@ fn place_words(place: &Place) -> [u64; PLACE_WORDS] {
 fn decode(bytes: &[u8]) -> Option<Header> {
     let words: Vec<u64> =
         bytes.chunks_exact(8).map(|chunk| chunk.try_into().map(u64::from_ne_bytes)).collect::<Result<_, _>>().ok()?;
-    let [MAGIC, phase, stream, drain, device, inode, places @ ..] = words.as_slice() else { return None };
+    let [MAGIC, phase, stream, left, device, inode, places @ ..] = words.as_slice() else { return None };
     let stream = match stream {
         0 => Stream::Stdout,
         1 => Stream::Stderr,
         _ => return None,
     };
-    let drain = usize::try_from(*drain).ok()?;
+    let left = usize::try_from(*left).ok()?;
     let phase = match phase {
         0 => Phase::Idle,
-        1 => Phase::Writing { stream, drain },
-        2 => Phase::Draining { stream, drain },
+        1 => Phase::Writing { stream, left },
+        2 => Phase::Draining { stream, left },
         _ => return None,
     };
     Some(Header {
@@ -352,7 +345,7 @@ mod tests {
         drop(position);
 
         let mut position = Position::open(&path).expect("open");
-        assert_eq!(position.header().phase, Phase::Writing { stream: Stream::Stderr, drain: 77 });
+        assert_eq!(position.header().phase, Phase::Writing { stream: Stream::Stderr, left: 77 });
         assert_eq!((position.place().log_length, position.held(Stream::Stdout)), (5, &b""[..]));
         assert_eq!(position.header().next, next);
         position.settle(log, next);
