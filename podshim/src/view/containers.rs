@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_a_row_are_podmans_in_podmans_order() {
+    fn the_keys_of_a_row_are_podmans_in_podmans_order_and_what_its_log_has_lost() {
         let fixture = Fixture::new();
         fixture.web();
         let rows = super::list(&fixture.view(), &all()).expect("rows");
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(
             keys.join(" "),
             "AutoRemove Command CreatedAt CIDFile Exited ExitedAt ExitCode ExposedPorts Id Image ImageID \
-             IsInfra Labels Mounts Names Namespaces Networks Pid Pod PodName Ports Restarts Size StartedAt \
+             IsInfra Labels LogDropped Mounts Names Namespaces Networks Pid Pod PodName Ports Restarts Size StartedAt \
              State Status Created"
         );
     }

@@ -144,7 +144,6 @@ mod tests {
             (&["ctr-status=exited"], &["web"]),
             (&["ctr-status=stopped", "ctr-status=created"], &["web", "empty"]),
             (&["name=^w"], &["web"]),
-            (&["name=("], &[]),
             (&["status=degraded"], &["web"]),
             (&["status=created", "status=degraded"], &["web", "empty"]),
             (&["status=dead"], &[]),
@@ -179,6 +178,7 @@ mod tests {
             ("name", "filter input must be in the form of filter=value: name is invalid"),
             ("status=bad", "bad is not a valid pod status"),
             ("ctr-status=bad", "bad is not a valid status"),
+            ("name=(", "--filter name=(: not a regular expression"),
             ("until=xx", "failed to parse value as time or duration: \"xx\""),
         ] {
             assert_eq!(Pods::parse(&view, &[filter.to_owned()]).expect_err(filter).message, words);

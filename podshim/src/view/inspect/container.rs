@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_are_podmans_in_podmans_order() {
+    fn the_keys_are_podmans_in_podmans_order_and_what_the_log_has_lost() {
         let fixture = Fixture::new();
         fixture.web();
         let document = inspect(&fixture, "front");
@@ -346,7 +346,7 @@ mod tests {
              HostsPath StaticDir OCIRuntime ConmonPidFile PidFile Name RestartCount Driver MountLabel \
              ProcessLabel AppArmorProfile EffectiveCaps BoundingCaps ExecIDs GraphDriver Mounts \
              Dependencies NetworkSettings Namespace IsInfra IsService KubeExitCodePropagation lockNumber \
-             Config HostConfig UseImageHosts UseImageHostname"
+             Config HostConfig UseImageHosts UseImageHostname LogDropped"
         );
         assert_eq!(
             keys(&document["State"]),
