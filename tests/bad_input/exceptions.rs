@@ -21,6 +21,8 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         &[
             ("container/attach.rs", "was removed before its exit code was read"),
             ("container/attach.rs", "was lost while it is {state}: attach to it again"),
+            ("pod/copy.rs", "is between two states: try again"),
+            ("pod/copy.rs", "has just ended: try again"),
         ],
     ),
     (
@@ -53,7 +55,12 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "an engine without pods or containers",
-        &[("command/select.rs", "--latest names none"), ("container/exec.rs", "no container to exec in")],
+        &[
+            ("command/select.rs", "--latest names none"),
+            ("container/exec.rs", "no container to exec in"),
+            ("container/stats.rs", "no containers found, --latest names none"),
+            ("pod/stats.rs", "no pods found, --latest names none"),
+        ],
     ),
     (
         "a terminal",
@@ -151,7 +158,8 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("cgroup/limits.rs", "give a list like 0-2,5"),
             ("podmon/src/exec/process.rs", "exec: a NUL byte in an argument"),
             ("podmon/src/exec/process.rs", "it must be NAME=VALUE"),
-            ("podmon/src/log/mod.rs", "log driver {other:?} is not known"),
+            ("podmon/src/log/file.rs", "log option max-file={files}: give a number above 0"),
+            ("podmon/src/log/mod.rs", "log driver {:?} is not known"),
             ("view/inspect/mod.rs", "latest is not supported for type"),
         ],
     ),
@@ -159,6 +167,8 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         "only another client than podctl asks so; podmon's and podshim's own tests do",
         &[
             ("serve/containers.rs", "logs needs two descriptors"),
+            ("serve/containers.rs", "the request needs {N} descriptors"),
+            ("serve/system.rs", "events needs a descriptor"),
             ("serve/images.rs", "no descriptor came with the request"),
             ("serve/mod.rs", "is not a full id"),
             ("podmon/src/exec/mod.rs", "exec session {id} has no terminal"),
@@ -210,6 +220,15 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
     (
         "a container that ends while somebody waits for its word: container/sdnotify.rs has it",
         &[("container/ready.rs", "stopped running before READY"), ("monitor/ready.rs", "stopped running before READY")],
+    ),
+    (
+        "cp, the only one who asks for the owner, says in its own words that there is none",
+        &[("bundle/mod.rs", "the users of the container")],
+    ),
+    ("a thread that panics", &[("system/events.rs", "the events could not be printed")]),
+    (
+        "no descriptor is left; to reach the engine took more of them",
+        &[("container/copy.rs", "a pipe for the archive")],
     ),
     ("ids that begin alike by chance", &[("secret/store.rs", "more than one result secret with prefix")]),
     ("more text than a command line and its files hold", &[("bundle/mod.rs", "the container's configuration is")]),

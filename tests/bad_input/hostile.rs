@@ -117,6 +117,11 @@ pub const OPTIONS: &[Row] = &[
     ("run -v vol:/a:exec,noexec alpine", 125, Has("can only specify 1 'noexec' or 'exec' option")),
     ("run -v vol:/a:dev,nodev alpine", 125, Has("can only specify 1 'nodev' or 'dev' option")),
     ("run -v vol:/a:suid,nosuid alpine", 125, Has("can only specify 1 'nosuid' or 'suid' option")),
+    (
+        "run --mount type=volume,src=vol,dst=/a,subpath=b,subpath=c alpine",
+        125,
+        Is("cannot pass 'subpath' option more than once: invalid mount option"),
+    ),
     ("run -v vol:/a:copy,nocopy alpine", 125, Has("can only specify 1 'copy' or 'nocopy' option")),
     ("run --tmpfs /a:ro,rw alpine", 125, Is("invalid options \"ro, rw\", can only specify 1 'rw' or 'ro' option")),
     ("run --tmpfs /a:size=999x alpine", 125, Has("unknown mount option \"size=999x\": invalid mount option")),
@@ -130,6 +135,11 @@ pub const OPTIONS: &[Row] = &[
     ("run --secret type=env alpine", 125, Has("no secret is named")),
     ("run --secret known,type=env,uid=1 alpine", 125, Has("uid, gid and mode cannot be set for type=env")),
     ("run --secret known,type=env,target=a=b alpine", 125, Has("the name of a variable has no =")),
+    (
+        "run --secret known --secret known,mode=0400 alpine",
+        125,
+        Is("--secret known,mode=0400: another one has the target /run/secrets/known"),
+    ),
     ("run --secret known,target=../a alpine", 125, Has("the target must be the path of a file without ..")),
     ("run --mount type=devpts,dst=/x alpine", 125, Has("devpts")),
     // Namespaces and security

@@ -25,6 +25,7 @@ pub const ROWS: &[Row] = &[
     ("run --rm localhost/long-passwd true", 125, Has("/etc/passwd of the image has more than 4096 lines")),
     ("run --rm -w /no/such alpine", 125, Has("workdir \"/no/such\" does not exist on container")),
     ("run --rm --group-add nosuch alpine", 125, Has("unable to find group nosuch: no matching entries in group file")),
+    ("run --rm --secret binary,type=env alpine true", 125, Has("--secret binary: it is no text: only as a file")),
     ("run --rm --tz Etc alpine true", 125, Has("Etc")),
     ("run --rm --device /etc/hostname alpine true", 125, Is("--device /etc/hostname: not a device node")),
     (

@@ -1,5 +1,7 @@
 //! What the rows of the table are typed on: pods, containers, networks, volumes and images, some of them hostile.
 
+use std::os::unix::net::UnixDatagram;
+
 use harness::{
     Engine,
     image::{Image, Layer},
@@ -17,16 +19,22 @@ pub fn engine() -> Engine {
     engine.sh("rm $TMPDIR/i.tar; podctl tag localhost/twice localhost/thrice").ok();
     std::fs::write(engine.path("tmp/blocked"), "[[registry]]\nlocation = \"blocked.example\"\nblocked = true\n")
         .expect("registries.conf");
+    // There is a journal until the rows are typed.
+    let socket = engine.enclosure.path("/run/systemd/journal/socket");
+    std::fs::create_dir_all(socket.parent().expect("a directory")).expect("mkdir");
+    let journal = UnixDatagram::bind(&socket).expect("bind");
     for line in SETTING {
         engine.sh(line).code(0);
     }
+    drop(journal);
+    std::fs::remove_file(socket).expect("rm");
     engine
 }
 
 /// What is not removed with pods, containers, volumes and networks.
 pub fn clear(engine: &Engine) {
     // What is frozen could not be ended with the enclosure, should the test fail now.
-    engine.sh("podctl unpause held; podctl secret rm known; rm $TMPDIR/blocked").code(0);
+    engine.sh("podctl unpause held; podctl secret rm known binary; rm $TMPDIR/blocked").code(0);
 }
 
 const SETTING: &[&str] = &[
@@ -36,7 +44,14 @@ const SETTING: &[&str] = &[
     "podctl pod create --name ipconly --share ipc",
     "podctl run -d --name up -v used:/used alpine top && podctl run --name done alpine true",
     "podctl run -d --name held alpine top && podctl pause held",
-    "podctl create --name silent --log-driver none alpine",
+    "podctl run -d --name silent --log-driver none alpine top",
+    "podctl create --name through --log-driver passthrough alpine",
+    "podctl run --name logged --log-opt path=$TMPDIR/log alpine true && rm $TMPDIR/log",
+    "podctl run -d --name entered --log-driver journald alpine top",
+    "podctl run --name entering --log-driver journald alpine true",
+    "podctl create --name stranger -u stranger alpine && podctl cp stranger:/bin - > /dev/null",
+    "podctl create --name needed alpine && podctl create --network container:needed alpine",
+    "printf '\\xff' | podctl secret create binary -",
     "podctl run -d --name fixed --ip 10.88.0.77 -p 127.0.0.1:7001:80 alpine top",
     "podctl run -d --name odd alpine sh -c 'rm /etc/passwd && mkdir /etc/passwd && exec top'",
     // Of seventeen ids two begin alike.

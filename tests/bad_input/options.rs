@@ -101,6 +101,12 @@ pub const LOG: &[Row] = &[
         125,
         Is("--attach cannot be used with --log-driver passthrough: all streams are passed"),
     ),
+    (
+        "sh: script -qec 'podctl run --log-driver passthrough alpine 2>$TMPDIR/said' /dev/null > /dev/null; c=$?; \
+         cat $TMPDIR/said >&2; rm $TMPDIR/said; exit $c",
+        125,
+        Is("the '--log-driver passthrough' option cannot be used on a TTY: use passthrough-tty where that is meant"),
+    ),
     ("container logrotate", 125, Is("you must provide at least one name or id")),
     ("container logrotate nope", 125, Has("no container with name or ID \"nope\" found: no such container")),
 ];
@@ -250,6 +256,8 @@ pub const CONTAINER: &[Row] = &[
     ("network connect podman up", 125, Has("is already connected to network \"podman\"")),
     ("network connect --ip x podman up", 125, Is("\"x\" is not an ip address")),
     ("network disconnect nosuch up", 125, Has("network not found")),
+    ("network disconnect tiny fixed", 125, Has("is not connected to network tiny: network is not connected")),
+    ("network disconnect podman fixed", 125, Has("whose published ports lead there: connect another first")),
     ("run --ipc host --shm-size 1m alpine", 125, Has("cannot set shmsize when running in the host IPC Namespace")),
     ("run --pid container: alpine", 125, Has("container")),
     ("run --pid ns:relative alpine", 125, Has("relative")),
