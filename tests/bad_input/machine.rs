@@ -43,7 +43,6 @@ const SETTING: &[&str] = &[
     "podctl pod create --name empty --infra=false",
     "podctl pod create --name ipconly --share ipc",
     "podctl run -d --name up -v used:/used alpine top && podctl run --name done alpine true",
-    "podctl run -d --name held alpine top && podctl pause held",
     "podctl run -d --name silent --log-driver none alpine top",
     "podctl create --name through --log-driver passthrough alpine",
     "podctl run --name logged --log-opt path=$TMPDIR/log alpine true && rm $TMPDIR/log",
@@ -63,6 +62,8 @@ const SETTING: &[&str] = &[
     "podctl network create twin37 && podctl network create twin63",
     "podctl network create --subnet 172.31.8.0/24 --interface-name taken0 taken",
     "podctl network create --subnet 172.31.7.0/24 linked && podctl create --name link --network linked alpine",
+    // Last: what is frozen could not be ended with the enclosure, should another line fail.
+    "podctl run -d --name held alpine top && podctl pause held",
 ];
 
 fn images() -> Vec<(&'static str, Image)> {

@@ -30,7 +30,7 @@ impl Pod {
                 Kind::WrongState,
                 format!(
                     "container {} is already connected to network \"{name}\": network is already connected",
-                    pod.name
+                    self.called(&pod)
                 ),
             ));
         }
@@ -55,6 +55,13 @@ impl Pod {
         self.record_networks(&mut core, &pod, config)
     }
 
+    /// What the user calls it: a hidden pod has the name of its container.
+    fn called(&self, pod: &PodRecord) -> String {
+        let members = if pod.config.hidden { self.members() } else { Vec::new() };
+        let of_container = members.into_iter().find_map(|member| Some(member.record.ok()?.name));
+        of_container.unwrap_or_else(|| pod.name.clone())
+    }
+
     /// Takes the pod off a network. With `force` not being on it is fine.
     ///
     /// # Errors
@@ -76,7 +83,7 @@ impl Pod {
             }
             return Err(Refusal::new(
                 Kind::WrongState,
-                format!("container {} is not connected to network {name}: network is not connected", pod.name),
+                format!("container {} is not connected to network {name}: network is not connected", self.called(&pod)),
             ));
         }
         if config.networks.is_empty() && !config.ports.is_empty() {
@@ -84,7 +91,7 @@ impl Pod {
                 Kind::WrongState,
                 format!(
                     "network {name} is the only one of {}, whose published ports lead there: connect another first",
-                    pod.name
+                    self.called(&pod)
                 ),
             ));
         }
