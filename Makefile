@@ -47,7 +47,7 @@ check: ## Format, clippy, documentation, licences and advisories
 	@$(timed)dependencies; time tests/audit.sh
 
 unit: ## The tests beside the code
-	@$(timed)'unit tests'; time $(cargo) test --profile $(PROFILE) --workspace --exclude tests
+	@$(timed)'unit tests'; time tests/hybrid.sh $(cargo) test --profile $(PROFILE) --workspace --exclude tests
 
 suite: ## The tests of the real programs (needs root); one of them: make suite T=name
 	@$(timed)suite; time $(cargo) test --profile $(PROFILE) -p tests -- $(T)
