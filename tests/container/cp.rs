@@ -113,12 +113,13 @@ fn a_container_that_swaps_directories_for_links_reaches_nothing() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("mkdir canary && echo alive > canary/f && mkdir in && echo in > in/f").code(0);
     let swap = format!(
-        "mkdir /a; while :; do mv /a /b; ln -s {}/home/canary /a; rm /a; mv /b /a; done",
+        "mkdir /a; echo in > /a/f; while :; do mv /a /b; ln -s {}/home/canary /a; rm /a; mv /b /a; sleep 0.002; done",
         harness::engine::HOME
     );
     engine.podctl(&["run", "-d", "--name", "c", "alpine", "sh", "-c", &swap]).ok();
     engine.sh("for i in $(seq 15); do podctl cp in/. c:/a; podctl cp c:/a/. got$i; done 2> /dev/null; true").code(0);
     engine.sh("cat canary/f; cat got*/f | sort -u").prints("alive\nin");
+    engine.sh("podctl rm -f -t 0 c").code(0);
 }
 
 #[test]
