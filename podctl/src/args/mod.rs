@@ -163,6 +163,8 @@ pub struct Command {
     pub interspersed: bool,
     /// Not in help.
     pub hidden: bool,
+    /// Whether it starts processes in cgroups ([`crate::hasten`]).
+    pub starts: bool,
     /// What it does.
     pub action: Action,
 }
@@ -180,6 +182,7 @@ impl Command {
         operands: Operands::Any,
         interspersed: true,
         hidden: false,
+        starts: false,
         action: Action::Group(&[]),
     };
 
