@@ -23,6 +23,7 @@ mod container {
     mod terminal;
 }
 mod crash;
+mod disk;
 mod escape;
 mod events;
 mod image {
