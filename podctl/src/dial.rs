@@ -30,6 +30,7 @@ use nix::{
 };
 use proto::{
     Id, Refusal, Roots,
+    failpoint::{self, Point},
     layout::{Target, sockets},
     raw::Raw,
     serve::{client, deadline},
@@ -189,6 +190,7 @@ impl Engine {
         if let Ok(mut children) = self.children.lock() {
             children.push(pid);
         }
+        failpoint::pass(Point::ClientHost);
         let client = client(ours).map_err(words)?;
         Ok(Host { client, raw_fd: Mutex::new(Some(raw)), raw: OnceCell::new() })
     }
@@ -226,6 +228,7 @@ impl Engine {
         // A file, not a pipe: the shim outlives us, and what it says later must not hurt it.
         let said = memfd_create(c"podshim-stderr", MFdFlags::MFD_CLOEXEC).map_err(|no| words(no.into()))?;
         let pid = self.spawn("pod", Some(pod), &[(&theirs, 3), (&said, 2)], true).map_err(words)?;
+        failpoint::check(Point::ClientShim).map_err(words)?;
         drop(theirs);
         let ready = relay::watch_own(ready).map_err(words)?;
         match tokio::time::timeout(READY, relay::read_own(&ready)).await {

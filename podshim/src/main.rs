@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         report(panic);
         std::process::abort();
     }));
+    proto::failpoint::arm();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)

@@ -2,7 +2,11 @@
 
 use std::{fs::File, time::Duration};
 
-use proto::{layout::ENDED_BY_USER, restart, time};
+use proto::{
+    failpoint::{self, Point},
+    layout::ENDED_BY_USER,
+    restart, time,
+};
 
 use super::{Message, Monitor};
 use crate::state::Event;
@@ -69,6 +73,7 @@ impl Monitor {
     /// Begins the next run.
     pub(super) fn run_again(&mut self) {
         self.state_file.update(|state| state.restart_count += 1);
+        failpoint::pass(Point::MonAgain);
         self.reported.set(None);
         self.kills_before.set(None);
         self.unhealthy = false;
@@ -80,6 +85,7 @@ impl Monitor {
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             stdio.drain().await;
+            failpoint::pass(Point::MonClear);
             runtime.delete().await;
             Monitor::send(&inbox, Message::Happened(Event::Deleted));
         });
