@@ -44,7 +44,7 @@ impl Default for Roots {
 pub const ENDED_BY_USER: &str = "ended-by-user";
 
 /// What a name or id stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// A pod.
     Pod(Id),
@@ -213,9 +213,21 @@ impl Roots {
     pub fn rootfs(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("rootfs")
     }
+    /// `$RUN/runtime`: the OCI runtime's own state, a directory per container
+    pub fn runtime(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
     /// `$RUN/networks/NAME`
     pub fn run_network(&self, name: &str) -> PathBuf {
         self.run.join("networks").join(name)
+    }
+
+    /// Whether there is a record of `target`. A name may have outlived it, or be claimed for what is yet to be made.
+    pub fn is_recorded(&self, target: &Target) -> bool {
+        match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod_record(pod).exists(),
+            Target::Container { pod, container } => self.container_record(pod, container).exists(),
+        }
     }
 
     /// What `text` stands for: a name, a full id or a unique beginning of an id.
@@ -229,7 +241,7 @@ impl Roots {
             return Ok(None);
         }
         if let Ok(link) = std::fs::read_link(self.names().join(text)) {
-            return Ok(Target::from_link(&link));
+            return Ok(Target::from_link(&link).filter(|target| self.is_recorded(target)));
         }
         if !id::is_prefix(text) {
             return Ok(None);

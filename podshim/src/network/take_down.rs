@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{Id, Kind, Refusal, refusal::Result};
+use proto::{
+    Id, Kind, Refusal,
+    failpoint::{self, Point},
+    refusal::Result,
+};
 
 use super::{
     DEFAULT, Networks,
@@ -45,6 +49,7 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
             .map_err(|error| failed("removing firewall rules (nf_tables)", error))?
     };
     forget_flows(&mut host.filter, &published, Which::LedTo);
+    failpoint::refuse(Point::NetDownRules)?;
     let mut devices = Vec::new();
     for network in lease::networks(roots) {
         let leases = Leases::of(roots, &network);
@@ -54,6 +59,7 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
             devices.push(device);
         }
     }
+    failpoint::refuse(Point::NetDownLeft)?;
     if !devices.is_empty() || !published.is_empty() {
         remove_later(networks.clone(), devices, host);
     }
@@ -65,6 +71,7 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
 pub(super) fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
     let run = move || {
         thread::sleep(LINGER);
+        failpoint::pass(Point::NetDownSwept);
         if let Err(error) = sweep(&networks, &devices, &mut host) {
             // The next pod that goes down removes it.
             tracing::warn!(%error, "bridges or rules that nobody needs are left");
@@ -113,6 +120,7 @@ fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: 
         let table = firewall::table_name(&networks.roots.run);
         firewall::remove_bridge(&mut host.filter, &table, &record.interface, layout.subnet).map_err(failed)?;
     }
+    failpoint::refuse(Point::NetDownBridge)?;
     let Some(found) = link::find(&mut host.route, &record.interface).map_err(failed)? else { return Ok(()) };
     let ours = found.kind == "bridge" && found.mac == mac_of(layout.gateway);
     let end = Instant::now() + patience;
@@ -137,11 +145,13 @@ pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
         return Err(in_use(name));
     }
     remove_bridge(networks, &record.name, &mut Host::open()?, PATIENCE)?;
+    failpoint::refuse(Point::NetworkRmBridge)?;
     let _lock = leases.lock()?;
     if !leases.is_empty() {
         return Err(in_use(name));
     }
     networks.forget(&record.name)?;
+    failpoint::pass(Point::NetworkRmForgot);
     leases.clear();
     Ok(())
 }

@@ -13,6 +13,7 @@ use proto::{
     wire::{ContainerConfig, Mount, PodConfig, mount},
 };
 
+use super::record;
 use crate::index;
 
 /// The containers that `config` names: those of its namespaces, those of its volumes, and those it requires.
@@ -79,7 +80,11 @@ pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
 fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
     let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
-    let mut ids: Vec<Id> = ids.filter(|id| fs::read_link(roots.names().join(id.as_str())).is_ok()).collect();
+    let target =
+        |id: &Id| fs::read_link(roots.names().join(id.as_str())).ok().and_then(|link| Target::from_link(&link));
+    // One that is being made counts; one whose maker was killed has a name and nothing else.
+    let is_there = |id: &Id| target(id).is_some_and(|target| record::is_there(roots, &target));
+    let mut ids: Vec<Id> = ids.filter(is_there).collect();
     ids.sort();
     ids
 }

@@ -9,6 +9,7 @@ use std::{
 
 use proto::{
     Id, Refusal,
+    failpoint::{self, Point},
     record::{self, ContainerRecord, StartRecord},
     refusal::Result,
     restart, serve,
@@ -54,6 +55,7 @@ impl Pod {
         } else {
             answer.exit = self.ask_to_stop(id, grace).await;
         }
+        failpoint::refuse(Point::StopAsked)?;
         self.make_sure(id, &record).await?;
         let elapsed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
         if grace > 0
@@ -67,6 +69,7 @@ impl Pod {
                 grace / 1000
             ));
         }
+        failpoint::pass(Point::StopEnded);
         self.note("stop", &record);
         self.ended(id).await?;
         Ok(answer)
@@ -127,6 +130,7 @@ impl Pod {
     /// A member has ended: its mounts go, it is removed where it was asked to be, and the pod follows where nothing holds
     /// it up. Called for every end, by whoever sees it first; the second finds nothing to do.
     pub(super) async fn ended(self: &Arc<Self>, id: &Id) -> Result<()> {
+        let mut intent = None;
         {
             let turn = self.turn(id);
             let _turn = turn.lock().await;
@@ -142,8 +146,10 @@ impl Pod {
                 self.tear_down(&record);
                 self.note("cleanup", &record);
             }
+            failpoint::refuse(Point::EndTornDown)?;
             let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
             if record.config.auto_remove && found.exit.is_some() && !needed {
+                intent = Some(self.intents.begin());
                 self.forget(&record)?;
             }
             if !record.config.init_ctr.is_empty() {
@@ -151,8 +157,10 @@ impl Pod {
                 return Ok(());
             }
         }
+        failpoint::refuse(Point::EndForgotten)?;
         self.end_sidecars().await;
         self.settle().await;
+        drop(intent);
         Ok(())
     }
 
@@ -210,9 +218,10 @@ impl Pod {
         if pod.config.hidden || (pod.config.exit_policy == "stop" && ran) {
             self.take_down(&mut core).await;
         }
+        failpoint::pass(Point::SettleDown);
         if pod.config.hidden && found.containers.is_empty() {
             core.record = None;
-            if let Err(refusal) = super::record::remove_pod(&self.engine.roots, &pod) {
+            if let Err(refusal) = self.forget_pod(&pod) {
                 tracing::warn!("pod {}: {refusal}", self.id);
             }
         }

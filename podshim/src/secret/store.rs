@@ -11,6 +11,7 @@ use std::{
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     record::{self, Durability, SCHEMA},
     refusal::Result,
     time,
@@ -78,6 +79,7 @@ impl Secrets {
         let record = SecretRecord { schema: SCHEMA, id: id[..ID_LENGTH].to_owned(), created: now, updated: now, ..new };
         self.write(&record, data)
             .map_err(|error| Refusal::internal(format!("creating secret {}", record.name), error))?;
+        failpoint::pass(Point::SecretRecorded);
         if let Some(old) = old {
             self.delete(&old)?;
         }
@@ -92,6 +94,7 @@ impl Secrets {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join("data"))?;
             file.write_all(data)?;
             file.sync_all()?;
+            failpoint::check(Point::SecretData)?;
             // Last: a directory without a record is nothing.
             record::write(&dir.join("secret.json"), record, Durability::Durable)
         })();
@@ -161,6 +164,7 @@ impl Secrets {
         let dir = self.dir.join(&secret.id);
         // The record first: from then on there is no such secret.
         let _ = fs::remove_file(dir.join("secret.json"));
+        failpoint::refuse(Point::SecretGone)?;
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Refusal::internal(format!("removing secret {}", secret.name), error))

@@ -14,6 +14,7 @@ use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
     event::{self, Event},
+    failpoint::{self, Point},
     name,
     record::{self, Durability, SCHEMA, VolumeRecord},
     refusal::Result,
@@ -160,8 +161,10 @@ impl Volumes {
             let id = Id::random().map_err(failed)?;
             let gone = self.roots.volumes().join(format!("{GONE}{}", id.short()));
             fs::rename(self.dir(name), gone).map_err(failed)?;
+            failpoint::check(Point::VolumeGone).map_err(failed)?;
             event::note(&self.roots, &Event::new("volume", "remove", "", name));
             self.collect(NEW).map_err(failed)?;
+            failpoint::check(Point::VolumeCollect).map_err(failed)?;
         }
         // Without the lock: a volume may hold millions of files. What an earlier removal was cut off from goes, too.
         self.collect(GONE).map_err(failed)
@@ -194,6 +197,7 @@ impl Volumes {
         }
         let dir = beneath::directory(&self.dir(name)).map_err(failed)?;
         if copy_up::run(&dir, rootfs, destination).map_err(failed)? == copy_up::Outcome::ChanceGone {
+            failpoint::check(Point::VolumeCopied).map_err(failed)?;
             record.copied_up = true;
             record::write(&self.record(name), &record, Durability::Durable).map_err(failed)?;
         }
@@ -242,11 +246,14 @@ impl Volumes {
         let durability = if record.anonymous { Durability::Volatile } else { Durability::Durable };
         let result = (|| {
             DirBuilder::new().mode(0o700).create(&new)?;
+            failpoint::check(Point::VolumeDir)?;
             DirBuilder::new().mode(0o755).create(new.join(DATA))?;
             // Whatever our umask is.
             fs::set_permissions(new.join(DATA), PermissionsExt::from_mode(0o755))?;
             record::write(&new.join("volume.json"), record, durability)?;
+            failpoint::check(Point::VolumeRecorded)?;
             fs::rename(&new, self.dir(&record.name))?;
+            failpoint::pass(Point::VolumePlaced);
             if durability == Durability::Durable {
                 File::open(&store)?.sync_all()?;
             }
