@@ -1,5 +1,7 @@
 //! podshim: see the library's documentation for its roles and modules.
 
+mod report;
+
 use std::process::ExitCode;
 
 use podshim::host::{self, Arguments};
@@ -12,11 +14,7 @@ fn main() -> ExitCode {
         std::process::abort();
     }));
     proto::failpoint::arm();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .init();
+    report::init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -49,7 +49,6 @@ use crate::{
     service::{Reply, Request, Service},
     state::{Event, State, When},
     stdio::Stdio,
-    sys,
 };
 
 /// How long a monitor that nobody asks for anything stays.
@@ -255,7 +254,7 @@ pub async fn run(config: Config) -> Result<()> {
             Some(message) = messages.recv() => monitor.hear(message),
             () = monitor.execs.changed() => monitor.persist(),
             () = idle.as_mut(), if !trimmed => {
-                sys::trim();
+                proto::memory::trim();
                 trimmed = true;
                 continue;
             }
