@@ -257,6 +257,9 @@ impl Roots {
             let Some(target) = std::fs::read_link(entry.path()).ok().and_then(|link| Target::from_link(&link)) else {
                 continue;
             };
+            if !self.is_recorded(&target) {
+                continue;
+            }
             if found.replace(target).is_some() {
                 return Err(Refusal::new(
                     Kind::Invalid,
@@ -309,6 +312,11 @@ mod tests {
         let two: Id = format!("ab{}", "0".repeat(62)).parse().expect("id");
         for id in [&one, &two] {
             std::os::unix::fs::symlink(Target::Pod(id.clone()).link(), roots.names().join(id.as_str())).expect("link");
+        }
+        assert_eq!(roots.resolve("ab").expect("no such pod yet"), None);
+        for id in [&one, &two] {
+            std::fs::create_dir_all(roots.pod(id)).expect("directory");
+            std::fs::write(roots.pod_record(id), "").expect("record");
         }
         assert_eq!(roots.resolve("ab").expect("unique"), Some(Target::Pod(two)));
         assert_eq!(roots.resolve("aa").expect("unique"), Some(Target::Pod(one)));

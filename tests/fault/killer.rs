@@ -161,7 +161,9 @@ fn no_line_is_lost_when_monitor_and_shim_are_killed_again_and_again() {
             1 | 2 => &["podshim pod"],
             _ => &["podmon "],
         };
-        until("somebody to be killed", || texts.iter().all(|text| !engine.pids(text).is_empty()).then_some(()));
+        // Where both are gone nobody brings them back before the next command.
+        let both = || ["podshim pod", "podmon "].iter().all(|text| !engine.pids(text).is_empty());
+        until("both to be there", || both().then_some(()));
         let pause = Duration::from_millis(random.below(300));
         let _pause = wait::within(pause, || None::<()>);
         kill_all(&engine, texts);

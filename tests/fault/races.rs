@@ -112,7 +112,7 @@ fn round(engine: &Engine, race: &Race, number: usize) -> Result<(), String> {
         return Err(format!("nobody has won:\n{told}"));
     }
     consistent::expect(&engine.sh(&line(race.holds)), &format!("this does not follow from\n{told}"))?;
-    if number % LOOK == 0 || report::all() {
+    if number.is_multiple_of(LOOK) || report::all() {
         return consistent::check(engine);
     }
     consistent::expect(&engine.sh(CLEAR), "something cannot be removed")

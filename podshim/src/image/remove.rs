@@ -108,7 +108,8 @@ impl Store {
             }
         }
         failpoint::refuse(Point::ImageRmNames)?;
-        if !done.deleted.is_empty() {
+        // All means what a killed command has left, too.
+        if all || !done.deleted.is_empty() {
             self.collect().map_err(|error| self.broken(&error))?;
         }
         Ok(done)

@@ -54,7 +54,7 @@ fn is_call(line: &[u8], root: &Path, container: &Id) -> bool {
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     let about = |word: &&[u8]| *word == container.as_str().as_bytes();
     let stores = |pair: &[&[u8]]| pair[0] == b"--root" && OsStr::from_bytes(pair[1]) == root.as_os_str();
-    words.iter().any(|word| about(&word)) && words.windows(2).any(stores)
+    words.iter().any(about) && words.windows(2).any(stores)
 }
 
 #[cfg(test)]

@@ -151,6 +151,11 @@ fn join(
 ) -> Result<(Ipv4Addr, Option<String>)> {
     let leases = Leases::of(&networks.roots, &attachment.record.name);
     let _lock = leases.lock()?;
+    if let Err(refusal) = networks.get(&attachment.record.name) {
+        // Removed since we looked: nobody would remove what was made for it now.
+        leases.clear();
+        return Err(refusal);
+    }
     let old = leases.device(&order.pod);
     if old.is_some() {
         leases.leave(&order.pod)?;

@@ -372,6 +372,12 @@ impl Pod {
             self.write_state(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns });
             if !pinned {
+                for member in &found.containers {
+                    self.monitors.end_runtime(member.id());
+                    if let Ok(record) = &member.record {
+                        self.end_leftover(record);
+                    }
+                }
                 // Its namespaces have ended with the last process in them: what else was up has no use any more.
                 self.take_down(&mut core).await;
             }

@@ -188,11 +188,17 @@ mod tests {
         assert_eq!(hold(&roots, &names, &dependent).expect_err("nobody").kind, Kind::NoSuchContainer);
         symlink(target.link(), roots.names().join(source.as_str())).expect("link");
         assert_eq!(hold(&roots, &names, &dependent).expect_err("no directory").kind, Kind::NoSuchContainer);
-        make_dir(&roots.container(&pod, &source)).expect("directory");
+        let record = |pod: &Id, container: &Id| {
+            make_dir(&roots.container(pod, container)).expect("directory");
+            fs::write(roots.container_record(pod, container), "").expect("record");
+        };
+        record(&pod, &source);
         hold(&roots, &names, &dependent).expect("held");
         check(&roots, &pod, &source, false).expect("who needs it is not there yet");
-        let of = Target::Container { pod: other, container: dependent.clone() };
+        let of = Target::Container { pod: other.clone(), container: dependent.clone() };
         symlink(of.link(), roots.names().join(dependent.as_str())).expect("link");
+        check(&roots, &pod, &source, false).expect("who would have needed it was never made");
+        record(&other, &dependent);
         let refusal = check(&roots, &pod, &source, true).expect_err("needed");
         assert_eq!(refusal.kind, Kind::InUse);
         assert!(refusal.message.contains(dependent.as_str()), "{}", refusal.message);

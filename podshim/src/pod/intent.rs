@@ -178,6 +178,9 @@ pub async fn sweep(roots: &Roots, own: Option<&Id>) {
         }
         drop(lock);
     }
+    if let Err(refusal) = network::finish(&network::Networks::open(roots)).await {
+        tracing::warn!("bridges or rules that nobody needs are left: {refusal}");
+    }
 }
 
 /// Where a shim was killed: what it had begun to bring up and not recorded goes. The caller has the pod's lock.

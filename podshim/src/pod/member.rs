@@ -422,6 +422,7 @@ impl Pod {
     pub(super) fn tear_down(&self, record: &ContainerRecord) {
         let roots = &self.engine.roots;
         let run = roots.run_container(&self.id, &record.id);
+        self.end_leftover(record);
         if !run.exists() {
             return;
         }
@@ -429,7 +430,6 @@ impl Pod {
             tracing::warn!("container {}: {refusal}", record.id);
         }
         sources::release(&run);
-        self.end_leftover(record);
         if let Err(error) = fs::remove_dir_all(&run)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -444,7 +444,7 @@ impl Pod {
     }
 
     /// What the runtime knows of a member although nothing of it runs was left by a monitor that was killed.
-    fn end_leftover(&self, record: &ContainerRecord) {
+    pub(super) fn end_leftover(&self, record: &ContainerRecord) {
         let leftover = self.engine.roots.runtime().join(record.id.as_str());
         if !leftover.exists() {
             return;

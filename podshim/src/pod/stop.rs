@@ -17,7 +17,11 @@ use proto::{
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result, sources::Brought};
+use super::{
+    Pod,
+    member::{is_new, result},
+    sources::Brought,
+};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -37,6 +41,14 @@ impl Pod {
         let (record, found) = self.container(id)?;
         let mut answer = result(&record);
         if !found.state.is_alive() && self.monitors.get(id).is_none() {
+            return Ok(answer);
+        }
+        if is_new(&found)
+            && self.starts.load(Ordering::Acquire) == 0
+            && let Some(monitor) = self.monitors.get(id)
+        {
+            // Started by a shim that was killed before it asked for anything: there is nothing to be stopped.
+            self.dismiss(&monitor).await;
             return Ok(answer);
         }
         let grace = timeout_ms.unwrap_or_else(|| i64::from(record.config.stop_timeout_seconds.unwrap_or(10)) * 1000);

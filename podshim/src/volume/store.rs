@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::fcntl::{Flock, FlockArg};
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
@@ -219,13 +220,23 @@ impl Volumes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Refusal::internal("reading the volumes", error)),
         };
-        let mut names: Vec<String> = entries
+        let (mut names, others): (Vec<String>, Vec<String>) = entries
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name::is_valid(name))
-            .collect();
+            .partition(|name| name::is_valid(name));
+        if others.iter().any(|name| name.starts_with(NEW) || name.starts_with(GONE)) {
+            self.finish();
+        }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// What was cut off goes, unless somebody is at it. What cannot go now is the next one's.
+    fn finish(&self) {
+        if let Ok(Some(_lock)) = Lock::try_take(&self.roots.volumes().join(".lock")) {
+            let _ = self.collect(NEW);
+        }
+        let _ = self.collect(GONE);
     }
 
     fn lock_store(&self) -> Result<Lock> {
@@ -272,6 +283,9 @@ impl Volumes {
         for entry in fs::read_dir(self.roots.volumes())?.flatten() {
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(beginning.as_bytes()) {
+                // Somebody may be at it: a volume may hold millions of files, which one is enough to remove.
+                let Ok(dir) = File::open(entry.path()) else { continue };
+                let Ok(_alone) = Flock::lock(dir, FlockArg::LockExclusiveNonblock) else { continue };
                 beneath::remove_tree(&store, &CString::new(name.as_encoded_bytes())?)?;
             }
         }
