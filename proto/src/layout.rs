@@ -3,7 +3,7 @@
 //! ```text
 //! $STATE  /var/lib/podctl                      0700
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
-//!   pods/ID/pod.json
+//!   pods/ID/pod.json    pods/.open/ID while an act changes which containers the pod has, or whether there is one
 //!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
 //!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events/{log, log.1, lock}
 //! $RUN    /run/podctl                          0700

@@ -102,7 +102,7 @@ fn a_verb_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
         engine.load(&[ALPINE]);
         engine
     };
-    let tries = if report::all() { 40 * VERBS.len() } else { 20 };
+    let tries = if report::all() { 20 * VERBS.len() } else { 20 };
     println!("PODCTL_SEED={seed}, {tries} tries");
     let mut found = Vec::new();
     let mut engine = new();
