@@ -21,6 +21,7 @@ mod container {
     mod stats;
     mod streams;
     mod terminal;
+    mod update;
 }
 mod crash;
 mod escape;

@@ -35,6 +35,7 @@ mod secrets;
 mod sources;
 mod stop;
 mod undo;
+mod update;
 mod whole;
 
 use std::{

@@ -43,6 +43,8 @@ pub static COMMAND: Command = Command {
         network::FLAGS,
         resources::FLAGS,
         resources::CONTAINER_FLAGS,
+        resources::PLACE_FLAGS,
+        resources::CREATE_FLAGS,
     ],
     operands: Operands::AtLeast(1),
     interspersed: false,
