@@ -27,6 +27,13 @@ mod crash;
 mod disk;
 mod escape;
 mod events;
+mod fault {
+    mod killer;
+    mod races;
+    mod report;
+    mod scenario;
+    mod walk;
+}
 mod image {
     mod load;
     mod policy;
