@@ -32,6 +32,8 @@ use crate::{
 pub(super) struct Core {
     /// Absent until the pod is created and after it is removed.
     pub(super) record: Option<Arc<PodRecord>>,
+    /// The record cannot be read, and `record` is a stand-in for it: the pod can go down, not up.
+    damaged: bool,
     up: Option<Up>,
 }
 
@@ -98,6 +100,10 @@ impl Pod {
     pub(super) async fn ensure_up(&self) -> Result<Arc<PodRecord>> {
         let mut core = self.core.lock().await;
         let pod = core.record.clone().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
+        if core.damaged {
+            let words = "its record cannot be read: remove it with pod rm -f";
+            return Err(Refusal::internal(format!("pod {}", pod.name), words));
+        }
         if core.up.is_none() && !pod.config.no_infra {
             core.up = Some(self.bring_up(&pod).await?);
         }
@@ -348,10 +354,8 @@ impl Pod {
         let roots = &self.engine.roots;
         let mut core = self.core.lock().await;
         let Some(found) = index::pod(roots, &self.id) else { return Ok(()) };
-        let pod = found.record.map_err(|_| {
-            Refusal::internal(format!("pod {}", self.id), "its record cannot be read: remove it with rm -f")
-        })?;
-        let pod = Arc::new(pod);
+        core.damaged = found.record.is_err();
+        let pod = Arc::new(found.record.unwrap_or_else(|_| super::record::stand_in(roots, &self.id)));
         core.record = Some(pod.clone());
         if let Some(mut state) = found.state.filter(|state| state.started) {
             let pinned = self.pin_again(&pod, &state, &found.containers);
