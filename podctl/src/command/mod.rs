@@ -33,6 +33,7 @@ pub static ROOT: Command = Command {
         &container::create::COMMAND,
         &system::events::COMMAND,
         &container::exec::COMMAND,
+        &system::failpoints::COMMAND,
         &healthcheck::COMMAND,
         &system::help::COMMAND,
         &image::COMMAND,

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod events;
+pub mod failpoints;
 pub mod help;
 pub mod info;
 pub mod manpages;
