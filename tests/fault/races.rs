@@ -149,14 +149,24 @@ fn race(from: usize, to: usize) {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
-// Two tests, so that two processors share them.
+// Several tests, so that all processors share them.
 
 #[test]
-fn commands_that_want_the_opposite_happen_one_after_the_other() {
-    race(0, 5);
+fn commands_that_begin_and_end_a_container_happen_one_after_the_other() {
+    race(0, 3);
 }
 
 #[test]
-fn commands_that_want_the_same_thing_otherwise_happen_one_after_the_other() {
-    race(5, RACES.len());
+fn commands_that_use_and_end_a_container_happen_one_after_the_other() {
+    race(3, 5);
+}
+
+#[test]
+fn commands_that_remove_what_a_run_needs_happen_before_or_after_it() {
+    race(5, 8);
+}
+
+#[test]
+fn commands_about_one_image_or_one_name_happen_one_after_the_other() {
+    race(8, RACES.len());
 }
