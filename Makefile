@@ -67,7 +67,7 @@ crash: ## Every failpoint, random kills and races, all of them: about 20 minutes
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
 	@rm -f target/crash.txt
 	@$(timed)crash; time { PODCTL_CRASH_ALL=1 PODCTL_CRASH_TABLE=$(CURDIR)/target/crash.txt \
-		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --test-threads 2 --nocapture; } || failed=1; \
+		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --test-threads 4 --nocapture; } || failed=1; \
 	printf '\n%-44s %6s %9s %6s\n' 'what ran' cases took found; cat target/crash.txt; [ -z "$${failed:-}" ]
 
 fuzz: ## Mutated input for everything that decodes bytes of others: FUZZ_SECONDS=120 each; FUZZ_SEED repeats a run
