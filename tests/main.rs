@@ -9,6 +9,7 @@ mod container {
     mod exit_code;
     mod files;
     mod health;
+    mod init;
     mod limits;
     mod logs;
     mod options;
@@ -26,6 +27,7 @@ mod crash;
 mod escape;
 mod events;
 mod image {
+    mod history;
     mod load;
     mod policy;
     mod progress;
@@ -45,6 +47,7 @@ mod pod {
     mod sharing;
     mod status;
 }
+mod prune;
 mod seed {
     mod walkthrough;
 }

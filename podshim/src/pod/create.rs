@@ -183,8 +183,9 @@ impl Pod {
         let recorded = merged.and_then(|record| {
             hold(roots, &needs, &id)?;
             create_container(roots, &record)?;
-            // After the record, which keeps `volume rm` from taking what was made for it.
-            match self.ensure_volumes(&record) {
+            // After the record, which keeps the image and what is made for it from being removed.
+            let kept = image.map_or(Ok(()), |image| self.images.confirm(image));
+            match kept.and_then(|()| self.ensure_volumes(&record)) {
                 Ok(()) => Ok(record),
                 Err(refusal) => self.forget(&record).and(Err(refusal)),
             }

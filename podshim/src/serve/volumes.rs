@@ -16,6 +16,7 @@ use ttrpc::r#async::TtrpcContext;
 
 use crate::{
     index, spec,
+    view::disk,
     volume::{self, Filter, Volumes, users::Users},
 };
 
@@ -131,8 +132,12 @@ impl Service {
             if !wanted || users.uses(&record.name) || !passes(&filters, &record, &users) {
                 continue;
             }
+            let held = if request.measure { disk::size(&self.volumes.data(&record.name)) } else { 0 };
             match self.volumes.remove_unless(&record.name, || self.users()?.none_of(&record.name)) {
-                Ok(()) => removed.names.push(record.name),
+                Ok(()) => {
+                    removed.freed = removed.freed.saturating_add(held);
+                    removed.names.push(record.name);
+                }
                 // Somebody has begun to use it, or removed it, since we looked.
                 Err(refusal) if matches!(refusal.kind, Kind::InUse | Kind::NoSuchVolume) => {}
                 Err(refusal) => removed.errors.push(refusal.message),
@@ -356,7 +361,7 @@ mod tests {
             f.service.volumes.ensure(name, true).expect("made");
         }
         f.pod("p", &two);
-        let prune = |all| f.service.prune_volumes(&PruneVolumes { filters: Vec::new(), all }).expect("pruned").names;
+        let prune = |all| f.service.prune_volumes(&PruneVolumes { all, ..Default::default() }).expect("pruned").names;
         assert_eq!(prune(false), [one]);
         assert_eq!(prune(true), ["named"]);
         assert_eq!(f.names(&[]), [two]);

@@ -112,7 +112,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
 }
 
 /// Repository and tag of a name; a digest is no tag.
-fn split(name: &str) -> (&str, &str) {
+pub fn split(name: &str) -> (&str, &str) {
     if let Some((repository, _)) = name.split_once('@') {
         return (repository, "<none>");
     }
