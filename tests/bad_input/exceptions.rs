@@ -72,6 +72,9 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         &[
             ("spec/container.rs", "an image is missing: name one after the options"),
             ("spec/container.rs", "invalid image volume mode"),
+            ("spec/container.rs", "invalid cgroups mode"),
+            ("spec/limits.rs", "invalid weight for device"),
+            ("spec/limits.rs", "invalid memory-swappiness: give a number"),
             ("spec/container.rs", "--tmpfs: given in an outdated form"),
             ("spec/health.rs", "--health-log-destination {}: give an absolute path"),
             ("spec/limits.rs", "--pids-limit {}"),
@@ -172,7 +175,6 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("serve/images.rs", "no descriptor came with the request"),
             ("serve/mod.rs", "is not a full id"),
             ("podmon/src/exec/mod.rs", "exec session {id} has no terminal"),
-            ("podmon/src/exec/mod.rs", "--preserve-fds is not supported by exec"),
             ("podmon/src/exec/mod.rs", "were to be passed, got"),
             ("podmon/src/exec/mod.rs", "is too large"),
         ],

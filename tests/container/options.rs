@@ -16,6 +16,14 @@ macro_rules! cgroup {
 }
 
 const PROCESS: &[Row] = &[
+    ("--env-merge WHERE='${PATH}':/more", "echo ${WHERE##*:}", "/more", "slice .Config.Env 0 0", "[]"),
+    (
+        "--init --init-path $(command -v catatonit)",
+        "tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-20",
+        "/run/podman-init -- ",
+        ".HostConfig.Init",
+        "true",
+    ),
     ("--annotation a.b=c", "true", "", "index .Config.Annotations \"a.b\"", "c"),
     ("--entrypoint /bin/echo", "x", "/bin/sh -c x", "json .Config.Entrypoint", "[\"/bin/echo\"]"),
     ("-e A=b -e C", "echo $A-$C", "b-", "slice .Config.Env 0 0", "[]"),
@@ -57,6 +65,20 @@ const PROCESS: &[Row] = &[
 ];
 
 const SECURITY: &[Row] = &[
+    (
+        "--cap-add MKNOD --device-cgroup-rule 'c 1:11 rwm'",
+        "mknod /dev/k c 1 11 && : > /dev/k && echo opened",
+        "opened",
+        ".HostConfig.Privileged",
+        "false",
+    ),
+    (
+        "--cap-add MKNOD",
+        "mknod /dev/k c 1 11 && { : > /dev/k; } 2> /dev/null || echo refused",
+        "refused",
+        ".HostConfig.Privileged",
+        "false",
+    ),
     (
         "--cap-add NET_ADMIN --cap-drop CHOWN",
         "grep CapEff /proc/self/status | tr -d '\\t'",
@@ -131,6 +153,29 @@ const SECURITY: &[Row] = &[
 ];
 
 const LIMITS: &[Row] = &[
+    (
+        "--device-read-bps $DISK:1mb",
+        "cat /sys/fs/cgroup/blkio/blkio.throttle.read_bps_device /sys/fs/cgroup/io.max 2> /dev/null | grep -o 1048576",
+        "1048576",
+        "(index .HostConfig.BlkioDeviceReadBps 0).Rate",
+        "1048576",
+    ),
+    (
+        "--device-write-bps $DISK:2mb --device-write-iops $DISK:777",
+        "cd /sys/fs/cgroup; cat blkio/blkio.throttle.write_*_device io.max 2> /dev/null | grep -o -e 2097152 -e 777",
+        "2097152\n777",
+        "(index .HostConfig.BlkioDeviceWriteIOps 0).Rate",
+        "777",
+    ),
+    (
+        "--device-read-iops $DISK:5",
+        "cd /sys/fs/cgroup; cat blkio/blkio.throttle.read_iops_device io.max 2> /dev/null | grep -c -e ' 5$' -e riops=5",
+        "1",
+        "len .HostConfig.BlkioDeviceReadIOps",
+        "1",
+    ),
+    ("--cgroups no-conmon", "true", "", ".HostConfig.Cgroups", "no-conmon"),
+    ("--cgroups enabled", "true", "", ".HostConfig.Cgroups", "default"),
     ("-m 64m", cgroup!("memory/memory.limit_in_bytes", "memory.max"), "67108864", ".HostConfig.Memory", "67108864"),
     (
         "-m 64m --memory-reservation 32m",
@@ -289,7 +334,8 @@ fn check(rows: &[Row]) {
         .ok();
     let mut wrong = Vec::new();
     for (number, (options, script, prints, field, value)) in rows.iter().enumerate() {
-        let begin = format!("export OF_THE_HOST=here LABEL={}", engine.label);
+        let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+        let begin = format!("export OF_THE_HOST=here LABEL={} DISK={disk}", engine.label);
         let line = format!(
             "{begin}; podctl run --name c{number} {options} alpine /bin/sh -c '{}'",
             script.replace('\'', "'\\''")

@@ -2,7 +2,7 @@
 
 use proto::wire::Resources;
 
-use super::{Args, Flag, float, int, switch, text, uint, value};
+use super::{Args, Flag, block, float, int, switch, text, uint, value};
 use crate::error::Failure;
 
 const SIZE: &str = "<number>[<unit>]";
@@ -28,6 +28,7 @@ pub const CONTAINER_FLAGS: &[Flag] = &[
         SIZE,
         "Memory soft limit (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))",
     ),
+    int("memory-swappiness", "Tune container memory swappiness (0 to 100, or -1 for system default)").default("-1"),
     switch("oom-kill-disable", "Disable OOM Killer"),
     int("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
 ];
@@ -84,6 +85,7 @@ pub fn config(args: &Args) -> Result<Resources, Failure> {
             resources.cpu_quota = (cpus * PERIOD as f64) as i64;
         }
     }
+    block::config(args, &mut resources)?;
     if of_container {
         container(args, &mut resources)?;
     }
@@ -97,6 +99,14 @@ fn container(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
     if resources.memory > 0 && resources.memory_reservation > resources.memory {
         return Err(Failure::invalid("minimum memory limit cannot be less than memory reservation limit, see usage"));
     }
+    resources.memory_swappiness = match args.int("memory-swappiness") {
+        None | Some(-1) => None,
+        Some(value) => Some(u32::try_from(value).ok().filter(|value| *value <= 100).ok_or_else(|| {
+            Failure::invalid(format!(
+                "invalid memory-swappiness {value}: give a number from 0 to 100, or -1 for the system's default"
+            ))
+        })?),
+    };
     resources.oom_kill_disable = args.is("oom-kill-disable");
     resources.pids_limit = args.int("pids-limit").map_or(0, |limit| limit.max(-1));
     Ok(())
@@ -166,6 +176,10 @@ mod tests {
             (
                 "-m 10m --memory-reservation 20m",
                 "minimum memory limit cannot be less than memory reservation limit, see usage",
+            ),
+            (
+                "--memory-swappiness 101",
+                "invalid memory-swappiness 101: give a number from 0 to 100, or -1 for the system's default",
             ),
             ("--cpus 1 --cpu-quota 5", "--cpu-quota and --cpus cannot be set together"),
             ("--cpus 1 --cpu-period 5", "--cpu-period and --cpus cannot be set together"),

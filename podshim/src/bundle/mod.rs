@@ -48,6 +48,7 @@ use proto::{
 
 use crate::cgroup;
 use capabilities::{Names, Sets};
+pub use devices::device_rule;
 use inside::Inside;
 use user::User;
 
@@ -208,9 +209,8 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     // The library's own defaults would name the namespace that the pod shares.
     spec.set_hostname(hostname(input)?).set_annotations(Some(annotations).filter(|all| !all.is_empty()));
     store(input.bundle, &spec)?;
-    match input.record.config.resources.as_ref().map_or(0, |limits| limits.blkio_weight) {
-        0 => {}
-        weight => cgroup::set_blkio_weight(input.cgroup, weight)?,
+    if let Some(limits) = &input.record.config.resources {
+        cgroup::set_block_limits(input.cgroup, limits)?;
     }
     Ok(Bundle {
         uid: user.uid,
@@ -362,7 +362,7 @@ fn apparmor(security: &wire::Security) -> Result<Option<String>> {
 fn linux(input: &Input<'_>, security: &wire::Security, sets: &Sets) -> Result<Linux> {
     let (config, pod) = (&input.record.config, &input.pod.config);
     let asked: Vec<wire::Device> = pod.devices.iter().chain(&config.devices).cloned().collect();
-    let devices = devices::devices(&asked, security.privileged)?;
+    let devices = devices::devices(&asked, &config.device_rules, security.privileged)?;
     let sysctl = sysctl::sysctls(pod.sysctls.iter().chain(&config.sysctls), input.namespaces)?;
     let limits = config.resources.clone().unwrap_or_default();
     let hidden = hidden::paths(security.privileged, &security.mask, &security.unmask)?;

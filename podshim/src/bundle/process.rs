@@ -28,6 +28,13 @@ pub(super) fn init(input: &Input<'_>) -> Result<Option<PathBuf>> {
     if !input.record.config.init {
         return Ok(None);
     }
+    let asked = &input.record.config.init_path;
+    if !asked.is_empty() {
+        return match std::fs::metadata(asked) {
+            Ok(meta) if meta.is_file() => Ok(Some(PathBuf::from(asked))),
+            _ => Err(Refusal::invalid(format!("--init-path {}: there is no such file", asked.escape_debug()))),
+        };
+    }
     INITS.iter().map(PathBuf::from).find(|path| path.is_file()).map(Some).ok_or_else(|| {
         Refusal::new(Kind::NotSupported, "--init: no catatonit on this machine: install the package catatonit")
     })

@@ -17,7 +17,7 @@ use super::{
     sources::{Brought, Opened, ROOT, assign},
 };
 use crate::{
-    cgroup,
+    bundle, cgroup,
     image::{self, Image},
     network, spec,
     volume::Volumes,
@@ -130,6 +130,7 @@ impl Pod {
             cgroup::check(limits)?;
         }
         cgroup::pod_path(&self.id, &config.cgroup_parent)?;
+        config.device_rules.iter().try_for_each(|rule| bundle::device_rule(rule).map(drop))?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;
         config.log.as_ref().map_or(Ok(()), check_log)?;
@@ -213,7 +214,8 @@ impl Pod {
         let rootfs = Some(&rootfs).filter(|_| !record.config.rootfs.is_empty());
         let driver = record.config.log.as_ref().map_or("", |log| &log.driver);
         let passes_through = matches!(driver, "passthrough" | "passthrough-tty");
-        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, fds)
+        let preserved = usize::try_from(record.config.preserve_fds).unwrap_or(usize::MAX);
+        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, preserved, fds)
     }
 
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.

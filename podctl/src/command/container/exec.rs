@@ -28,7 +28,7 @@ use crate::{
     error::{Failure, Outcome, warn},
     output,
     relay::{self, ENDING, Input, Printer, Signals, Stream},
-    sys,
+    source, sys,
     terminal::{self, DETACH_KEYS, DetachKeys, RawMode},
 };
 
@@ -167,12 +167,20 @@ async fn session(
     streams: Streams,
 ) -> Outcome {
     let client = monitor.client();
+    let words = |error: io::Error| Failure::io("exec in the container", &error);
+    let extra = source::preserved(request.preserve_fds)?;
+    let raw = engine.monitor_raw(pod, id).map_err(words)?;
+    if request.detach || request.tty {
+        if !extra.is_empty() {
+            request.token = raw::token().map_err(words)?;
+            let fds: Vec<BorrowedFd<'_>> = extra.iter().map(AsFd::as_fd).collect();
+            raw.deposit(&request.token, &fds).await.map_err(words)?;
+        }
+    }
     if request.detach {
         let started = client.exec(deadline(ACT), &request).await?;
         return output::line(&started.id);
     }
-    let words = |error: io::Error| Failure::io("exec in the container", &error);
-    let raw = engine.monitor_raw(pod, id).map_err(words)?;
     if request.tty {
         let started = client.exec(deadline(ACT), &request).await?;
         let master = master(&raw, &started.id).await.map_err(words)?;
@@ -181,13 +189,6 @@ async fn session(
     }
     let (theirs, ours) = pipes(streams.interactive).map_err(words)?;
     request.token = raw::token().map_err(words)?;
-    let extra = (0..request.preserve_fds)
-        .map(|offset| {
-            let number = 3 + i32::try_from(offset).unwrap_or(i32::MAX - 3);
-            sys::duplicate_inherited(number)
-                .map_err(|error| Failure::io(format!("file descriptor {number} is not available"), &error))
-        })
-        .collect::<Result<Vec<OwnedFd>, _>>()?;
     let fds: Vec<BorrowedFd<'_>> = theirs.iter().chain(&extra).map(AsFd::as_fd).collect();
     raw.deposit(&request.token, &fds).await.map_err(words)?;
     // Only the process holds them now: their end is its end.

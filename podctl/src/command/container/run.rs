@@ -9,7 +9,7 @@ use proto::{
 };
 
 use crate::{
-    args::{Action, Args, Command, Operands, container, health, network, resources},
+    args::{Action, Args, Command, Operands, block, container, health, network, resources},
     attach::{self, Session},
     command::container::{
         attach::ended,
@@ -18,7 +18,7 @@ use crate::{
     },
     dial::{ACT, Engine, Shim},
     error::{Failure, Outcome, is_missing, warn},
-    output,
+    output, source,
     terminal::{self, DETACH_KEYS, DetachKeys},
 };
 
@@ -41,7 +41,9 @@ pub static COMMAND: Command = Command {
         container::RUN_FLAGS,
         network::FLAGS,
         resources::FLAGS,
+        block::FLAGS,
         resources::CONTAINER_FLAGS,
+        block::CONTAINER_FLAGS,
     ],
     operands: Operands::AtLeast(1),
     interspersed: false,
@@ -95,13 +97,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         (stdin, stdout, stderr) = (false, false, false);
     }
     let keys = DetachKeys::parse(args.text("detach-keys").unwrap_or(DETACH_KEYS))?;
-    if wish.config.preserve_fds > 0 {
-        return Err(Refusal::new(
-            Kind::NotSupported,
-            "--preserve-fds is not supported by run: give the container a file by --volume, or use podctl exec --preserve-fds",
-        )
-        .into());
-    }
+    wish.preserved = source::preserved(wish.config.preserve_fds)?;
     // podman keeps stdin open for one who attaches to it by -a stdin.
     wish.config.interactive |= stdin;
     let cidfile = wish.cidfile()?;

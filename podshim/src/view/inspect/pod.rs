@@ -134,6 +134,13 @@ fn limits(view: &View<'_>, record: &PodRecord, document: &mut Value) {
     add(document, "memory_limit", limits.memory);
     add(document, "memory_swap", limits.memory_swap);
     add(document, "blkio_weight", limits.blkio_weight);
+    for (key, limits, value) in [
+        ("device_read_bps", &limits.read_bps, "Rate"),
+        ("device_write_bps", &limits.write_bps, "Rate"),
+        ("blkio_weight_device", &limits.blkio_weights, "Weight"),
+    ] {
+        add(document, key, super::host_config::block_limits(limits, value));
+    }
     add(document, "RestartPolicy", config.restart.as_ref().map_or("", |policy| &policy.name));
     // There is no table of locks; the key is podman's.
     extend(document, [("LockNumber", 0.into())]);
