@@ -23,6 +23,7 @@ pub mod alive;
 pub mod event;
 pub mod exit;
 pub mod frame;
+pub mod human;
 pub mod id;
 pub mod json_line;
 pub mod layout;

@@ -54,6 +54,14 @@ pub const POD: &[Row] = &[
     ("pod create --volumes-from up:x", 125, Has("can only use z,ro,rw options")),
     ("pod create --infra=false --infra-conmon-pidfile /x", 125, Has("NoInfra and InfraConmonPidFile are mutually")),
     ("pod create --share user", 125, Has("user")),
+    ("pod create --pid host", 125, Is("--pid host: the members do not share this namespace: add --share +pid")),
+    ("pod create --share +pid --pid pod", 125, Is("--pid pod: a pod's namespace is private, host or ns:PATH")),
+    ("pod create --uts bogus", 125, Is("unrecognized namespace mode bogus passed")),
+    (
+        "pod create --uts host --hostname x",
+        125,
+        Has("cannot set hostname when the pod does not make its UTS namespace: leave --hostname or --uts out"),
+    ),
 ];
 
 pub const LOG: &[Row] = &[
@@ -287,6 +295,7 @@ pub const CONTAINER: &[Row] = &[
     ),
     ("run --init --init-path /no/such alpine", 125, Is("--init-path /no/such: there is no such file")),
     ("run --env-merge =x alpine", 125, Has("=x")),
+    ("run --passwd-entry $'a\\nb' alpine", 125, Has("--passwd-entry \"a\\nb\": control characters")),
     ("run --device-read-bps x alpine", 125, Is("bad format: x")),
     ("run --device-write-bps /dev/x:5q alpine", 125, Has("invalid rate for device: /dev/x:5q. The correct format is")),
     ("run --device-read-iops x:5 alpine", 125, Is("bad format for device path: x:5")),

@@ -3,10 +3,11 @@
 //! Two tables. A row is the options, what a shell in the container is asked, what it answers, and a field of `inspect`
 //! with its value. What another test is about (ports, restarts, logs, health) has no row here.
 
-use harness::{Engine, images::ALPINE};
-
-/// Options, script, its output, field, its value.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+use harness::{
+    Engine,
+    images::ALPINE,
+    rows::{self, Row},
+};
 
 /// Where a limit is on cgroup v1, else on v2.
 macro_rules! cgroup {
@@ -16,6 +17,15 @@ macro_rules! cgroup {
 }
 
 const PROCESS: &[Row] = &[
+    ("-u 1234:5678", "whoami; id -gn; tail -n 1 /etc/group", "1234\n5678\n5678:x:5678:1234", ".Config.Passwd", "true"),
+    ("-u 1234 --passwd=false", "grep -c :1234: /etc/passwd; true", "0", ".Config.Passwd", "false"),
+    (
+        "-u 1234:9 --passwd-entry 'me:x:$UID:$GID:$NAME:$HOME:/bin/sh' --group-entry 'us:x:$GID:$USERLIST'",
+        "whoami; tail -n 1 /etc/passwd",
+        "me\nme:x:1234:9:container user:/:/bin/sh",
+        ".Config.User",
+        "1234:9",
+    ),
     ("--env-merge WHERE='${PATH}':/more", "echo ${WHERE##*:}", "/more", "slice .Config.Env 0 0", "[]"),
     (
         "--init --init-path $(command -v catatonit)",
@@ -327,33 +337,22 @@ const MOUNTS: &[Row] = &[
 ];
 
 /// Runs every row and shows all that are not as they should be.
-fn check(rows: &[Row]) {
+fn check(table: &[Row]) {
     let engine = Engine::with(&[ALPINE]);
     engine
         .sh("cd $TMPDIR && echo FROM_FILE=yes > env && echo from=file > labels && mkdir dir owned && echo text > dir/file && echo 10.4.4.4 mine > hosts")
         .ok();
-    let mut wrong = Vec::new();
-    for (number, (options, script, prints, field, value)) in rows.iter().enumerate() {
-        let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
-        let begin = format!("export OF_THE_HOST=here LABEL={} DISK={disk}", engine.label);
-        let line = format!(
-            "{begin}; podctl run --name c{number} {options} alpine /bin/sh -c '{}'",
-            script.replace('\'', "'\\''")
-        );
-        let ran = engine.sh(&line);
-        let shown = engine.podctl(&["inspect", "--format", &format!("{{{{{field}}}}}"), &format!("c{number}")]);
-        if ran.stdout().trim_end_matches('\n') != *prints || !ran.err.is_empty() {
-            wrong.push(format!("{options}: want {prints:?}\n{ran}"));
-        }
-        if shown.stdout().trim_end_matches('\n') != *value {
-            wrong.push(format!("{options}: want {value:?}\n{shown}"));
-        }
-    }
+    let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+    let begin = format!("export OF_THE_HOST=here LABEL={} DISK={disk}", engine.label);
+    let line = |number: usize, options: &str, script: &str| {
+        format!("{begin}; podctl run --name c{number} {options} alpine /bin/sh -c {script}")
+    };
+    let wrong = rows::wrong(&engine, table, line, |number| vec!["inspect".to_owned(), format!("c{number}")]);
     // A parent that was asked for stays; what the containers had below it does not.
     engine.sh("podctl rm -fa -t 0 > /dev/null && rm -r $TMPDIR/*").ok();
     let parents = format!("/sys/fs/cgroup/*/{0}/there /sys/fs/cgroup/{0}/there", engine.label);
     engine.sh(&format!("for group in {parents}; do test ! -d $group || rmdir $group || exit 1; done")).ok();
-    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), table.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn descriptors_that_are_preserved_reach_run_and_exec() {
     engine.sh("echo in > $TMPDIR/in").ok();
     let script = "sh -c 'cat <&3; echo out >&4; ls /proc/self/fd/5 2> /dev/null'";
     let files = "3< $TMPDIR/in 4> $TMPDIR/out";
-    let wrote = || engine.sh("cat $TMPDIR/out && rm $TMPDIR/out").prints("out").code(0);
+    let wrote = || assert_eq!(engine.sh("cat $TMPDIR/out && rm $TMPDIR/out").ok(), "out");
     engine.sh(&format!("podctl run --rm --preserve-fds 2 alpine {script} {files}")).prints("in");
     wrote();
     engine.sh(&format!("podctl run -d --name c --preserve-fds 2 alpine {script} {files}")).ok();

@@ -13,6 +13,7 @@
 //! handmade    a registry whose every answer is the test's own
 //! oracle      what is there, and that nothing of ours is
 //! wait        until a condition holds; the only sleep of the suite
+//! rows        tables of options, and what comes of them
 //! programs    where the programs under test are
 //! ```
 
@@ -25,6 +26,7 @@ pub mod images;
 pub mod oracle;
 pub mod programs;
 pub mod registry;
+pub mod rows;
 pub mod table;
 pub mod terminal;
 pub mod wait;

@@ -33,6 +33,7 @@ pub const FLAGS: &[Flag] = &[
     switch("env-host", "Use all current host environment variables in container"),
     list("env-merge", "Preprocess environment variables from image before injecting them into the container"),
     list("expose", "Expose a port or a range of ports"),
+    text("group-entry", "string", "Entry to write to /etc/group"),
     list("group-add", "Add additional groups to the primary container process"),
     text("hostname", "string", "Set container hostname").short('h'),
     switch("http-proxy", "Set proxy environment variables in the container based on the host proxy vars").default("true"),
@@ -50,6 +51,8 @@ pub const FLAGS: &[Flag] = &[
     switch("no-hostname", "Do not create /etc/hostname within the container, instead use the version from the image"),
     int("oom-score-adj", "Tune the host's OOM preferences (-1000 to 1000)"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
+    switch("passwd", "Add entries to /etc/passwd and /etc/group for a user that the image does not know").default("true"),
+    text("passwd-entry", "string", "Entry to write to /etc/passwd"),
     text("pid", "string", "PID namespace to use"),
     text("pidfile", "path", "Write the container process ID to the file"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with --arch and --os)"),
@@ -231,6 +234,9 @@ fn process(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     args.text_or_empty("workdir").clone_into(&mut config.workdir);
     args.text_or_empty("hostname").clone_into(&mut config.hostname);
     config.no_hostname = args.is("no-hostname");
+    config.passwd = args.switch("passwd");
+    args.text_or_empty("passwd-entry").clone_into(&mut config.passwd_entry);
+    args.text_or_empty("group-entry").clone_into(&mut config.group_entry);
     config.labels = value::labels(&args.all("label-file"), &args.all("label"))?;
     config.annotations = value::annotations(&args.all("annotation"))?;
     config.tty = args.is("tty");

@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_device_is_denied_unless_asked_for() {
-        let all = devices(&[asked("/dev/null", "/dev/foo", "r")], false).expect("devices");
+        let all = devices(&[asked("/dev/null", "/dev/foo", "r")], &[], false).expect("devices");
         let rules: Vec<String> = all.rules.iter().map(ToString::to_string).collect();
         assert_eq!(rules, ["a *:* rwm", "c 1:3 r"]);
         assert!(!all.rules[0].allow() && all.rules[1].allow());
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn the_last_one_for_a_path_wins() {
-        let all =
-            devices(&[asked("/dev/null", "/dev/x", ""), asked("/dev/zero", "/dev/x", "")], false).expect("devices");
+        let all = devices(&[asked("/dev/null", "/dev/x", ""), asked("/dev/zero", "/dev/x", "")], &[], false)
+            .expect("devices");
         assert_eq!((all.nodes.len(), all.nodes[0].minor()), (1, 5));
     }
 
@@ -242,14 +242,14 @@ mod tests {
             (asked("/dev/null", "/dev/a\nb", ""), "--device /dev/null: give absolute paths"),
             (asked("/dev/null", "", "rx"), "--device /dev/null: invalid device mode: rx"),
         ] {
-            let refusal = devices(&[device], false).expect_err(words);
+            let refusal = devices(&[device], &[], false).expect_err(words);
             assert!(refusal.message.starts_with(words), "{refusal}");
         }
     }
 
     #[test]
     fn privileged_means_all_of_the_host_but_what_runtimes_make() {
-        let all = devices(&[], true).expect("devices");
+        let all = devices(&[], &[], true).expect("devices");
         assert!(all.rules.len() == 1 && all.rules[0].allow());
         assert!(!all.nodes.iter().any(|node| node.path() == Path::new("/dev/null")));
     }

@@ -12,6 +12,7 @@
 //! Everything is checked before the first file is written. The runtime trusts `config.json`, so nothing of an image
 //! gets into it unread. Works with crun and runc, with or without CAP_SYS_RESOURCE, on cgroup v1, hybrid and v2.
 
+mod accounts;
 mod bpf;
 mod capabilities;
 mod chown;
@@ -168,7 +169,7 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
         .map_err(|error| Refusal::internal(input.bundle.display(), error))?;
     let rootfs = Inside::open(input.rootfs).map_err(|error| Refusal::internal(input.rootfs.display(), error))?;
     let security = security(input);
-    let user = user(input, &rootfs)?;
+    let (user, completed) = user(input, &rootfs)?;
     let ours = capabilities::ours()?;
     let sets = capabilities::sets(&security, user.uid, &ours)?;
     let cwd = process::cwd(input)?;
@@ -181,7 +182,10 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
         annotations.insert(SECCOMP_PROGRAM.to_owned(), BASE64_STANDARD.encode(program));
     }
 
+    let (passwd, group) = own_files::accounts(input, completed)?;
     let files = mounts::OurFiles {
+        passwd,
+        group,
         init: process::init(input)?,
         localtime: own_files::localtime(input)?,
         containerenv: own_files::containerenv(input, security.privileged)?,
@@ -268,7 +272,8 @@ pub fn owner(record: &proto::record::ContainerRecord, root: &Path) -> Result<(u3
     Ok((user.uid, user.gid))
 }
 
-fn user(input: &Input<'_>, rootfs: &Inside) -> Result<User> {
+/// The user, and the files that know them where the image's do not.
+fn user(input: &Input<'_>, rootfs: &Inside) -> Result<(User, accounts::Completed)> {
     let read = |path: &str| {
         let found = match mounts::bound_at(input, path) {
             Some(source) => nix::fcntl::open(
@@ -286,7 +291,10 @@ fn user(input: &Input<'_>, rootfs: &Inside) -> Result<User> {
             .map_err(|error| Refusal::invalid(format!("{path} of the container: {error}")))
     };
     let files = user::Files::new(&read("/etc/passwd")?, &read("/etc/group")?)?;
-    user::resolve(&input.record.user, &input.record.config.groups, &files)
+    let user = user::resolve(&input.record.user, &input.record.config.groups, &files)?;
+    let has = |path: &str| rootfs.read(path, user::LARGEST_FILE).is_ok_and(|text| text.is_some());
+    let completed = accounts::completed(input, &files, &user, has);
+    Ok((user, completed))
 }
 
 fn process(

@@ -75,15 +75,6 @@ pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
     }
 }
 
-/// The containers that need `target` and are there.
-fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
-    let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
-    let mut ids: Vec<Id> = ids.filter(|id| fs::read_link(roots.names().join(id.as_str())).is_ok()).collect();
-    ids.sort();
-    ids
-}
-
 /// Refuses to remove the container `id` of `pod` while others need it; those of the pod itself do not count where the
 /// whole pod goes.
 ///
@@ -104,7 +95,7 @@ pub(super) fn check_infra(roots: &Roots, pod: &Id, infra: &Id) -> Result<()> {
 
 fn refuse(roots: &Roots, target: &Target, id: &Id, pod: &Id, whole_pod: bool) -> Result<()> {
     let inside = |id: &Id| roots.resolve(id.as_str()).ok().flatten().is_some_and(|found| found.pod() == pod);
-    let needed: Vec<String> = dependents(roots, target)
+    let needed: Vec<String> = index::dependents(roots, target)
         .into_iter()
         .filter(|dependent| !(whole_pod && inside(dependent)))
         .map(String::from)

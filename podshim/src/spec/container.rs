@@ -148,6 +148,8 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     text::env(&config.env)?;
     text::env(&config.env_merge)?;
     text::host_file("--init-path", &config.init_path)?;
+    text::no_controls("--passwd-entry", &config.passwd_entry)?;
+    text::no_controls("--group-entry", &config.group_entry)?;
     for name in &config.unset_env {
         text::no_controls("--unsetenv", name)?;
     }

@@ -22,7 +22,6 @@ pub mod containers;
 pub mod disk;
 pub mod events;
 pub mod filter;
-pub mod human;
 pub mod info;
 pub mod inspect;
 mod json;

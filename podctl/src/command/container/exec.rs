@@ -170,12 +170,10 @@ async fn session(
     let words = |error: io::Error| Failure::io("exec in the container", &error);
     let extra = source::preserved(request.preserve_fds)?;
     let raw = engine.monitor_raw(pod, id).map_err(words)?;
-    if request.detach || request.tty {
-        if !extra.is_empty() {
-            request.token = raw::token().map_err(words)?;
-            let fds: Vec<BorrowedFd<'_>> = extra.iter().map(AsFd::as_fd).collect();
-            raw.deposit(&request.token, &fds).await.map_err(words)?;
-        }
+    if (request.detach || request.tty) && !extra.is_empty() {
+        request.token = raw::token().map_err(words)?;
+        let fds: Vec<BorrowedFd<'_>> = extra.iter().map(AsFd::as_fd).collect();
+        raw.deposit(&request.token, &fds).await.map_err(words)?;
     }
     if request.detach {
         let started = client.exec(deadline(ACT), &request).await?;

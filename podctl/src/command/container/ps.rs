@@ -143,6 +143,7 @@ fn once(engine: &Engine, args: &Args) -> Outcome {
         last: u32::try_from(last).unwrap_or(0),
         sync: args.is("sync"),
         namespaces: args.is("ns"),
+        ..Default::default()
     };
     let mut documents =
         engine.block_on(async { row::rows(&engine.host()?.containers().list(deadline(ASK), &request).await?) })?;

@@ -1,6 +1,7 @@
 //! `HostConfig` of a container's document: how it stands on the host (InspectContainerHostConfig).
 
 use oci_spec::runtime::PosixRlimit;
+use proto::human;
 use proto::wire::{BlockLimit, ContainerConfig, Mount, NetworkConfig, Resources};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use super::{
     mounts, settings,
 };
 use crate::view::{
-    Shown, human,
+    Shown,
     json::{map_or_null, object, strings},
 };
 
@@ -215,7 +216,7 @@ fn log_config(subject: &Subject<'_>, config: &ContainerConfig) -> Value {
         ("Config", map_or_null(&log.options)),
         ("Path", path.into()),
         ("Tag", log.options.get("tag").map_or("", String::as_str).into()),
-        ("Size", human::size(log.max_size).into()),
+        ("Size", human::fine_size(u64::try_from(log.max_size).unwrap_or(0)).into()),
     ])
 }
 
