@@ -18,7 +18,9 @@ cargo    := $(CARGO) --locked
 bin      := $(DESTDIR)$(PREFIX)/bin
 libexec  := $(DESTDIR)$(PREFIX)/libexec/podctl
 share    := $(DESTDIR)$(PREFIX)/share
-built    := target/$(RELEASE)
+# Programs are linked statically, which cargo does for a named target only (.cargo/config.toml).
+target   := target/$(shell rustc --print host-tuple 2> /dev/null)
+built    := $(target)/$(RELEASE)
 
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
@@ -37,7 +39,7 @@ build: ## Builds the programs (profile ci)
 
 images: ## Builds the images that the tests run, once per machine
 	@tests/setup.sh build test
-	@$(timed)images; time { $(cargo) build --quiet --profile $(PROFILE) -p tests --bins; target/$(PROFILE)/images; }
+	@$(timed)images; time { $(cargo) build --quiet --profile $(PROFILE) -p tests --bins; $(target)/$(PROFILE)/images; }
 
 check: ## Format, clippy, documentation, licences and advisories
 	@tests/setup.sh build
@@ -68,7 +70,7 @@ compat: ## Archives to and from Debian's podman and skopeo (needs root)
 demo: ## A pod with nginx, a sidecar, a shared volume and a published port, from nothing (needs root)
 	@tests/setup.sh build run demo
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) $(programs:%=-p %)
-	@tests/demo.sh target/$(PROFILE)/podctl
+	@tests/demo.sh $(target)/$(PROFILE)/podctl
 
 bench: ## podctl and Debian's podman in turns on the same images: medians, ratios, memory (needs root)
 	@tests/setup.sh build run test bench
@@ -80,7 +82,7 @@ collectors: ## rsyslog, syslog-ng and tail follow a log through its rotations (i
 	@# Debian lets nobody install two of them: this one is unpacked.
 	@[ -x .cache/rsyslog/usr/sbin/rsyslogd ] || { mkdir -p .cache && cd .cache && apt-get -q download rsyslog && dpkg -x rsyslog_*.deb rsyslog; }
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
-	@$(timed)collectors; time target/$(PROFILE)/collectors
+	@$(timed)collectors; time $(target)/$(PROFILE)/collectors
 
 install: ## Installs the programs, their man pages and completions below PREFIX
 	@tests/setup.sh build

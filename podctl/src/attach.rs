@@ -14,6 +14,7 @@ use proto::{
     frame::{Attach, Frame, Kind},
     raw::{self, Raw},
     serve::deadline,
+    signals::Signals,
     wire::{ExitStatus, MonitorKill},
 };
 
@@ -21,7 +22,7 @@ use crate::{
     args::signal,
     dial::Engine,
     error::{Failure, warn},
-    relay::{ENDING, Input, PROXIED, Printer, Signals, Stream},
+    relay::{ENDING, Input, PROXIED, Printer, Stream},
     sys,
     terminal::{self, DetachKeys, RawMode},
 };

@@ -123,10 +123,7 @@ impl Engine {
 
     /// Runs `future`, then sees to it that what was started for it has ended.
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::io("start the event loop", &error))?;
+        let runtime = proto::serve::runtime().map_err(|error| Failure::io("start the event loop", &error))?;
         let result = runtime.block_on(future);
         // This closes the connections; host shims end with them.
         runtime.shutdown_background();
@@ -254,7 +251,11 @@ impl Engine {
             args.extend([&b"--ready-fd"[..], b"3"]);
         }
         let args = args.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
+        let (tunables, lean) = proto::memory::NO_THREAD_CACHE;
+        let lean = detached.then_some((tunables.into(), lean.into()));
         let environment: Vec<CString> = std::env::vars_os()
+            .filter(|(name, _)| !(detached && name == tunables))
+            .chain(lean)
             .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
             .collect();
         let mut actions = PosixSpawnFileActions::init()?;

@@ -15,7 +15,6 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
@@ -194,40 +193,6 @@ pub const PROXIED: &[i32] = &[
 
 /// Signals that end podctl where they are not passed on; it must put the terminal in order first.
 pub const ENDING: &[i32] = &[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
-
-/// Signals as they come.
-#[derive(Debug)]
-pub struct Signals(mpsc::Receiver<i32>);
-
-impl Signals {
-    /// Catches `numbers` from now on.
-    ///
-    /// # Errors
-    /// Those of sigaction(2).
-    pub fn catch(numbers: &[i32]) -> io::Result<Signals> {
-        let (sender, receiver) = mpsc::channel(16);
-        for &number in numbers {
-            let mut stream = signal(SignalKind::from_raw(number))?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() {
-                    if sender.send(number).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        Ok(Signals(receiver))
-    }
-
-    /// The next one.
-    pub async fn next(&mut self) -> i32 {
-        match self.0.recv().await {
-            Some(number) => number,
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// Makes `fd`, which is ours alone, non-blocking and watches it.
 ///

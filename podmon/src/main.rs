@@ -62,6 +62,7 @@ fn run(args: Vec<std::ffi::OsString>) -> anyhow::Result<()> {
     let config = config::load(args.into_iter(), passed)?;
     daemon::settle(&config.directory).with_context(|| config.directory.display().to_string())?;
     daemon::abort_on_panic();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, monitor::run(config))
+    let runtime = proto::serve::runtime()?;
+    // Boxed: by value it would be handed from frame to frame, and lie in the stack several times for good.
+    tokio::task::LocalSet::new().block_on(&runtime, Box::pin(monitor::run(config)))
 }

@@ -618,7 +618,7 @@ fn awaited(state: State, event: Event) -> Step {
         (Event::StartDone, Starting) => {
             go(Running, &[Act::Persist, Act::ArmLifetime, Act::BeginChecks, Act::Announce, Act::Tell(When::Started)])
         }
-        (Event::StartDone, StartingEnded) => go(Draining, &[Act::Tell(When::Started), Act::Drain]),
+        (Event::StartDone, StartingEnded) => go(Draining, &[Act::Announce, Act::Tell(When::Started), Act::Drain]),
         (Event::StartFailed, Starting | StartingEnded) => {
             go(Failing, &[Act::SignalKill, Act::Release, Act::Unwrite, Act::Persist, Act::Delete])
         }

@@ -69,28 +69,6 @@ pub fn return_big_blocks() {
     }
 }
 
-/// Gives memory back to the kernel that the heap does not use, and what a deep call once needed of the stack.
-pub fn trim() {
-    /// Far more than this process ever needs, and less than the gap that the kernel keeps below a stack.
-    const DEEPEST: usize = 512 * 1024;
-    /// What calls from here, and the C library's own, may be using below `here`.
-    const IN_USE: usize = 16 * 1024;
-    const PAGE: usize = 4096;
-    let here = 0u8;
-    let end = (std::ptr::from_ref(&here).addr() - IN_USE) & !(PAGE - 1);
-    let start = end.saturating_sub(DEEPEST);
-    // SAFETY: below the stack pointer nothing is alive, so that these pages read as zero afterwards hurts nobody; where the
-    // stack has never reached, nothing else is mapped (stack_guard_gap is 1 MiB), and madvise passes over it.
-    unsafe {
-        libc::madvise(std::ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED);
-    }
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim only touches memory that the allocator knows to be free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// A child that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {

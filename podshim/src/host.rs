@@ -19,7 +19,7 @@ use proto::{
     Id, Roots,
     alive::Lock,
     layout::sockets,
-    serve::{Connections, listener},
+    serve::{Connections, listener, runtime},
     socket,
     wire::{
         create_containers, create_images, create_networks, create_pods, create_secrets, create_system, create_volumes,
@@ -90,10 +90,6 @@ fn sanitise() {
     let _ = SigSet::empty().thread_set_mask();
     umask(Mode::from_bits_truncate(0o022));
     let _ = chdir("/");
-}
-
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// `podshim host`: fd 3 is the client's ttrpc connection, fd 4 its raw one. Ends with the connection.
@@ -206,7 +202,7 @@ async fn until_idle(pod: &Pod, connections: &Connections) {
                 () = pod.changed() => {}
                 // Quiet for a while: what the last act needed can go.
                 () = tokio::time::sleep(QUIET), if !trimmed => {
-                    sys::memory::give_back();
+                    proto::memory::trim();
                     trimmed = true;
                     continue;
                 }

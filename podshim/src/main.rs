@@ -1,5 +1,7 @@
 //! podshim: see the library's documentation for its roles and modules.
 
+mod report;
+
 use std::process::ExitCode;
 
 use podshim::host::{self, Arguments};
@@ -11,11 +13,7 @@ fn main() -> ExitCode {
         report(panic);
         std::process::abort();
     }));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .init();
+    report::init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -13,6 +13,8 @@
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
 //! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
+//! | [`memory`] | all | how little a program that stays keeps while it sleeps |
+//! | [`signals`] | podshim, podctl | signals as they come |
 //! | [`raw`] | all | the SEQPACKET socket beside ttrpc: fds under a token, attach |
 //! | [`frame`] | podmon, podctl | the frames of an attach session |
 //! | [`log_line`], [`json_line`] | podmon, podshim | the CRI log format and Docker's: one encoder, one decoder |
@@ -28,12 +30,14 @@ pub mod id;
 pub mod json_line;
 pub mod layout;
 pub mod log_line;
+pub mod memory;
 pub mod name;
 pub mod raw;
 pub mod record;
 pub mod refusal;
 pub mod restart;
 pub mod serve;
+pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod state;

@@ -49,7 +49,7 @@ impl Raw {
     /// Those of fcntl(2) and epoll_ctl(2).
     pub fn new(fd: OwnedFd) -> io::Result<Raw> {
         set_nonblocking(fd.as_fd())?;
-        Ok(Raw(watch(fd)?))
+        Ok(Raw(watch(fd, Interest::READABLE | Interest::WRITABLE)?))
     }
 
     /// A connected pair of SEQPACKET sockets.
@@ -224,10 +224,12 @@ pub(crate) fn own(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Watches `owner` with the reactor of this runtime. It owns its descriptor.
 #[allow(unsafe_code)]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd keeps its descriptor open until it is dropped, and AsyncFd deregisters it before that.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE | Interest::WRITABLE) }.map_err(io::Error::from)
+pub(crate) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: both types we watch (OwnedFd, SignalFd) keep their descriptor open until they are dropped, and AsyncFd
+    // deregisters it before that.
+    unsafe { AsyncFd::register_with_interest(owner, interest) }.map_err(io::Error::from)
 }
 
 #[cfg(test)]

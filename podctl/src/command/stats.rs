@@ -2,12 +2,9 @@
 
 use std::{collections::HashMap, io::IsTerminal, time::Duration};
 
-use proto::{Kind, serve::deadline, wire::StatsRequest};
+use proto::{Kind, serve::deadline, signals::Signals, wire::StatsRequest};
 use serde_json::Value;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::row;
 use crate::{
@@ -110,17 +107,17 @@ pub async fn watch(
 ) -> Outcome {
     let host = engine.host()?;
     let clear = !pace.once && !pace.keep && std::io::stdout().is_terminal();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::io("watch for Ctrl-C", &error))?;
+    let mut interrupt = Signals::catch(&[libc::SIGINT]).map_err(|error| Failure::io("watch for Ctrl-C", &error))?;
     let named = !request.containers.is_empty();
     let mut before = HashMap::new();
     loop {
         let rows = tokio::select! {
             biased;
-            _ = interrupt.recv() => return Ok(0),
+            _ = interrupt.next() => return Ok(0),
             rows = ask(&host, request) => rows,
         };
         let rows = match rows {
-            Err(failure) if failure.kind == Kind::Gone && timeout(AFTERMATH, interrupt.recv()).await.is_ok() => {
+            Err(failure) if failure.kind == Kind::Gone && timeout(AFTERMATH, interrupt.next()).await.is_ok() => {
                 return Ok(0);
             }
             rows => rows?,
@@ -139,7 +136,7 @@ pub async fn watch(
         }
         before = samples.into_iter().map(|sample| (row::text(&sample.row, "Id").to_owned(), sample.row)).collect();
         tokio::select! {
-            _ = interrupt.recv() => return Ok(0),
+            _ = interrupt.next() => return Ok(0),
             () = sleep(pace.interval) => {}
         }
     }

@@ -48,7 +48,6 @@ use crate::{
     service::{Reply, Request, Service},
     state::{Event, State, When},
     stdio::Stdio,
-    sys,
 };
 
 /// How long a monitor that nobody asks for anything stays.
@@ -251,7 +250,7 @@ pub async fn run(config: Config) -> Result<()> {
             Some(message) = messages.recv() => monitor.hear(message),
             () = monitor.execs.changed() => monitor.persist(),
             () = idle.as_mut(), if !trimmed => {
-                sys::trim();
+                proto::memory::trim();
                 trimmed = true;
                 continue;
             }

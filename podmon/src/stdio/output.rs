@@ -83,7 +83,7 @@ impl Output {
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
             ledger.release();
         }
-        crate::sys::trim();
+        proto::memory::trim();
     }
 
     /// Writes what has no newline: nothing will follow.

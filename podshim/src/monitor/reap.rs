@@ -11,24 +11,24 @@ use nix::{
     sys::wait::{Id as WaitId, WaitPidFlag, WaitStatus, waitid, waitpid},
     unistd::{Pid, getpgid, getpgrp},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use proto::signals::Signals;
 
 /// Sees the children of this process end.
 #[derive(Debug)]
 pub(super) struct Reaper {
-    children: Signal,
+    children: Signals,
 }
 
 impl Reaper {
     /// Begins to watch.
     pub(super) fn new() -> io::Result<Reaper> {
-        Ok(Reaper { children: signal(SignalKind::child())? })
+        Ok(Reaper { children: Signals::catch(&[libc::SIGCHLD])? })
     }
 
     /// The orphans that have ended since the last call: pid and raw wait status (wait(2)).
     pub(super) async fn orphans(&mut self) -> Vec<(u32, i32)> {
         loop {
-            self.children.recv().await;
+            self.children.next().await;
             let reaped = reap();
             if !reaped.is_empty() {
                 return reaped;

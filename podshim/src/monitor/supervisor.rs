@@ -293,8 +293,7 @@ impl Supervisor {
                 .arg(self.roots().start_record(&self.0.pod, container))
                 .current_dir(&run_dir)
                 .envs(self.0.engine.environment())
-                // A monitor allocates little and seldom: the cache of the allocator would be most of what it holds.
-                .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+                .envs([proto::memory::NO_THREAD_CACHE])
                 .env("LISTEN_FDS", fds.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
                 .env("PODCTL_SUPERVISOR", std::process::id().to_string())

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Message, Query, ResponseCode},
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name, RecordType},
 };
 use nix::sched::{CloneFlags, unshare};
@@ -363,10 +363,10 @@ fn names_are_answered_inside_the_pod() {
                     assert_eq!(addresses(&reply), [address.to_string()], "{name}");
                     assert_eq!(addresses(&by_tcp), [address.to_string()], "{name} by TCP");
                 }
-                assert_eq!(lookup(gateway, "nope.dns.podman").response_code(), ResponseCode::NXDomain);
+                assert_eq!(lookup(gateway, "nope.dns.podman").metadata.response_code, ResponseCode::NXDomain);
                 // The world outside echoes the question as its answer.
                 let outside = lookup(gateway, "example.com");
-                assert!(!outside.authoritative() && outside.response_code() == ResponseCode::NoError);
+                assert!(!outside.metadata.authoritative && outside.metadata.response_code == ResponseCode::NoError);
                 busybox_finds(gateway, "web", address);
                 Ok(())
             })
@@ -410,8 +410,8 @@ fn write_record(host: &Host, pod: &Pod, config: &NetworkConfig) {
 }
 
 fn question(name: &str) -> Vec<u8> {
-    let mut message = Message::new();
-    message.set_id(4711).set_recursion_desired(true);
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
     message.add_query(Query::query(Name::from_ascii(format!("{name}.")).expect("name"), RecordType::A));
     message.to_vec().expect("encodes")
 }
@@ -433,7 +433,7 @@ fn lookup_by_tcp(server: Ipv4Addr, name: &str) -> Message {
 }
 
 fn addresses(message: &Message) -> Vec<String> {
-    message.answers().iter().map(|record| record.data().to_string()).collect()
+    message.answers.iter().map(|record| record.data.to_string()).collect()
 }
 
 /// A resolver that is not ours understands us, where it is installed.

@@ -13,6 +13,7 @@ use proto::{
     Id, Kind, Refusal,
     raw::{self, Raw},
     serve::deadline,
+    signals::Signals,
     wire::{ExecId, ExecRequest, ExitStatus, WindowSize},
 };
 use tokio::io::unix::AsyncFd;
@@ -27,7 +28,7 @@ use crate::{
     dial::{ACT, Engine, Found, Monitor},
     error::{Failure, Outcome, warn},
     output,
-    relay::{self, ENDING, Input, Printer, Signals, Stream},
+    relay::{self, ENDING, Input, Printer, Stream},
     source, sys,
     terminal::{self, DETACH_KEYS, DetachKeys, RawMode},
 };

@@ -10,9 +10,9 @@ use std::{
 use proto::{
     raw,
     serve::deadline,
+    signals::Signals,
     wire::{ImageName, SaveImages},
 };
-use tokio::signal::unix::{SignalKind, signal};
 use ttrpc::context::Context;
 
 use crate::{
@@ -68,21 +68,17 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             multi: args.is("multi-image-archive"),
             ..Default::default()
         };
-        let (mut interrupted, mut terminated) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+        let mut signals =
+            Signals::catch(&[libc::SIGINT, libc::SIGTERM]).map_err(|error| Failure::io("wait for signals", &error))?;
         let code = tokio::select! {
             saved = save(&host, request, &output) => saved.map(|()| 0)?,
-            _ = interrupted.recv() => 128 + libc::SIGINT,
-            _ = terminated.recv() => 128 + libc::SIGTERM,
+            signal = signals.next() => 128 + signal,
         };
         if code == 0 {
             output.keep();
         }
         Ok(code)
     })
-}
-
-fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::io("wait for signals", &error))
 }
 
 async fn save(host: &Host, mut request: SaveImages, output: &Output) -> Result<(), Failure> {

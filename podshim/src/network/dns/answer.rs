@@ -42,10 +42,10 @@ impl Query {
     pub(super) fn parse(bytes: &[u8]) -> Option<Query> {
         let end = question_end(bytes)?;
         let message = Message::from_vec(bytes).ok()?;
-        if message.message_type() != MessageType::Query {
+        if message.metadata.message_type != MessageType::Query {
             return None;
         }
-        let name = message.query()?.name().to_lowercase().to_string();
+        let name = message.queries.first()?.name().to_lowercase().to_string();
         let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
         Some(Query { bytes: bytes.to_vec(), end, message, name })
     }
@@ -71,7 +71,7 @@ impl Query {
 
     /// The answer as UDP can carry it to this client: one that is too large says so, and the client asks by TCP.
     pub(super) fn fit(&self, mut reply: Vec<u8>) -> Vec<u8> {
-        let asked = self.message.extensions().as_ref().map_or(0, Edns::max_payload);
+        let asked = self.message.edns.as_ref().map_or(0, Edns::max_payload);
         if reply.len() > usize::from(asked.clamp(UDP.0, UDP.1)) && reply.len() >= HEADER {
             reply.truncate(HEADER);
             reply[2] |= 0x02;
@@ -88,10 +88,10 @@ impl Query {
 
     /// What we have to say; `forward` = others may be asked.
     pub(super) fn answer(&self, names: &Names, forward: bool) -> Verdict {
-        if self.message.op_code() != OpCode::Query {
+        if self.message.metadata.op_code != OpCode::Query {
             return self.reply(ResponseCode::NotImp, Vec::new());
         }
-        let Some(query) = self.message.query().filter(|query| query.query_class() == DNSClass::IN) else {
+        let Some(query) = self.message.queries.first().filter(|query| query.query_class() == DNSClass::IN) else {
             return self.reply(ResponseCode::Refused, Vec::new());
         };
         if let Some(address) = reverse(&self.name)
@@ -114,12 +114,13 @@ impl Query {
     }
 
     fn addresses(&self, kind: RecordType, addresses: &[Ipv4Addr]) -> Verdict {
-        let Some(query) = self.message.query().filter(|_| matches!(kind, RecordType::A | RecordType::ANY)) else {
+        let Some(query) = self.message.queries.first().filter(|_| matches!(kind, RecordType::A | RecordType::ANY))
+        else {
             // It has the name, and nothing of this type.
             return self.reply(ResponseCode::NoError, Vec::new());
         };
         // Clients take the first: each of several gets its turn.
-        let turn = usize::from(self.message.id()) % addresses.len().max(1);
+        let turn = usize::from(self.message.metadata.id) % addresses.len().max(1);
         let record = |ip: &Ipv4Addr| Record::from_rdata(query.name().clone(), TTL, RData::A(rdata::A(*ip)));
         let records = addresses.iter().cycle().skip(turn).take(addresses.len()).map(record);
         self.reply(ResponseCode::NoError, records.collect())
@@ -127,7 +128,7 @@ impl Query {
 
     fn reverse(&self, kind: RecordType, name: Option<String>) -> Verdict {
         let target = name.and_then(|name| Name::from_ascii(format!("{name}.{DOMAIN}.")).ok());
-        match (target, self.message.query()) {
+        match (target, self.message.queries.first()) {
             (Some(target), Some(query)) if matches!(kind, RecordType::PTR | RecordType::ANY) => {
                 let record = Record::from_rdata(query.name().clone(), TTL, RData::PTR(rdata::PTR(target)));
                 self.reply(ResponseCode::NoError, vec![record])
@@ -142,18 +143,15 @@ impl Query {
     }
 
     fn encode(&self, code: ResponseCode, authoritative: bool, records: Vec<Record>) -> Vec<u8> {
-        let mut reply = Message::new();
-        reply
-            .set_id(self.message.id())
-            .set_message_type(MessageType::Response)
-            .set_op_code(self.message.op_code())
-            .set_authoritative(authoritative)
-            .set_recursion_desired(self.message.recursion_desired())
-            .set_recursion_available(true)
-            .set_response_code(code)
-            .add_queries(self.message.query().cloned())
-            .add_answers(records);
-        if self.message.extensions().is_some() {
+        let asked = &self.message.metadata;
+        let mut reply = Message::response(asked.id, asked.op_code);
+        reply.metadata.authoritative = authoritative;
+        reply.metadata.recursion_desired = asked.recursion_desired;
+        reply.metadata.recursion_available = true;
+        reply.metadata.response_code = code;
+        reply.queries.extend(self.message.queries.first().cloned());
+        reply.answers = records;
+        if self.message.edns.is_some() {
             let mut edns = Edns::new();
             edns.set_max_payload(UDP.1);
             reply.set_edns(edns);
@@ -220,8 +218,8 @@ mod tests {
     }
 
     fn ask(name: &str, kind: RecordType) -> Query {
-        let mut message = Message::new();
-        message.set_id(7).set_recursion_desired(true);
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
         message.add_query(Question::query(Name::from_ascii(name).expect("name"), kind));
         Query::parse(&message.to_vec().expect("encodes")).expect("parses")
     }
@@ -239,13 +237,13 @@ mod tests {
         let names = names(&dir);
         for name in ["web.", "WEB.dns.podman."] {
             let message = reply(&names, name, RecordType::A).expect("ours");
-            assert!(message.authoritative() && message.id() == 7);
-            assert_eq!(message.answers()[0].data(), &RData::A(rdata::A::new(10, 89, 0, 3)), "{name}");
+            assert!(message.metadata.authoritative && message.metadata.id == 7);
+            assert_eq!(message.answers[0].data, RData::A(rdata::A::new(10, 89, 0, 3)), "{name}");
             let nothing = reply(&names, name, RecordType::AAAA).expect("ours");
-            assert_eq!((nothing.response_code(), nothing.answers().len()), (ResponseCode::NoError, 0));
+            assert_eq!((nothing.metadata.response_code, nothing.answers.len()), (ResponseCode::NoError, 0));
         }
         let back = reply(&names, "3.0.89.10.in-addr.arpa.", RecordType::PTR).expect("ours");
-        assert_eq!(back.answers()[0].data().to_string(), "web.dns.podman.");
+        assert_eq!(back.answers[0].data.to_string(), "web.dns.podman.");
     }
 
     #[test]
@@ -254,7 +252,7 @@ mod tests {
         let names = names(&dir);
         for name in ["nope.dns.podman.", "a.b.dns.podman.", "9.0.89.10.in-addr.arpa."] {
             assert_eq!(
-                reply(&names, name, RecordType::A).expect("ours").response_code(),
+                reply(&names, name, RecordType::A).expect("ours").metadata.response_code,
                 ResponseCode::NXDomain,
                 "{name}"
             );
@@ -262,7 +260,7 @@ mod tests {
         for name in ["example.com.", "xdns.podman.", "nope.", "1.1.1.10.in-addr.arpa."] {
             assert!(reply(&names, name, RecordType::A).is_none(), "{name}");
             let Verdict::Reply(inside) = ask(name, RecordType::A).answer(&names, false) else { panic!("{name} leaks") };
-            assert_eq!(Message::from_vec(&inside).expect("reply").response_code(), ResponseCode::NXDomain);
+            assert_eq!(Message::from_vec(&inside).expect("reply").metadata.response_code, ResponseCode::NXDomain);
         }
     }
 
@@ -272,7 +270,7 @@ mod tests {
         let mut large = query.failure();
         large.resize(600, 0);
         let cut = Message::from_vec(&query.fit(large)).expect("a message");
-        assert!(cut.truncated() && cut.queries().len() == 1 && cut.answers().is_empty());
+        assert!(cut.metadata.truncation && cut.queries.len() == 1 && cut.answers.is_empty());
     }
 
     #[test]
