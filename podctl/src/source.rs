@@ -50,10 +50,11 @@ pub fn streams() -> Result<[OwnedFd; 3], Failure> {
 /// Most descriptors that `--preserve-fds` passes.
 const MOST_PRESERVED: u32 = 256;
 
-/// Copies of the first `count` descriptors after our standard streams, which we have inherited.
+/// Copies of the first `count` descriptors after our standard streams, which we have inherited. To be asked before
+/// anything of our own is opened.
 ///
 /// # Errors
-/// `file descriptor 3 is not available: bad file descriptor`
+/// `file descriptor 3 is not available: bad file number`
 pub fn preserved(count: u32) -> Result<Vec<OwnedFd>, Failure> {
     if count > MOST_PRESERVED {
         return Err(Failure::invalid(format!("--preserve-fds {count}: at most {MOST_PRESERVED} are passed")));

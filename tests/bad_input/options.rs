@@ -278,9 +278,9 @@ pub const CONTAINER: &[Row] = &[
     ("run --cpu-quota 1 alpine", 125, Is("CPU cfs quota cannot be less than 1ms (i.e. 1000)")),
     ("run -a stdout -d alpine", 125, Is("cannot specify both --attach and --detach: use one of them")),
     ("run -a bogus alpine", 125, Has("invalid stream \"bogus\" for --attach")),
-    ("run --preserve-fds 1 alpine", 125, Is("file descriptor 3 is not available: bad file descriptor")),
+    ("run --preserve-fds 1 alpine", 125, Is("file descriptor 3 is not available: bad file number")),
     ("run --preserve-fds 257 alpine", 125, Is("--preserve-fds 257: at most 256 are passed")),
-    ("exec --preserve-fds 1 up true", 125, Is("file descriptor 3 is not available: bad file descriptor")),
+    ("exec --preserve-fds 1 up true", 125, Is("file descriptor 3 is not available: bad file number")),
     ("run --cgroups disabled alpine", 125, Has("--cgroups disabled is not supported: limits, pauses")),
     ("run --cgroups split alpine", 125, Has("use enabled, and --cgroup-parent for its place")),
     (

@@ -77,14 +77,14 @@ const PROCESS: &[Row] = &[
 const SECURITY: &[Row] = &[
     (
         "--cap-add MKNOD --device-cgroup-rule 'c 1:11 rwm'",
-        "mknod /dev/k c 1 11 && : > /dev/k && echo opened",
+        "mknod /dev/k c 1 11 && true > /dev/k && echo opened",
         "opened",
         ".HostConfig.Privileged",
         "false",
     ),
     (
         "--cap-add MKNOD",
-        "mknod /dev/k c 1 11 && { : > /dev/k; } 2> /dev/null || echo refused",
+        "mknod /dev/k c 1 11 && { true > /dev/k; } 2> /dev/null || echo refused",
         "refused",
         ".HostConfig.Privileged",
         "false",

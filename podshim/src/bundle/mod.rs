@@ -51,6 +51,7 @@ use crate::cgroup;
 use capabilities::{Names, Sets};
 pub use devices::device_rule;
 use inside::Inside;
+pub use process::check_init_path;
 use user::User;
 
 /// Version of the runtime specification: what crun 1.8 and runc 1.1 speak.

@@ -130,6 +130,9 @@ impl Pod {
             cgroup::check(limits)?;
         }
         cgroup::pod_path(&self.id, &config.cgroup_parent)?;
+        if config.init && !config.init_path.is_empty() {
+            bundle::check_init_path(&config.init_path)?;
+        }
         config.device_rules.iter().try_for_each(|rule| bundle::device_rule(rule).map(drop))?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;

@@ -308,7 +308,7 @@ mod tests {
             "PATH=/image TERM=xterm container=podman A= B=1 C=z"
         );
         assert_eq!(env(|c| c.unset_env = vec!["A".into(), "PATH".into()]), "container=podman B=1");
-        assert_eq!(env(|c| c.env_merge = vec!["C=$A-${A}x$".into()]).rsplit(' ').next(), Some("C=1-1x$"));
+        assert_eq!(env(|c| c.env_merge = vec!["C=$A-${A}x$".into()]).rsplit(' ').next(), Some("C=image-imagex$"));
         assert_eq!(env(|c| (c.unset_env_all, c.env) = (true, vec!["A=mine".into()])), "A=mine");
     }
 

@@ -21,7 +21,7 @@ pub static COMMAND: Command = Command {
         "history alpine",
         "history --no-trunc --human=false alpine",
         "history --format '{{.CreatedBy}} {{.Size}}' alpine",
-        "image history --format json alpine",
+        "history --format json alpine",
     ],
     flags: &[&[
         text("format", "string", "Change the output to JSON or a Go template"),
