@@ -22,6 +22,7 @@ mod container {
     mod stats;
     mod streams;
     mod terminal;
+    mod update;
 }
 mod crash;
 mod escape;

@@ -19,6 +19,8 @@ mod cgroup;
 mod config;
 mod daemon;
 mod exec;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod heir;
 mod log;

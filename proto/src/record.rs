@@ -291,6 +291,9 @@ pub struct StartRecord {
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+    /// The directory of the log as whoever asked for the start sees it, where that is mounted for us.
+    #[serde(default)]
+    pub log_directory: Option<PathBuf>,
     /// Where the pid of the container's process is written at every start, and that of its monitor; empty = nowhere.
     #[serde(default)]
     pub pidfile: String,
@@ -369,6 +372,9 @@ pub struct MonitorState {
     /// Milliseconds between the end of the last run and the next one; 0 = nothing was restarted yet.
     #[serde(default)]
     pub backoff_ms: u64,
+    /// The run that is being made is counted in `restart_count` already.
+    #[serde(default)]
+    pub counted: bool,
 }
 
 /// See [`MonitorState::phase`].

@@ -18,11 +18,14 @@ pub const CONTAINER_FLAGS: &[Flag] = &[
     list("device-write-iops", "Limit write rate (IO per second) to a device (e.g. --device-write-iops=/dev/sda:1000)"),
 ];
 
-/// Adds what `args` say to `resources`.
+/// Adds what `args` say to `resources`; a command without these flags says nothing.
 ///
 /// # Errors
 /// podman's words.
 pub fn config(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
+    if !args.knows("device-read-bps") {
+        return Ok(());
+    }
     let all = |flag: &'static str, read: fn(&str) -> Result<u64, String>| {
         args.all(flag).iter().map(|text| limit(text, read)).collect::<Result<Vec<_>, _>>().map_err(Failure::invalid)
     };

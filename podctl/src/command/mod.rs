@@ -67,6 +67,7 @@ pub static ROOT: Command = Command {
         &container::top::COMMAND,
         &container::unpause::COMMAND,
         &image::tag::UNTAG,
+        &container::update::COMMAND,
         &system::version::COMMAND,
         &volume::COMMAND,
         &container::wait::COMMAND,

@@ -214,6 +214,13 @@ impl Execs {
         ids
     }
 
+    /// Whether a command has ended less than `age` ago whose code nobody has asked for.
+    pub fn is_unheard(&self, age: Duration) -> bool {
+        let since = time::now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+        let ended = |session: &Rc<Session>| session.exit.borrow().map(|exit| exit.finished_at);
+        self.sessions.borrow().values().filter_map(ended).any(|finished| finished > since)
+    }
+
     /// Waits until a command begins or ends.
     pub async fn changed(&self) {
         self.changed.notified().await;

@@ -62,13 +62,18 @@ impl Monitor {
 
     /// What had to wait for a state to pass is asked anew.
     fn ask_again(&mut self) {
-        let passing =
-            [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing, State::Failing];
-        if !self.later.is_empty() && !passing.contains(&self.state.get()) {
+        if !self.later.is_empty() && !self.is_passing() {
             for request in std::mem::take(&mut self.later) {
                 self.ask(request);
             }
         }
+    }
+
+    /// Whether something is under way that requests wait for.
+    pub(super) fn is_passing(&self) -> bool {
+        let passing =
+            [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing, State::Failing];
+        passing.contains(&self.state.get())
     }
 
     fn enter(&mut self, next: State) {
@@ -317,8 +322,9 @@ impl Monitor {
         // Between two runs the process that is known is that of the run before.
         let gone = phase == Phase::Exited || matches!(state, State::Clearing | State::BackingOff | State::Creating);
         let init = self.init.as_ref().filter(|_| !gone).map(|init| init.process.clone());
-        let (execs, lost) = (self.execs.running(), self.stdio.lost_records());
+        let (execs, lost, counted) = (self.execs.running(), self.stdio.lost_records(), self.counted);
         self.state_file.update(|state| {
+            state.counted = counted;
             state.phase = phase;
             state.init = init;
             // Begun is only what the runtime says has begun.
@@ -399,8 +405,9 @@ impl Monitor {
             };
             // Past the deadline their codes are nobody's.
             let _ = timeout(LAST_EXECS, settled).await;
+            // A code that nobody has asked for yet: its client has only just heard that the command has begun.
             let answered = async {
-                while service.busy() > 0 {
+                while service.busy() > 0 || execs.is_unheard(LAST_ANSWERS) {
                     sleep(Duration::from_millis(1)).await;
                 }
             };

@@ -33,6 +33,7 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
@@ -54,6 +55,7 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
@@ -115,6 +117,8 @@ impl Monitor {
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
             Request::HealthRun(reply) => self.ask_for_check(reply),
+            Request::Reload(_) if self.is_passing() => self.later.push(request),
+            Request::Reload(reply) => send(reply, self.reload().map(|()| Empty {})),
             Request::WaitReady(reply) => self.wait_ready(reply),
             Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
             Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
@@ -152,6 +156,7 @@ impl Monitor {
             | Request::ExecWait(..)
             | Request::ExecResize(..)
             | Request::HealthRun(..)
+            | Request::Reload(..)
             | Request::WaitReady(..)
             | Request::ReopenLog(..)
             | Request::RotateLog(..)

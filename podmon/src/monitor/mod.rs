@@ -8,12 +8,14 @@ mod adopt;
 mod answer;
 mod health;
 mod ready;
+mod reload;
 mod restart;
 mod witness;
 
 use std::{
     cell::{Cell, RefCell},
     os::fd::OwnedFd,
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
@@ -54,6 +56,8 @@ use crate::{
 const ABANDONED: Duration = Duration::from_secs(60);
 /// After this long without an event free memory is given back.
 const IDLE: Duration = Duration::from_secs(1);
+/// Requests of one client that may wait for their answers.
+const REQUESTS: usize = 64;
 /// How often lost records are written into state.json at most.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -70,8 +74,8 @@ enum Message {
     Froze(proto::refusal::Result<()>),
     /// The first process has ended, with this raw wait(2) status if anybody knows it.
     Ended(Option<i32>),
-    /// What a check of its health has led to.
-    Checked(Health, Next),
+    /// What a check of its health has led to, and the check where the events are its log.
+    Checked(Health, Next, String),
     /// The container says this of itself, and it may be passed on.
     Notified(Vec<String>),
     /// Records were lost to a full disk.
@@ -121,6 +125,8 @@ impl Drop for Timer {
 #[derive(Debug)]
 struct Monitor {
     start: Rc<StartRecord>,
+    /// Where the start record is.
+    record: PathBuf,
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
     supervisor: Supervisor,
@@ -157,6 +163,8 @@ struct Monitor {
     /// Who waits until it is ready.
     expectant: Vec<Reply<Empty>>,
     backoff: Option<Timer>,
+    /// See [`proto::record::MonitorState::counted`].
+    counted: bool,
     /// When the last run was over, or could not be begun.
     down_since: i64,
     /// See [`Monitor::is_ended_by_user`].
@@ -210,6 +218,7 @@ pub async fn run(config: Config) -> Result<()> {
         readiness: start.readiness.clone().map(Readiness::new),
         expectant: vec![],
         backoff: None,
+        counted: state_file.get().counted,
         down_since: 0,
         ended_by_user: false,
         leaving: false,
@@ -217,6 +226,7 @@ pub async fn run(config: Config) -> Result<()> {
         reported: Rc::default(),
         service: service.clone(),
         start,
+        record: config.record,
         runtime,
         reaper,
         state_file,
@@ -227,8 +237,8 @@ pub async fn run(config: Config) -> Result<()> {
     // What is not the container's any more.
     drop(stored);
 
-    let listener =
-        serve::listener(Some(config.listener), None, &Connections::default()).context(sockets("mon.sock"))?;
+    let listener = serve::listener(Some(config.listener), None, &Connections::with_requests(REQUESTS))
+        .context(sockets("mon.sock"))?;
     let mut server = ttrpc::r#async::Server::new()
         .register_service(create_monitor(std::sync::Arc::new(service)))
         .add_listener(listener);
@@ -281,10 +291,14 @@ impl Monitor {
         match message {
             Message::Happened(event) => self.happen(event),
             Message::Created(Ok(created)) => {
+                self.counted = false;
                 self.take_init(created);
                 self.happen(Event::CreateDone);
             }
-            Message::Created(Err(refusal)) => self.fail(refusal, Event::CreateFailed),
+            Message::Created(Err(refusal)) => {
+                self.counted = false;
+                self.fail(refusal, Event::CreateFailed);
+            }
             Message::Started(Ok(())) => self.happen(Event::StartDone),
             Message::Started(Err(refusal)) => self.fail(refusal, Event::StartFailed),
             Message::Froze(Ok(())) => self.happen(Event::Frozen),
@@ -297,7 +311,7 @@ impl Monitor {
                 });
                 self.happen(Event::Ended);
             }
-            Message::Checked(health, next) => self.hear_of_health(health, next),
+            Message::Checked(health, next, log) => self.hear_of_health(health, next, log),
             Message::Notified(lines) => self.pass_on(&lines),
             Message::Lost => self.persist(),
             Message::Gone => self.gone = true,

@@ -66,9 +66,13 @@ impl Monitor {
         self.backoff = Some(self.timer(pause.saturating_sub(Duration::from_nanos(waited)), Event::BackoffOver));
     }
 
-    /// Begins the next run.
+    /// Begins the next run. One that a monitor had counted, and was killed before it was made, is counted once.
     pub(super) fn run_again(&mut self) {
-        self.state_file.update(|state| state.restart_count += 1);
+        let counted = std::mem::replace(&mut self.counted, true);
+        self.state_file.update(|state| {
+            state.restart_count += u32::from(!counted);
+            state.counted = true;
+        });
         self.reported.set(None);
         self.kills_before.set(None);
         self.unhealthy = false;

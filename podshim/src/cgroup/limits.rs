@@ -17,13 +17,13 @@ pub(super) const CPU_PERIOD: u64 = 100_000;
 #[derive(Debug, PartialEq)]
 pub(super) struct Setting {
     /// The option and its value, for messages.
-    pub(super) flag: String,
+    pub flag: String,
     /// Controller by its v1 name.
-    pub(super) controller: &'static str,
+    pub controller: &'static str,
     /// File and value in v1; `None` = v1 has nothing for it.
-    pub(super) v1: Option<(&'static str, String)>,
+    pub v1: Option<(&'static str, String)>,
     /// File and value in v2.
-    pub(super) v2: Option<(&'static str, String)>,
+    pub v2: Option<(&'static str, String)>,
 }
 
 /// The quota and period of `limits` in µs; `--cpus` counts where no quota is given.
@@ -64,7 +64,7 @@ pub(super) fn bytes(value: i64) -> String {
 ///
 /// # Errors
 /// For a device that is none.
-fn settings(limits: &Resources) -> Result<Vec<Setting>> {
+pub(super) fn settings(limits: &Resources) -> Result<Vec<Setting>> {
     let mut all = Vec::new();
     memory(limits, &mut all);
     cpu(limits, &mut all);
@@ -188,7 +188,7 @@ pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()>
     check_values(hierarchies, limits)
 }
 
-fn unavailable(hierarchies: &Hierarchies, flag: &str, controller: &str) -> Refusal {
+pub(super) fn unavailable(hierarchies: &Hierarchies, flag: &str, controller: &str) -> Refusal {
     Refusal::new(
         Kind::NotSupported,
         format!(
@@ -278,7 +278,8 @@ pub(super) fn set_block(hierarchies: &Hierarchies, path: &str, limits: &Resource
 }
 
 impl Setting {
-    fn of(&self, version: Version) -> Option<&(&'static str, String)> {
+    /// File and value of `version`.
+    pub(super) fn of(&self, version: Version) -> Option<&(&'static str, String)> {
         match version {
             Version::V1 => self.v1.as_ref(),
             Version::V2 => self.v2.as_ref(),

@@ -12,6 +12,7 @@
 //! say; daemons call [`remove`], [`kill`] and [`freeze`] from a blocking thread where that matters.
 
 mod block;
+mod change;
 mod figures;
 mod freezer;
 mod hierarchy;
@@ -83,6 +84,15 @@ pub fn check(limits: &Resources) -> Result<()> {
 /// Those of the kernel, naming the flag.
 pub fn set_block_limits(path: &str, limits: &Resources) -> Result<()> {
     limits::set_block(Hierarchies::of_this_machine(), path, limits)
+}
+
+/// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One
+/// that is not there is fine.
+///
+/// # Errors
+/// When the kernel refuses one, naming its flag; the others are then as they were.
+pub fn update(path: &str, limits: &Resources, given: &[String]) -> Result<()> {
+    change::update(Hierarchies::of_this_machine(), path, limits, given)
 }
 
 /// Whether `controller` (memory, cpu, cpuset, pids, blkio, devices …) limits anything on this machine.

@@ -1,6 +1,6 @@
 //! Creating containers: everything is checked before anything is made.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use proto::{
     Id, Kind, Refusal, Roots, event,
@@ -29,7 +29,12 @@ impl Pod {
     /// # Errors
     /// In podman's words; nothing is left then, except a container that was created and could not be started, which
     /// stays as podman leaves it (unless `--rm`).
-    pub async fn create(&self, request: CreateContainer, sources: Vec<OwnedFd>) -> Result<ContainerCreated> {
+    pub async fn create(
+        &self,
+        request: CreateContainer,
+        sources: Vec<OwnedFd>,
+        log: Option<OwnedFd>,
+    ) -> Result<ContainerCreated> {
         let config = request.config.unwrap_or_default();
         let existing = self.core.lock().await.record.clone();
         // As it was asked for: the check drops the ports that nothing can be done with.
@@ -46,6 +51,7 @@ impl Pod {
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let mut config = self.check(config, pod_config)?;
+        config.log.as_ref().map_or(Ok(()), |config| check_log(config, log.as_ref()))?;
         self.check_dependencies(&config)?;
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
@@ -90,7 +96,8 @@ impl Pod {
         };
         drop(gate);
         self.note("create", &record);
-        let opened = self.opened(&record, &pod, made, sources);
+        let mut opened = self.opened(&record, &pod, made, sources);
+        opened.log = log;
         let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
             self.start_with(&record.id, brought).await
@@ -136,7 +143,6 @@ impl Pod {
         config.device_rules.iter().try_for_each(|rule| bundle::device_rule(rule).map(drop))?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;
-        config.log.as_ref().map_or(Ok(()), check_log)?;
         Ok(config)
     }
 
@@ -259,7 +265,7 @@ impl Pod {
 }
 
 /// The directory of `--health-log-destination` must be there: nobody would hear of it later.
-fn check_health_log(config: &ContainerConfig) -> Result<()> {
+pub(super) fn check_health_log(config: &ContainerConfig) -> Result<()> {
     let destination = config.health.as_ref().map_or("", |health| health.log_destination.as_str());
     if !destination.starts_with('/') {
         return Ok(());
@@ -333,7 +339,7 @@ pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, por
 }
 
 /// Refuses what can be no log before anything is made; the monitor looks again when it opens it.
-fn check_log(log: &LogConfig) -> Result<()> {
+fn check_log(log: &LogConfig, directory: Option<&OwnedFd>) -> Result<()> {
     let path = &log.path;
     if log.driver == "journald" && !std::path::Path::new(JOURNALD).exists() {
         return Err(Refusal::new(
@@ -345,9 +351,14 @@ fn check_log(log: &LogConfig) -> Result<()> {
         return Ok(());
     }
     let refuse = |words: &str| Err(Refusal::invalid(format!("--log-opt path={}: {words}", spec::quotable(path))));
-    match std::fs::symlink_metadata(path) {
+    let name = std::path::Path::new(path).file_name().unwrap_or_default();
+    // As the caller sees it, where that is known.
+    let seen =
+        directory.map(|directory| std::path::Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name));
+    match std::fs::symlink_metadata(seen.as_deref().unwrap_or(std::path::Path::new(path))) {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => refuse("it is no regular file: give the path of one, or one that is not there yet"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.is_some() => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let directory = std::path::Path::new(path).parent().is_some_and(std::path::Path::is_dir);
             if directory { Ok(()) } else { refuse("its directory does not exist: make it first") }

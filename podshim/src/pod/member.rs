@@ -241,7 +241,9 @@ impl Pod {
             cgroup: &cgroup,
             notify: notify.as_deref(),
         })?;
-        self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
+        let log = opened.log.take().map(|tree| sources::attach(&tree, &run.join(sources::BINDS), "log"));
+        let log = log.transpose().map_err(broken)?;
+        self.write_start_record(record, &pod, &cgroup, &written, (readiness, log))?;
         let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
@@ -260,7 +262,7 @@ impl Pod {
         pod: &PodRecord,
         cgroup: &str,
         written: &bundle::Bundle,
-        readiness: Option<Readiness>,
+        (readiness, log_directory): (Option<Readiness>, Option<PathBuf>),
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
@@ -287,6 +289,7 @@ impl Pod {
             cgroup: cgroup.to_owned(),
             uid: written.uid,
             gid: written.gid,
+            log_directory,
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,

@@ -34,6 +34,7 @@ mod secrets;
 mod sources;
 mod stop;
 mod undo;
+mod update;
 mod whole;
 
 use std::{

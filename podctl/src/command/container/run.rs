@@ -44,6 +44,8 @@ pub static COMMAND: Command = Command {
         block::FLAGS,
         resources::CONTAINER_FLAGS,
         block::CONTAINER_FLAGS,
+        resources::PLACE_FLAGS,
+        resources::CREATE_FLAGS,
     ],
     operands: Operands::AtLeast(1),
     interspersed: false,
