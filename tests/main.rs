@@ -27,6 +27,13 @@ mod container {
 mod crash;
 mod escape;
 mod events;
+mod fault {
+    mod killer;
+    mod races;
+    mod report;
+    mod scenario;
+    mod walk;
+}
 mod image {
     mod history;
     mod load;

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
 
 fn run(args: Vec<std::ffi::OsString>) -> anyhow::Result<()> {
     let passed = config::passed();
+    proto::failpoint::arm();
     daemon::sanitise(passed.end);
     let config = config::load(args.into_iter(), passed)?;
     daemon::settle(&config.directory).with_context(|| config.directory.display().to_string())?;

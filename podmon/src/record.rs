@@ -11,6 +11,7 @@ use proto::{
     Refusal,
     alive::Process,
     event::{self, Event},
+    failpoint::{self, Point},
     record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
     refusal::Result,
     wire::ExitStatus,
@@ -152,6 +153,7 @@ pub struct Run {
 /// # Errors
 /// Those of the file system.
 pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
+    failpoint::check(Point::MonWrite)?;
     record::write(path, record, Durability::Durable).or_else(|_| {
         let mut text = serde_json::to_vec(record)?;
         let mut file = fs::OpenOptions::new().write(true).open(path)?;

@@ -101,7 +101,7 @@ impl Pod {
     }
 }
 
-/// The containers that need `target` and are there: `pod::dependents` notes them.
+/// The containers that are noted to need `target` and have a name: see `pod::dependents`.
 pub fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
     let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());

@@ -70,6 +70,17 @@ pub fn write_bytes(path: &Path, bytes: &[u8], durability: Durability) -> io::Res
     result
 }
 
+/// Removes what writers that were killed have left in `directory`, in which nobody writes now.
+pub fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
+            // The next one tries.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Reads the record at `path`.
 ///
 /// # Errors

@@ -111,7 +111,14 @@ fn line(name: &str, theirs: f64, ours: f64, unit: &str, ratio: f64, goal: Goal) 
         Goal::Within(most) => (ours <= most, format!("≤ {most} {unit}")),
     };
     let verdict = if met { "met" } else { "MISSED" };
-    println!("{name:<34} {theirs:>9.1} {unit:<4} {ours:>9.2} {unit:<4} {ratio:>7.2} {goal:>10}  {verdict}");
+    // A figure that only one of them has.
+    let compared = if theirs.is_nan() {
+        [" ".repeat(14), " ".repeat(7)]
+    } else {
+        [format!("{theirs:>9.1} {unit:<4}"), format!("{ratio:>7.2}")]
+    };
+    let [theirs, ratio] = compared;
+    println!("{name:<34} {theirs} {ours:>9.2} {unit:<4} {ratio} {goal:>10}  {verdict}");
     met
 }
 

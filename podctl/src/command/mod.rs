@@ -34,6 +34,7 @@ pub static ROOT: Command = Command {
         &container::create::COMMAND,
         &system::events::COMMAND,
         &container::exec::COMMAND,
+        &system::failpoints::COMMAND,
         &healthcheck::COMMAND,
         &system::help::COMMAND,
         &image::history::COMMAND,

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use proto::{
     Kind, Refusal,
     alive::{self, Process},
+    failpoint::{self, Point},
     record::Phase,
     time,
 };
@@ -139,15 +140,19 @@ impl Monitor {
                     // A monitor that was killed while it created has left it.
                     runtime.delete().await;
                 }
+                failpoint::refuse(Point::MonCreate)?;
                 let master = create(&runtime, &stdio, &start, &pid_file).await?;
+                failpoint::refuse(Point::MonCreated)?;
                 let pid = runtime::read_pid(&pid_file).map_err(|error| Refusal::internal(runtime.name(), error))?;
                 let ended = reaper.hold(pid);
                 drop(expecting);
                 // Held: whether it lives or is a zombie, the pid is its.
                 let process = Process::of(pid).unwrap_or_else(|| Process { pid, ..Process::default() });
                 let pidfd = alive::pidfd_open(pid).ok();
+                failpoint::refuse(Point::MonHeld)?;
                 crate::record::write_pidfiles(&start, pid)?;
                 stdio.begin(master).map_err(|error| Refusal::internal("terminal", error))?;
+                failpoint::refuse(Point::MonPumps)?;
                 Ok(Created { init: Init { process, pidfd }, ended })
             };
             let created = created.await;
@@ -167,6 +172,7 @@ impl Monitor {
             }
         });
         self.init = Some(init);
+        failpoint::pass(Point::MonInit);
         self.store_fds();
     }
 
@@ -184,11 +190,13 @@ impl Monitor {
 
     fn run_start(&mut self) {
         self.started_at = time::now();
+        failpoint::pass(Point::MonStart);
         // A reboot from here on leaves a container that has run and whose end nobody knows.
         self.exit_file.put_placeholder(self.started_at);
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
-            let started = runtime.start().await;
+            failpoint::pass(Point::MonPlaceholder);
+            let started = runtime.start().await.and_then(|()| failpoint::refuse(Point::MonStarted));
             Monitor::send(&inbox, Message::Started(started));
         });
     }
@@ -259,7 +267,9 @@ impl Monitor {
         (self.grace, self.lifetime, self.stuck, self.checks) = (None, None, None, None);
         let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
+            failpoint::pass(Point::MonDrain);
             stdio.drain().await;
+            failpoint::pass(Point::MonDrained);
             Monitor::send(&inbox, Message::Happened(Event::Drained));
         });
     }
@@ -298,6 +308,7 @@ impl Monitor {
                     break;
                 }
             }
+            failpoint::pass(Point::MonWritten);
             events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));
@@ -338,6 +349,7 @@ impl Monitor {
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
             runtime.delete().await;
+            failpoint::pass(Point::MonDeleted);
             Monitor::send(&inbox, Message::Happened(Event::Deleted));
         });
     }
@@ -416,6 +428,7 @@ impl Monitor {
             for _ in 0..64 {
                 tokio::task::yield_now().await;
             }
+            failpoint::pass(Point::MonGone);
             Monitor::send(&inbox, Message::Gone);
         });
     }

@@ -200,10 +200,13 @@ impl Monitor {
             let how = if paused { "is paused, unpause it first" } else { "is not running" };
             return send(reply, Err(self.improper(&format!("container {} {how}", self.start.id))));
         };
-        let (execs, init) = (self.execs.clone(), init.process.clone());
+        let (execs, init, state) = (self.execs.clone(), init.process.clone(), self.state.clone());
+        // What the runtime says of a container that ends meanwhile is about pipes.
+        let ended = self.improper(&format!("container {} is not running", self.start.id));
         tokio::task::spawn_local(async move {
             let started = execs.start(request, fds, &init).await;
-            send(reply, started);
+            let lives = state.get() == State::Running && init.is_alive();
+            send(reply, started.map_err(|refusal| if lives { refusal } else { ended }));
         });
     }
 

@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use proto::{
     Refusal,
     alive::Process,
+    failpoint::{self, Point},
     raw::Deposits,
     record::{Health, StartRecord},
     serve::{self, Connections},
@@ -232,8 +233,10 @@ pub async fn run(config: Config) -> Result<()> {
         state_file,
         inbox,
     };
+    failpoint::check(Point::MonBegun)?;
     monitor.stdio.take_callers(&mut stored);
     monitor.adopt(&mut stored).await;
+    failpoint::check(Point::MonAdopted)?;
     // What is not the container's any more.
     drop(stored);
 
@@ -244,6 +247,7 @@ pub async fn run(config: Config) -> Result<()> {
         .add_listener(listener);
     server.start().await.context(sockets("mon.sock"))?;
     tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
+    failpoint::pass(Point::MonServes);
     monitor.supervisor.ready();
     if let Some(pid) = config.supervisor {
         monitor.heir.watch_parent(pid);

@@ -2,7 +2,11 @@
 
 use std::{fs::File, time::Duration};
 
-use proto::{layout::ENDED_BY_USER, restart, time};
+use proto::{
+    failpoint::{self, Point},
+    layout::ENDED_BY_USER,
+    restart, time,
+};
 
 use super::{Message, Monitor};
 use crate::state::Event;
@@ -73,6 +77,7 @@ impl Monitor {
             state.restart_count += u32::from(!counted);
             state.counted = true;
         });
+        failpoint::pass(Point::MonAgain);
         self.reported.set(None);
         self.kills_before.set(None);
         self.unhealthy = false;
@@ -84,6 +89,7 @@ impl Monitor {
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             stdio.drain().await;
+            failpoint::pass(Point::MonClear);
             runtime.delete().await;
             Monitor::send(&inbox, Message::Happened(Event::Deleted));
         });

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use proto::{
     Id, Kind, Refusal, Roots, event,
+    failpoint::{self, Point},
     layout::{JOURNALD, Target},
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
@@ -80,6 +81,7 @@ impl Pod {
             .transpose()?;
 
         let gate = self.gate.read().await;
+        let intent = self.intents.begin();
         if request.replace {
             self.replace(&config.name).await?;
         }
@@ -95,9 +97,12 @@ impl Pod {
             }
         };
         drop(gate);
+        drop(intent);
+        self.born();
         self.note("create", &record);
         let mut opened = self.opened(&record, &pod, made, sources);
         opened.log = log;
+        failpoint::pass(Point::MemberMade);
         let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
             self.start_with(&record.id, brought).await
@@ -107,6 +112,7 @@ impl Pod {
             Ok(())
         };
         if let Err(refusal) = up {
+            failpoint::pass(Point::MemberFailed);
             self.clear_up(&record, &pod, made).await;
             return Err(refusal);
         }
@@ -184,7 +190,9 @@ impl Pod {
     ) -> Result<ContainerRecord> {
         let roots = &self.engine.roots;
         let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
+        failpoint::refuse(Point::MemberPod)?;
         let name = claim_container(roots, &pod.id, &id, &config.name)?;
+        failpoint::pass(Point::MemberClaimed);
         let used =
             |image: &Image| ImageUse { id: image.id.clone(), name: image.name.clone(), digest: image.digest.clone() };
         let needs = needed(&config, &pod.config);
@@ -192,10 +200,13 @@ impl Pod {
             spec::merge(id.clone(), name.clone(), config, pod, image.map(|image| (&image.config, used(image))));
         let recorded = merged.and_then(|record| {
             hold(roots, &needs, &id)?;
+            failpoint::refuse(Point::MemberHeld)?;
             create_container(roots, &record)?;
+            failpoint::pass(Point::MemberRecorded);
             // After the record, which keeps the image and what is made for it from being removed.
             let kept = image.map_or(Ok(()), |image| self.images.confirm(image));
-            match kept.and_then(|()| self.ensure_volumes(&record)) {
+            let made = kept.and_then(|()| self.ensure_volumes(&record));
+            match made.and_then(|()| failpoint::refuse(Point::MemberVolumes)) {
                 Ok(()) => Ok(record),
                 Err(refusal) => self.forget(&record).and(Err(refusal)),
             }
@@ -241,6 +252,7 @@ impl Pod {
 
     /// After a failed start: what podman would not leave behind goes.
     async fn clear_up(&self, record: &ContainerRecord, pod: &PodRecord, made: bool) {
+        let _intent = self.intents.begin();
         let goes = record.config.auto_remove || (made && !pod.config.hidden);
         if goes && let Err(refusal) = self.remove_member(&record.id, true).await {
             tracing::warn!("container {}: {refusal}", record.id);
@@ -257,7 +269,7 @@ impl Pod {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
         let Some(record) = core.record.take() else { return };
-        match super::record::remove_pod(&self.engine.roots, &record) {
+        match self.forget_pod(&record) {
             Ok(()) => self.note_pod("remove", &record),
             Err(refusal) => tracing::warn!("pod {}: {refusal}", self.id),
         }
@@ -295,6 +307,7 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
         remove_pod(roots, &record)?;
         return Err(refusal);
     }
+    failpoint::pass(Point::PodHeld);
     let named = record.config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume);
     for volume in named {
         if let Err(refusal) = volumes.ensure(&volume.source, spec::is_anonymous(&volume.source)) {
@@ -302,6 +315,7 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
             return Err(refusal);
         }
     }
+    failpoint::pass(Point::PodVolumes);
     if !record.config.hidden {
         event::note(roots, &super::events::of_pod("create", &record));
     }

@@ -13,6 +13,7 @@ use proto::{
     wire::{ContainerConfig, Mount, PodConfig, mount},
 };
 
+use super::record;
 use crate::index;
 
 /// The containers that `config` names: those of its namespaces, those of its volumes, and those it requires.
@@ -75,6 +76,15 @@ pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
     }
 }
 
+/// The containers that need `target` and are there.
+fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
+    let target_of =
+        |id: &Id| fs::read_link(roots.names().join(id.as_str())).ok().and_then(|link| Target::from_link(&link));
+    // One that is being made counts; one whose maker was killed has a name and nothing else.
+    let is_there = |id: &Id| target_of(id).is_some_and(|target| record::is_there(roots, &target));
+    index::dependents(roots, target).into_iter().filter(is_there).collect()
+}
+
 /// Refuses to remove the container `id` of `pod` while others need it; those of the pod itself do not count where the
 /// whole pod goes.
 ///
@@ -95,7 +105,7 @@ pub(super) fn check_infra(roots: &Roots, pod: &Id, infra: &Id) -> Result<()> {
 
 fn refuse(roots: &Roots, target: &Target, id: &Id, pod: &Id, whole_pod: bool) -> Result<()> {
     let inside = |id: &Id| roots.resolve(id.as_str()).ok().flatten().is_some_and(|found| found.pod() == pod);
-    let needed: Vec<String> = index::dependents(roots, target)
+    let needed: Vec<String> = dependents(roots, target)
         .into_iter()
         .filter(|dependent| !(whole_pod && inside(dependent)))
         .map(String::from)
@@ -174,11 +184,17 @@ mod tests {
         assert_eq!(hold(&roots, &names, &dependent).expect_err("nobody").kind, Kind::NoSuchContainer);
         symlink(target.link(), roots.names().join(source.as_str())).expect("link");
         assert_eq!(hold(&roots, &names, &dependent).expect_err("no directory").kind, Kind::NoSuchContainer);
-        make_dir(&roots.container(&pod, &source)).expect("directory");
+        let record = |pod: &Id, container: &Id| {
+            make_dir(&roots.container(pod, container)).expect("directory");
+            fs::write(roots.container_record(pod, container), "").expect("record");
+        };
+        record(&pod, &source);
         hold(&roots, &names, &dependent).expect("held");
         check(&roots, &pod, &source, false).expect("who needs it is not there yet");
-        let of = Target::Container { pod: other, container: dependent.clone() };
+        let of = Target::Container { pod: other.clone(), container: dependent.clone() };
         symlink(of.link(), roots.names().join(dependent.as_str())).expect("link");
+        check(&roots, &pod, &source, false).expect("who would have needed it was never made");
+        record(&other, &dependent);
         let refusal = check(&roots, &pod, &source, true).expect_err("needed");
         assert_eq!(refusal.kind, Kind::InUse);
         assert!(refusal.message.contains(dependent.as_str()), "{}", refusal.message);

@@ -26,6 +26,7 @@ mod depend;
 pub mod dependents;
 mod events;
 mod files;
+pub mod intent;
 mod member;
 pub mod names;
 pub mod record;
@@ -49,6 +50,7 @@ use std::{
 use proto::{
     Id, Refusal,
     alive::Lock,
+    failpoint::{self, Point},
     raw::Deposits,
     record::{ContainerRecord, PodRecord},
     refusal::Result,
@@ -62,6 +64,7 @@ use crate::{
     network, secret, volume,
 };
 use bring_up::Core;
+use intent::{Intents, Newborn};
 
 /// The pod this shim serves.
 pub struct Pod {
@@ -77,6 +80,8 @@ pub struct Pod {
     volumes: volume::Volumes,
     images: image::Store,
     secrets: secret::Secrets,
+    intents: Arc<Intents>,
+    newborn: Mutex<Option<Newborn>>,
     gate: RwLock<()>,
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
@@ -108,7 +113,7 @@ impl Pod {
     ///
     /// # Errors
     /// When the records of a running pod cannot be read.
-    pub async fn open(engine: Engine, id: Id) -> Result<Arc<Pod>> {
+    pub async fn open(engine: Engine, id: Id, newborn: Option<Newborn>) -> Result<Arc<Pod>> {
         let (ended, mut events) = mpsc::unbounded_channel::<Ended>();
         let monitors =
             Supervisor::new(&engine, &id, ended).map_err(|error| Refusal::internal("the notify socket", error))?;
@@ -117,6 +122,8 @@ impl Pod {
             volumes: volume::Volumes::open(&engine.roots),
             images: image::Store::open(&engine.roots),
             secrets: secret::Secrets::open(&engine.roots),
+            intents: newborn.as_ref().map_or_else(|| Arc::new(Intents::new(&engine.roots, &id)), Newborn::intents),
+            newborn: Mutex::new(newborn),
             engine,
             id,
             monitors,
@@ -196,16 +203,19 @@ impl Pod {
         }
     }
 
-    /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed; the lock is held
-    /// until the directory has another name, so nobody else ever works in it.
+    /// The pod has been made: from now on it is there without a shim, too.
+    fn born(&self) {
+        self.newborn.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed.
     pub fn leave(&self, lock: Lock) {
-        let dir = self.engine.roots.run_pod(&self.id);
-        let tombstone = self.engine.roots.run_pods().join(format!(".rm-{}", self.id));
+        failpoint::pass(Point::ShimUnpinned);
         crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
-        if std::fs::rename(&dir, &tombstone).is_ok() {
-            // What cannot be removed is a tombstone in a directory that the next boot empties.
-            let _ = std::fs::remove_dir_all(&tombstone);
-        }
+        intent::leave(&self.engine.roots, &self.id);
+        failpoint::pass(Point::ShimLeft);
+        // Of a pod that was not made after all nothing is left.
+        self.born();
         drop(lock);
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use proto::{
     Id, Kind, Refusal,
+    failpoint::{self, Point},
     layout::Target,
     serve::deadline,
     wire::{ContainerAct, ContainerConfig, ContainerCreated, CreateContainer, Mount, PodConfig, PullImage},
@@ -166,8 +167,10 @@ impl Wish {
             let token = |deposit: &Option<source::Deposit>| deposit.as_ref().map(|deposit| deposit.token.clone());
             request.source_token = token(&deposit).unwrap_or_default();
             request.log_token = token(&log_deposit).unwrap_or_default();
+            failpoint::pass(Point::ClientCreate);
             let failure = match shim.containers().create(deadline(ACT), &request).await {
                 Ok(created) => {
+                    failpoint::pass(Point::ClientCreated);
                     for warning in &created.warnings {
                         warn(warning);
                     }
@@ -186,6 +189,7 @@ impl Wish {
             }
             // Everything else has been checked.
             pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+            failpoint::pass(Point::ClientPulled);
             request.image_pulled = true;
         }
     }

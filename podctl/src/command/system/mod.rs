@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod df;
 pub mod events;
+pub mod failpoints;
 pub mod help;
 pub mod info;
 pub mod manpages;
