@@ -83,8 +83,9 @@ const RACES: &[Race] = &[
     },
 ];
 
-/// Words by which something is told to nobody: they are of the kernel, of a part, or of a bug.
-const UNCLEAR: &[&str] = &["os error", "panicked", "early eof", "No such file", "went away", "Socket", "socket"];
+/// Words by which something is told to nobody: they are of the kernel, of the runtime, or of a bug. Whose monitor ends with
+/// the container while it is asked says so, and "ask again": that is a clear answer.
+const UNCLEAR: &[&str] = &["os error", "panicked", "No such file", "sync socket", "Broken pipe"];
 
 /// A lost race is told with a code and in words.
 fn is_told(run: &Run) -> bool {
