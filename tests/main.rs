@@ -9,6 +9,7 @@ mod container {
     mod exit_code;
     mod files;
     mod health;
+    mod init;
     mod limits;
     mod logs;
     mod options;
@@ -34,6 +35,7 @@ mod fault {
     mod walk;
 }
 mod image {
+    mod history;
     mod load;
     mod policy;
     mod progress;
@@ -53,6 +55,7 @@ mod pod {
     mod sharing;
     mod status;
 }
+mod prune;
 mod seed {
     mod walkthrough;
 }
