@@ -5,6 +5,7 @@
 //! two reasons: users rely on pflag's habits and words to the letter (`-dt`, `--x=false`, `-e=A=b`, stop at the first
 //! operand, `unknown shorthand flag: 'x' in -xyz`), and `podctl exec` must not build a tree of 60 commands to read one.
 
+pub mod block;
 pub mod container;
 pub mod duration;
 pub mod env;

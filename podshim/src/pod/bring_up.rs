@@ -75,7 +75,7 @@ fn kinds(pod: &PodRecord) -> Vec<Kind> {
     if shares("ipc") {
         kinds.push(Kind::Ipc);
     }
-    if shares("uts") {
+    if spec::makes(&pod.config, "uts") {
         kinds.push(Kind::Uts);
     }
     if has_own_network(&pod.config.network.clone().unwrap_or_default()) && (shares("net") || pod.config.hidden) {
@@ -149,7 +149,7 @@ impl Pod {
             let lent = self.namespace_of(name, Kind::Net)?;
             pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
         }
-        let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
+        let infra_init = if spec::makes(&pod.config, "pid") {
             let program = std::env::current_exe().map_err(broken("its PID 1"))?;
             let infra = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
             undo.push({

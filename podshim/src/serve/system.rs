@@ -10,7 +10,7 @@ use ttrpc::r#async::TtrpcContext;
 use crate::{
     config::Engine,
     pod::copy::blocking,
-    view::{EngineStores, View, events, info, inspect},
+    view::{EngineStores, View, events, info, inspect, usage},
 };
 
 /// Serves System.
@@ -42,6 +42,16 @@ impl wire::System for System {
     async fn info(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
         let document = info::document(&self.view())?;
         Ok(Document { json: document.to_string().into_bytes() })
+    }
+
+    async fn disk_usage(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
+        let engine = self.engine.clone();
+        // Every file of every volume is looked at.
+        let document = blocking(move || {
+            let stores = EngineStores::open(&engine.roots);
+            usage::document(&View { engine: &engine, stores: &stores })
+        });
+        Ok(super::json(&document.await?))
     }
 
     async fn events(&self, _: &TtrpcContext, request: EventsRequest) -> ttrpc::Result<wire::Empty> {
