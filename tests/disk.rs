@@ -4,6 +4,9 @@ use std::{fs, path::Path};
 
 use harness::{Engine, engine::HOME, images::ALPINE, programs::is_stand_in, until};
 
+/// What happens to a file.
+type Damage = fn(&Path);
+
 /// Two pods, each with a running and a stopped member, a volume and a network.
 fn furnished() -> Engine {
     let engine = Engine::with(&[ALPINE]);
@@ -52,7 +55,7 @@ fn a_record_that_cannot_be_read_hides_no_other_and_goes_with_what_it_was_of() {
         return; // One database for all.
     }
     let engine = furnished();
-    let damages: [(&str, fn(&Path)); 3] = [
+    let damages: [(&str, Damage); 3] = [
         ("is empty", |file| fs::write(file, "").expect("write")),
         ("is cut off", |file| {
             let text = fs::read(file).expect("read");
