@@ -64,7 +64,8 @@ fn run() -> Outcome {
             Err(Failure::invalid(format!("missing command '{path} COMMAND'")))
         }
         Parsed::Run { args, globals } => {
-            if args.command.starts {
+            // What opens files must wait where descriptors are to be passed by their numbers.
+            if args.command.starts && args.uint("preserve-fds").unwrap_or(0) == 0 {
                 hasten::cgroups();
             }
             let engine = Engine::from_flags(&globals)?;
