@@ -25,6 +25,7 @@ mod container {
     mod update;
 }
 mod crash;
+mod disk;
 mod escape;
 mod events;
 mod fault {

@@ -87,10 +87,14 @@ const RACES: &[Race] = &[
 /// the container while it is asked says so, and "ask again": that is a clear answer.
 const UNCLEAR: &[&str] = &["os error", "panicked", "No such file", "sync socket", "Broken pipe"];
 
+/// The code of a command that the end of its container has killed.
+const KILLED: i32 = 128 + 9;
+
 /// A lost race is told with a code and in words.
 fn is_told(run: &Run) -> bool {
     let words = run.stderr();
-    run.code == 0 || (words.contains("Error") && !UNCLEAR.iter().any(|unclear| words.contains(unclear)))
+    matches!(run.code, 0 | KILLED)
+        || (words.contains("Error") && !UNCLEAR.iter().any(|unclear| words.contains(unclear)))
 }
 
 /// Every so many rounds all is looked at; in the others it is only removed, and nothing may be left at the end.

@@ -164,6 +164,8 @@ pub struct Command {
     pub interspersed: bool,
     /// Not in help.
     pub hidden: bool,
+    /// Whether it starts processes in cgroups ([`crate::hasten`]).
+    pub starts: bool,
     /// What it does.
     pub action: Action,
 }
@@ -181,6 +183,7 @@ impl Command {
         operands: Operands::Any,
         interspersed: true,
         hidden: false,
+        starts: false,
         action: Action::Group(&[]),
     };
 

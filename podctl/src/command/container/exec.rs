@@ -61,6 +61,7 @@ pub static COMMAND: Command = Command {
     flags: &[FLAGS, select::LATEST, select::CIDFILE],
     interspersed: false,
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 

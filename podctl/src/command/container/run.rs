@@ -51,6 +51,7 @@ pub static COMMAND: Command = Command {
     operands: Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 
