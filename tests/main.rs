@@ -48,6 +48,10 @@ mod pod {
 mod seed {
     mod walkthrough;
 }
+mod system {
+    mod check;
+    mod upgrade;
+}
 mod volume {
     #[allow(clippy::module_inception, reason = "the noun has one file so far")]
     mod volume;

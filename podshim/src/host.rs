@@ -44,6 +44,8 @@ pub struct Arguments {
     pub runtime: Option<String>,
     /// `--ready-fd`: one byte goes there when somebody serves the pod.
     pub ready_fd: Option<i32>,
+    /// `--lock-fd`: the pod's lock, held by the program that this process was before.
+    pub lock_fd: Option<i32>,
 }
 
 impl Arguments {
@@ -59,6 +61,7 @@ impl Arguments {
                 "--root" => parsed.root = Some(value()?.into()),
                 "--runroot" => parsed.runroot = Some(value()?.into()),
                 "--runtime" => parsed.runtime = Some(value()?),
+                "--lock-fd" => parsed.lock_fd = Some(value()?.parse()?),
                 "--ready-fd" => parsed.ready_fd = Some(value()?.parse()?),
                 _ => anyhow::bail!("unknown flag: {flag}"),
             }
@@ -139,11 +142,16 @@ const IDLE: Duration = Duration::from_millis(20);
 /// When the pod's directory cannot be made, or its records cannot be read.
 pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     let ready = arguments.ready_fd.map(sys::fd::inherited).transpose()?;
-    sys::fd::close_from(arguments.ready_fd.map_or(3, |number| number + 1));
+    let held = arguments.lock_fd.map(sys::fd::inherited).transpose()?;
+    sys::fd::close_from(arguments.ready_fd.max(arguments.lock_fd).map_or(3, |number| number + 1));
     sanitise();
     let engine = arguments.engine();
     let run = engine.roots.run_pod(id);
+    let upgraded = held.is_some();
     let lock = loop {
+        if let Some(held) = held {
+            break Lock::inherited(held.into(), &engine.roots.pod_lock(id))?;
+        }
         record::make_dir(&run)?;
         match Lock::try_take(&engine.roots.pod_lock(id)) {
             Ok(Some(lock)) => break lock,
@@ -155,9 +163,12 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     };
     nix::sys::prctl::set_child_subreaper(true)?;
     sys::memory::one_arena();
-    enter_mount_namespace(&engine, id)?;
+    if !upgraded {
+        enter_mount_namespace(&engine, id)?;
+    }
     runtime()?.block_on(async {
         let pod = Pod::open(engine.clone(), id.clone()).await?;
+        pod.keep_lock(&lock);
         let stream = socket::listen_stream(&run, sockets::SHIM)?;
         serve::raw::listen(socket::listen_seqpacket(&run, sockets::SHIM_RAW)?, &pod.deposits)?;
         let connections = Connections::default();

@@ -59,6 +59,7 @@ pub static ROOT: Command = Command {
         &container::start::COMMAND,
         &container::stats::COMMAND,
         &container::stop::COMMAND,
+        &system::COMMAND,
         &image::tag::COMMAND,
         &container::top::COMMAND,
         &container::unpause::COMMAND,

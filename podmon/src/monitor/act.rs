@@ -8,7 +8,10 @@ use proto::{
     record::Phase,
     time,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{Created, Init, Message, Monitor, Timer};
 use crate::{
@@ -154,6 +157,13 @@ impl Monitor {
     pub(super) fn take_init(&mut self, created: Created) {
         let Created { init, ended } = created;
         self.cgroup = crate::cgroup::Cgroup::of(init.process.pid, &self.start.cgroup);
+        self.watch_child(ended);
+        self.init = Some(init);
+        self.store_fds();
+    }
+
+    /// Waits for the end of the first process, which is our child.
+    pub(super) fn watch_child(&self, ended: oneshot::Receiver<i32>) {
         let inbox = self.inbox.clone();
         tokio::task::spawn_local(async move {
             // The reaper has gone: then we have, too.
@@ -161,8 +171,6 @@ impl Monitor {
                 Monitor::send(&inbox, Message::Ended(Some(status)));
             }
         });
-        self.init = Some(init);
-        self.store_fds();
     }
 
     /// Gives the supervisor what a successor needs.

@@ -28,11 +28,12 @@ impl Reaper {
     /// The orphans that have ended since the last call: pid and raw wait status (wait(2)).
     pub(super) async fn orphans(&mut self) -> Vec<(u32, i32)> {
         loop {
-            self.children.next().await;
+            // First of all what ended before anybody looked: an earlier program of this process had children, too.
             let reaped = reap();
             if !reaped.is_empty() {
                 return reaped;
             }
+            self.children.next().await;
         }
     }
 }

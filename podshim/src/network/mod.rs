@@ -8,6 +8,7 @@
 //! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
 //! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
 //! document     what people read of a network                      filter    which they want to read of
+//! check        what is left of pods that have gone
 //! ```
 //! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
 //! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
@@ -15,6 +16,7 @@
 
 mod attachment;
 mod bring_up;
+pub mod check;
 mod connect;
 mod conntrack;
 mod dns;
@@ -175,6 +177,14 @@ fn running(state: &PodState) -> connect::Running {
 pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
     let (networks, pod) = (networks.clone(), pod.clone());
     worker::on_thread("network", move || take_down::down(&networks, &pod)).await
+}
+
+/// As [`down`], with all that is put off there; blocks. For a pod that nobody has in hand.
+///
+/// # Errors
+/// As there.
+pub fn take_down_now(networks: &Networks, pod: &Id) -> Result<()> {
+    take_down::now(networks, pod)
 }
 
 /// Waits until what [`down`] put off is done (less than a second as a rule). A program calls it last before it exits,

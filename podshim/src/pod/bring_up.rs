@@ -116,6 +116,7 @@ impl Pod {
 
         let cgroup = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent)?;
         cgroup::create_pod(&cgroup, pod.config.resources.as_ref())?;
+        cgroup::mark(&cgroup, &roots.run);
         undo.push({
             let cgroup = cgroup.clone();
             move || drop(cgroup::remove(&cgroup))
@@ -337,7 +338,7 @@ impl Pod {
         let pod = Arc::new(pod);
         core.record = Some(pod.clone());
         if let Some(mut state) = found.state.filter(|state| state.started) {
-            self.pin_again(&pod, &state, &found.containers);
+            let usable = self.pin_again(&pod, &state, &found.containers);
             let holds = network::hold_ports(&state.ports).unwrap_or_else(|refusal| {
                 tracing::warn!("pod {}: {refusal}", pod.name);
                 Vec::new()
@@ -352,6 +353,10 @@ impl Pod {
             }
             self.write_state(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns });
+            if !usable {
+                // Its namespaces ended with the last process in them: the next start makes new ones.
+                self.take_down(&mut core).await;
+            }
         }
         for container in &found.containers {
             self.adopt_member(container);
@@ -360,7 +365,8 @@ impl Pod {
     }
 
     /// Where the engine's mount namespace was lost with the last of our processes, a member's namespaces are taken from it.
-    fn pin_again(&self, pod: &PodRecord, state: &PodState, members: &[index::Container]) {
+    /// False where no member lives whose could be.
+    fn pin_again(&self, pod: &PodRecord, state: &PodState, members: &[index::Container]) -> bool {
         let dir = self.engine.roots.namespaces(&pod.id);
         let member = members.iter().find_map(index::Container::init);
         for kind in [Kind::Net, Kind::Ipc, Kind::Uts, Kind::Pid] {
@@ -371,12 +377,13 @@ impl Pod {
             if pinned || !wanted {
                 continue;
             }
-            let Some(member) = member else { continue };
+            let Some(member) = member else { return false };
             let source = format!("/proc/{}/ns/{}", member.pid, kind.as_str());
             if let Err(error) = pin::pin(Path::new(&source), &dir, kind) {
                 tracing::warn!("pod {}: its {} namespace: {error}", pod.name, kind.as_str());
             }
         }
+        true
     }
 
     /// Tells the next monitor of a member whose root file system was unmounted with the last of our processes.

@@ -34,11 +34,13 @@ mod secrets;
 mod sources;
 mod stop;
 mod undo;
+mod upgrade;
 mod whole;
 
 use std::{
     collections::HashMap,
     future::Future,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -84,6 +86,8 @@ pub struct Pod {
     /// or any more.
     starts: AtomicUsize,
     changed: Notify,
+    /// The pod's lock once more, for the program that this one may become.
+    lock: Mutex<Option<OwnedFd>>,
 }
 
 /// A start that is under way, as long as this lives.
@@ -126,6 +130,7 @@ impl Pod {
             acts: AtomicUsize::new(0),
             starts: AtomicUsize::new(0),
             changed: Notify::new(),
+            lock: Mutex::default(),
         });
         pod.adopt().await?;
         let this = Arc::downgrade(&pod);
@@ -160,6 +165,11 @@ impl Pod {
     /// Nothing of the pod is up and nobody is at work.
     pub async fn is_idle(&self) -> bool {
         self.acts.load(Ordering::Acquire) == 0 && self.monitors.count() == 0 && !self.core.lock().await.is_up()
+    }
+
+    /// No act is under way.
+    fn is_at_rest(&self) -> bool {
+        self.acts.load(Ordering::Acquire) == 0
     }
 
     /// Waits until an act has ended.
@@ -198,13 +208,7 @@ impl Pod {
     /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed; the lock is held
     /// until the directory has another name, so nobody else ever works in it.
     pub fn leave(&self, lock: Lock) {
-        let dir = self.engine.roots.run_pod(&self.id);
-        let tombstone = self.engine.roots.run_pods().join(format!(".rm-{}", self.id));
         crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
-        if std::fs::rename(&dir, &tombstone).is_ok() {
-            // What cannot be removed is a tombstone in a directory that the next boot empties.
-            let _ = std::fs::remove_dir_all(&tombstone);
-        }
-        drop(lock);
+        record::leave(&self.engine.roots, &self.id, lock);
     }
 }

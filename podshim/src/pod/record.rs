@@ -23,7 +23,7 @@ use proto::{
 use super::{names, undo::Undo};
 
 /// Prefix of what is being removed.
-const TOMBSTONE: &str = ".rm-";
+pub const TOMBSTONE: &str = ".rm-";
 
 /// Makes a directory and its parents, mode 0700.
 ///
@@ -81,13 +81,17 @@ pub fn claim(roots: &Roots, name: &str, target: &Target) -> Result<()> {
     Err(Refusal::new(Kind::NameInUse, format!("name \"{name}\" is being claimed by others: try again")).about(name))
 }
 
-/// Whether `target` exists, or may yet come to: somebody else holds its pod's lock.
-fn is_there(roots: &Roots, target: &Target, ours: &Id) -> bool {
-    let recorded = match target {
+/// Whether `target` exists, be it readable or not.
+pub fn is_recorded(roots: &Roots, target: &Target) -> bool {
+    match target {
         Target::Pod(pod) | Target::Infra(pod) => roots.pod_record(pod).exists(),
         Target::Container { pod, container } => roots.container_record(pod, container).exists(),
-    };
-    recorded || (target.pod() != ours && Lock::is_held(&roots.pod_lock(target.pod())))
+    }
+}
+
+/// Whether `target` exists, or may yet come to: somebody else holds its pod's lock.
+fn is_there(roots: &Roots, target: &Target, ours: &Id) -> bool {
+    is_recorded(roots, target) || (target.pod() != ours && Lock::is_held(&roots.pod_lock(target.pod())))
 }
 
 /// Lets go of `name` if it stands for `target`.
@@ -221,13 +225,26 @@ pub fn remove_pod(roots: &Roots, pod: &PodRecord) -> Result<()> {
 }
 
 /// Removes the object `name` of `dir`: from the rename on it does not exist for anyone.
-fn bury(dir: &Path, name: &str) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the file system; asked again it goes on.
+pub fn bury(dir: &Path, name: &str) -> io::Result<()> {
     let tombstone = dir.join(format!("{TOMBSTONE}{name}"));
     match fs::rename(dir.join(name), &tombstone) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     remove_all(&tombstone)
+}
+
+/// Lets go of `$RUN/pods/ID`. The lock is held until the directory has another name, so nobody else ever works in it.
+pub fn leave(roots: &Roots, pod: &Id, lock: Lock) {
+    let tombstone = roots.run_pods().join(format!("{TOMBSTONE}{pod}"));
+    if fs::rename(roots.run_pod(pod), &tombstone).is_ok() {
+        // What cannot be removed is a tombstone in a directory that the next boot empties.
+        let _ = fs::remove_dir_all(&tombstone);
+    }
+    drop(lock);
 }
 
 fn remove_all(path: &Path) -> io::Result<()> {

@@ -38,7 +38,12 @@ impl Pod {
             }
             Err(refusal) if refusal.kind == Kind::NoSuchContainer => return Err(refusal),
             Err(refusal) if !force => return Err(refusal),
-            Err(_) => return self.remove_broken(id).await,
+            Err(_) => {
+                let removed = self.remove_broken(id).await?;
+                // A hidden pod of one goes with it.
+                self.settle().await;
+                return Ok(removed);
+            }
         };
         dependents::check(&self.engine.roots, &self.id, id, false)?;
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
