@@ -25,7 +25,7 @@ built    := $(target)/$(RELEASE)
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
 
-.PHONY: help setup build images check unit suite test compat collectors demo bench install uninstall clean
+.PHONY: help setup build images check unit suite test crash fuzz compat collectors demo bench soak install uninstall clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ check: ## Format, clippy, documentation, licences and advisories
 	@$(timed)dependencies; time tests/audit.sh
 
 unit: ## The tests beside the code
-	@$(timed)'unit tests'; time tests/hybrid.sh $(cargo) test --profile $(PROFILE) --workspace --exclude tests
+	@$(timed)'unit tests'; export FUZZ_SECONDS=$${FUZZ_SECONDS:-5}; time tests/hybrid.sh $(cargo) test --profile $(PROFILE) --workspace --exclude tests
 
 suite: ## The tests of the real programs (needs root); one of them: make suite T=name
 	@$(timed)suite; time $(cargo) test --profile $(PROFILE) -p tests -- $(T)
@@ -61,6 +61,19 @@ test: ## Everything: installs what is missing, builds, checks, tests (needs root
 	@$(MAKE) images
 	@$(MAKE) unit
 	@$(MAKE) suite
+
+crash: ## Every failpoint, random kills and races, all of them: about 20 minutes (needs root); PODCTL_SEED=n replays
+	@tests/setup.sh build run test
+	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
+	@rm -f target/crash.txt
+	@$(timed)crash; time { PODCTL_CRASH_ALL=1 PODCTL_CRASH_TABLE=$(CURDIR)/target/crash.txt \
+		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --test-threads 4 --nocapture; } || failed=1; \
+	printf '\n%-44s %6s %9s %6s\n' 'what ran' cases took found; cat target/crash.txt; [ -z "$${failed:-}" ]
+
+fuzz: ## Mutated input for everything that decodes bytes of others: FUZZ_SECONDS=120 each; FUZZ_SEED repeats a run
+	@tests/setup.sh build run test
+	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-120}; $(timed)fuzzing; time $(cargo) test --profile $(PROFILE) -p proto --test fuzz -- --nocapture
+	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-120}; $(timed)fuzzing; time $(cargo) test --profile $(PROFILE) -p podmon --bin podmon fuzz:: -- --nocapture
 
 compat: ## Archives to and from Debian's podman and skopeo (needs root)
 	@tests/setup.sh build run test compat
@@ -76,6 +89,11 @@ bench: ## podctl and Debian's podman in turns on the same images: medians, ratio
 	@tests/setup.sh build run test bench
 	@$(timed)build; time $(cargo) build --quiet --profile $(RELEASE) --workspace --bins
 	@$(built)/bench $(B)
+
+soak: ## Logs of gigabytes, a line of one: S=4 gigabytes (needs root and room in /var/tmp)
+	@tests/setup.sh build run test bench
+	@$(timed)build; time $(cargo) build --quiet --profile $(RELEASE) --workspace --bins
+	@$(built)/bench --soak=$(or $(S),4)
 
 collectors: ## rsyslog, syslog-ng and tail follow a log through its rotations (installs them; needs root)
 	@tests/setup.sh build run test collectors

@@ -9,6 +9,7 @@ use std::{
 };
 
 use harness::programs::workspace;
+use proto::failpoint::Point;
 use regex::Regex;
 use serde_json::Value;
 
@@ -203,6 +204,30 @@ fn unsafe_code_has_one_address_in_each_program() {
             assert!(may || !has, "{program}/{name} has unsafe code, which belongs into src/sys");
         }
     }
+}
+
+#[test]
+fn every_failpoint_stands_at_one_place_and_is_what_the_list_says() {
+    let use_ = Regex::new(r"failpoint::(check|refuse|pass)\(Point::(\w+)\)").expect("regex");
+    let all = Regex::new(r"\bPoint::\w+").expect("regex");
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for program in ["podctl", "podmon", "podshim"] {
+        for (path, text) in sources(&format!("{program}/src")) {
+            let code: String = code_lines(&text).map(|(_, line)| format!("{line}\n")).collect();
+            let uses: Vec<_> = use_.captures_iter(&code).collect();
+            let other = all.find_iter(&code).filter(|found| found.as_str() != "Point::ALL").count() - uses.len();
+            assert_eq!(other, 0, "{}: a point is used otherwise than by a call", path.display());
+            for found in uses {
+                places.entry(found[2].to_owned()).or_default().push(found[1].to_owned());
+            }
+        }
+    }
+    for point in Point::ALL {
+        let at = places.remove(point.variant()).unwrap_or_default();
+        assert_eq!(at.len(), 1, "{} stands at {} places", point.name(), at.len());
+        assert_eq!(at[0] != "pass", point.fails(), "{}: {}", point.name(), at[0]);
+    }
+    assert!(places.is_empty(), "not listed: {places:?}");
 }
 
 #[test]

@@ -21,10 +21,18 @@ mod container {
     mod stats;
     mod streams;
     mod terminal;
+    mod update;
 }
 mod crash;
 mod escape;
 mod events;
+mod fault {
+    mod killer;
+    mod races;
+    mod report;
+    mod scenario;
+    mod walk;
+}
 mod image {
     mod load;
     mod policy;

@@ -30,6 +30,7 @@ use nix::{
 };
 use proto::{
     Id, Refusal, Roots,
+    failpoint::{self, Point},
     layout::{Target, sockets},
     raw::Raw,
     serve::{client, deadline},
@@ -186,6 +187,7 @@ impl Engine {
         if let Ok(mut children) = self.children.lock() {
             children.push(pid);
         }
+        failpoint::pass(Point::ClientHost);
         let client = client(ours).map_err(words)?;
         Ok(Host { client, raw_fd: Mutex::new(Some(raw)), raw: OnceCell::new() })
     }
@@ -226,6 +228,7 @@ impl Engine {
         // A file, not a pipe: the shim outlives us, and what it says later must not hurt it.
         let said = memfd_create(c"podshim-stderr", MFdFlags::MFD_CLOEXEC).map_err(|no| words(no.into()))?;
         let pid = self.spawn("pod", Some(pod), &[(&theirs, 3), (&said, 2)], true).map_err(words)?;
+        failpoint::check(Point::ClientShim).map_err(words)?;
         drop(theirs);
         let ready = relay::watch_own(ready).map_err(words)?;
         match tokio::time::timeout(READY, relay::read_own(&ready)).await {
@@ -540,17 +543,24 @@ mod tests {
         let root = dir.path().display().to_string();
         let engine = engine(&[("root", &root), ("runroot", &root)]).expect("engine");
         std::fs::create_dir(engine.roots.names()).expect("names");
-        let (pod, container) = (Id::random().expect("id"), Id::random().expect("id"));
+        let [pod, other, container] = [(); 3].map(|()| Id::random().expect("id"));
         for (name, target) in [
             ("pod1", Target::Pod(pod.clone())),
-            ("infra1", Target::Infra(pod.clone())),
+            ("infra1", Target::Infra(other.clone())),
             ("web", Target::Container { pod: pod.clone(), container: container.clone() }),
         ] {
             std::os::unix::fs::symlink(target.link(), engine.roots.names().join(name)).expect("link");
+            assert!(engine.roots.resolve(name).expect("a name").is_none(), "claimed for what is yet to be made");
+            let record = match &target {
+                Target::Container { pod, container } => engine.roots.container_record(pod, container),
+                Target::Pod(pod) | Target::Infra(pod) => engine.roots.pod_record(pod),
+            };
+            std::fs::create_dir_all(record.parent().expect("a directory")).expect("directory");
+            std::fs::write(record, "").expect("record");
         }
         assert_eq!(engine.pod_id("pod1").expect("pod"), pod);
         assert_eq!(engine.container("web").expect("web"), Found::Container { pod: pod.clone(), id: container });
-        assert_eq!(engine.container("infra1").expect("infra"), Found::Infra(pod));
+        assert_eq!(engine.container("infra1").expect("infra"), Found::Infra(other));
         for (failure, words) in [
             (engine.pod_id("web").err(), "\"web\" is a container, not a pod: no such pod"),
             (engine.pod_id("nope").err(), "no pod with name or ID nope found: no such pod"),

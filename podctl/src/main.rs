@@ -37,6 +37,7 @@ pub const PROGRAM: &str = "podctl";
 
 fn main() {
     sys::seal_inherited_descriptors();
+    proto::failpoint::arm();
     let code = match run() {
         Ok(code) => code,
         Err(failure) => {

@@ -27,13 +27,29 @@ use crate::{
 pub fn open(mounts: &[Mount]) -> Result<Option<Vec<OwnedFd>>, Failure> {
     let mut trees = Vec::new();
     for mount in mounts.iter().filter(|mount| mount.kind() == Kind::Bind) {
-        match sys::clone_tree(Path::new(&mount.source)) {
+        match sys::clone_tree(Path::new(&mount.source), true) {
             Ok(tree) => trees.push(tree),
             Err(error) if is_refused(&error) => return Ok(None),
             Err(error) => return Err(Failure::invalid(format!("statfs {}: {}", mount.source, plain(&error)))),
         }
     }
     Ok((!trees.is_empty()).then_some(trees))
+}
+
+/// The directory of the log at `path`; `None` where there is no such path, or where this process may not clone trees.
+///
+/// # Errors
+/// When it is not there.
+pub fn log_directory(path: &str) -> Result<Option<OwnedFd>, Failure> {
+    let Some(directory) = Path::new(path).parent() else { return Ok(None) };
+    match sys::clone_tree(directory, false) {
+        Ok(tree) => Ok(Some(tree)),
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
+            Err(Failure::invalid(format!("--log-opt path={path}: its directory does not exist: make it first")))
+        }
+        Err(error) => Err(Failure::io(format!("--log-opt path={path}"), &error)),
+    }
 }
 
 /// Our standard input, output and error, for a container that gets them as they are.

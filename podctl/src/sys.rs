@@ -47,13 +47,15 @@ pub fn duplicate_inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(nix::unistd::dup(borrowed)?)
 }
 
-/// The mount tree at `path` as this process sees it, detached: open_tree(2) with clone, recursively.
+/// The mount tree at `path` as this process sees it, detached: open_tree(2) with clone, and `whole` with what is mounted
+/// below it.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN, `ENOSYS` before Linux 5.2, `ENOENT`.
-pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+pub fn clone_tree(path: &Path, whole: bool) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
+    let recursive = if whole { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | recursive;
     // SAFETY: the path is a C string that outlives the call; the kernel returns a new descriptor or an error.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     if fd < 0 {

@@ -33,6 +33,8 @@ pub const SUPERVISOR: &str = "PODCTL_SUPERVISOR";
 pub struct Config {
     /// The start record.
     pub start: StartRecord,
+    /// Where it is: our supervisor may change it.
+    pub record: PathBuf,
     /// Our run directory, which is also the working directory.
     pub directory: PathBuf,
     /// Where ttrpc is served.
@@ -99,7 +101,7 @@ pub fn load(args: impl Iterator<Item = OsString>, mut passed: Passed) -> Result<
     let listener = UnixListener::from(listener);
     let notify = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
     let supervisor = std::env::var(SUPERVISOR).ok().and_then(|pid| pid.parse().ok());
-    Ok(Config { start, directory, listener, raw_listener, stored: passed.fds, notify, supervisor })
+    Ok(Config { start, record: path, directory, listener, raw_listener, stored: passed.fds, notify, supervisor })
 }
 
 /// Passed descriptors are not for those we start.

@@ -19,6 +19,8 @@ mod cgroup;
 mod config;
 mod daemon;
 mod exec;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod heir;
 mod log;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
 
 fn run(args: Vec<std::ffi::OsString>) -> anyhow::Result<()> {
     let passed = config::passed();
+    proto::failpoint::arm();
     daemon::sanitise(passed.end);
     let config = config::load(args.into_iter(), passed)?;
     daemon::settle(&config.directory).with_context(|| config.directory.display().to_string())?;

@@ -11,6 +11,7 @@ use proto::{
     Refusal,
     alive::Process,
     event::{self, Event},
+    failpoint::{self, Point},
     record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
     refusal::Result,
     wire::ExitStatus,
@@ -37,6 +38,7 @@ impl StateFile {
             log_dropped: 0,
             oom_kills: 0,
             backoff_ms: 0,
+            counted: false,
         });
         // Sessions of an earlier monitor are nobody's any more.
         let state = MonitorState { schema: SCHEMA, monitor: Process::this(), execs: vec![], ..state };
@@ -120,9 +122,10 @@ impl Events {
         self.append(&Event { action: action.to_owned(), code, ..self.common.clone() });
     }
 
-    /// Tells what a health check has shown.
-    pub fn checked(&self, health: &str) {
-        self.append(&Event { action: "health_status".to_owned(), health: health.to_owned(), ..self.common.clone() });
+    /// Tells what a health check has shown, and as JSON in `log` the check itself where that is wanted.
+    pub fn checked(&self, health: &str, log: String) {
+        let (action, health) = ("health_status".to_owned(), health.to_owned());
+        self.append(&Event { action, health, health_log: log, ..self.common.clone() });
     }
 
     fn append(&self, event: &Event) {
@@ -150,6 +153,7 @@ pub struct Run {
 /// # Errors
 /// Those of the file system.
 pub fn write_exit(path: &Path, record: &ExitRecord) -> io::Result<()> {
+    failpoint::check(Point::MonWrite)?;
     record::write(path, record, Durability::Durable).or_else(|_| {
         let mut text = serde_json::to_vec(record)?;
         let mut file = fs::OpenOptions::new().write(true).open(path)?;

@@ -55,6 +55,8 @@ pub enum Request {
     ExecResize(ExecResizeRequest, Reply<Empty>),
     /// Check its health.
     HealthRun(Reply<HealthResult>),
+    /// Take the restart policy and the health check of the start record, which has changed.
+    Reload(Reply<Empty>),
     /// That it is ready.
     WaitReady(Reply<Empty>),
     /// Open the log anew.
@@ -147,6 +149,9 @@ impl Monitor for Service {
     }
     async fn health_run(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<HealthResult> {
         self.ask(Request::HealthRun).await
+    }
+    async fn reload(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.ask(Request::Reload).await
     }
     async fn wait_ready(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::WaitReady).await

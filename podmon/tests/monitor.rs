@@ -1,5 +1,6 @@
 //! podmon against real runtimes. Needs root, crun, runc and busybox-static.
 
+mod abuse;
 mod harness;
 mod restart;
 
@@ -584,14 +585,6 @@ async fn a_full_disk_costs_records_and_nothing_else() {
     assert!(kept.ends_with("after\n"));
     assert_eq!(kept.lines().count() as u64 + dropped, 100_002);
     assert_eq!(bench.state().log_dropped, dropped);
-}
-
-#[tokio::test(flavor = "current_thread")]
-async fn a_bad_log_path_is_refused_at_create() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let bench = Bench::new(&Wish { log: Some(dir.path().to_owned()), ..Wish::sh("true") });
-    let refusal = Refusal::from(bench.client().create(soon(), &MonitorCreate {}).await.expect_err("refused"));
-    assert!(refusal.message.starts_with(&format!("log path {}: ", dir.path().display())), "{refusal:?}");
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -18,6 +18,7 @@ use nix::{
 use proto::{
     Id, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     layout::sockets,
     serve::{Connections, listener, runtime},
     socket,
@@ -29,7 +30,10 @@ use proto::{
 use crate::{
     config::Engine,
     index, namespace,
-    pod::{Pod, record},
+    pod::{
+        Pod,
+        intent::{self, Newborn},
+    },
     serve, sys,
 };
 
@@ -106,6 +110,7 @@ pub fn host(arguments: &Arguments) -> anyhow::Result<()> {
     sanitise();
     let engine = arguments.engine();
     runtime()?.block_on(async {
+        intent::sweep(&engine.roots, None).await;
         let deposits = serve::raw::Shared::default();
         serve::raw::serve(raw, &deposits);
         let connections = Connections::default();
@@ -147,38 +152,79 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     sanitise();
     let engine = arguments.engine();
     let run = engine.roots.run_pod(id);
-    let upgraded = held.is_some();
-    let lock = loop {
-        if let Some(held) = held {
-            break Lock::inherited(held.into(), &engine.roots.pod_lock(id))?;
+    if let Some(held) = held {
+        let lock = Lock::inherited(held.into(), &engine.roots.pod_lock(id))?;
+        return serve_pod(&engine, id, ready, Before::Upgraded, None, lock);
+    }
+    let cut_off = run.exists() || intent::is_open(&engine.roots, id);
+    let newborn = Newborn::new(&engine.roots, id);
+    let Some(lock) = intent::lock(&engine.roots, id)? else {
+        if let Some(newborn) = newborn {
+            newborn.leave_to_another(&engine.roots, id);
         }
-        record::make_dir(&run)?;
-        match Lock::try_take(&engine.roots.pod_lock(id)) {
-            Ok(Some(lock)) => break lock,
-            Ok(None) => return tell(ready),
-            // An earlier shim of this pod has just left, with the directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
+        return tell(ready);
     };
+    newborn.iter().for_each(Newborn::renew);
+    let before = if cut_off { Before::CutOff } else { Before::Nobody };
+    let served = serve_pod(&engine, id, ready, before, newborn, lock);
+    if served.is_err() && !engine.roots.pod_record(id).exists() {
+        // Nobody would come back for it.
+        intent::leave(&engine.roots, id);
+    }
+    served
+}
+
+/// Who had the pod before us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Nobody, or one who has left.
+    Nobody,
+    /// One who was killed.
+    CutOff,
+    /// This process as another program: it is where it should be.
+    Upgraded,
+}
+
+/// The same with the pod's lock.
+fn serve_pod(
+    engine: &Engine,
+    id: &Id,
+    ready: Option<OwnedFd>,
+    before: Before,
+    mut newborn: Option<Newborn>,
+    lock: Lock,
+) -> anyhow::Result<()> {
+    let run = engine.roots.run_pod(id);
+    failpoint::check(Point::ShimLocked)?;
     nix::sys::prctl::set_child_subreaper(true)?;
     sys::memory::one_arena();
-    if !upgraded {
-        enter_mount_namespace(&engine, id)?;
+    if before != Before::Upgraded {
+        enter_mount_namespace(engine, id)?;
     }
     runtime()?.block_on(async {
-        let pod = Pod::open(engine.clone(), id.clone()).await?;
+        if before == Before::CutOff {
+            intent::settle(&engine.roots, id);
+            intent::tidy(&engine.roots, id).await;
+            drop(newborn.take());
+            newborn = Newborn::new(&engine.roots, id);
+        }
+        intent::sweep(&engine.roots, Some(id)).await;
+        let pod = Pod::open(engine.clone(), id.clone(), newborn).await?;
         pod.keep_lock(&lock);
+        failpoint::check(Point::ShimOpen)?;
         let stream = socket::listen_stream(&run, sockets::SHIM)?;
         serve::raw::listen(socket::listen_seqpacket(&run, sockets::SHIM_RAW)?, &pod.deposits)?;
+        failpoint::check(Point::ShimBound)?;
         let connections = Connections::default();
         let mut server = ttrpc::r#async::Server::new()
             .register_service(create_pods(Arc::new(serve::pods::PodService(pod.clone()))))
             .register_service(create_containers(Arc::new(serve::containers::ContainerService(pod.clone()))))
             .add_listener(listener(Some(stream), None, &connections)?);
         server.start().await?;
+        failpoint::check(Point::ShimServes)?;
         tell(ready)?;
         until_idle(&pod, &connections).await;
+        failpoint::pass(Point::ShimIdle);
         drop(server);
         pod.leave(lock);
         // The kernel takes its time over bridges; nobody waits for this any more.

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         report(panic);
         std::process::abort();
     }));
+    proto::failpoint::arm();
     report::init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,

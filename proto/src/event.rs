@@ -54,6 +54,9 @@ pub struct Event {
     /// What a health check found.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub health: String,
+    /// The check that found it, as JSON, where its log goes to the events.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub health_log: String,
     /// Labels, and what else is to be known.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,

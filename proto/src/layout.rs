@@ -3,7 +3,7 @@
 //! ```text
 //! $STATE  /var/lib/podctl                      0700
 //!   names/NAME or ID → ../pods/ID | ../pods/ID/containers/ID | ../pods/ID/infra
-//!   pods/ID/pod.json
+//!   pods/ID/pod.json    pods/.open/ID while an act changes which containers the pod has, or whether there is one
 //!   pods/ID/containers/ID/{container.json, ctr.log, exit.json, health.json, upper/, work/, dependents/ID}
 //!   images/   volumes/NAME/{volume.json, _data}   networks/NAME.json   secrets/ID/{secret.json, data}   events/{log, log.1, lock}
 //! $RUN    /run/podctl                          0700
@@ -44,7 +44,7 @@ impl Default for Roots {
 pub const ENDED_BY_USER: &str = "ended-by-user";
 
 /// What a name or id stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// A pod.
     Pod(Id),
@@ -213,9 +213,21 @@ impl Roots {
     pub fn rootfs(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("rootfs")
     }
+    /// `$RUN/runtime`: the OCI runtime's own state, a directory per container
+    pub fn runtime(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
     /// `$RUN/networks/NAME`
     pub fn run_network(&self, name: &str) -> PathBuf {
         self.run.join("networks").join(name)
+    }
+
+    /// Whether there is a record of `target`. A name may have outlived it, or be claimed for what is yet to be made.
+    pub fn is_recorded(&self, target: &Target) -> bool {
+        match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod_record(pod).exists(),
+            Target::Container { pod, container } => self.container_record(pod, container).exists(),
+        }
     }
 
     /// What `text` stands for: a name, a full id or a unique beginning of an id.
@@ -229,7 +241,7 @@ impl Roots {
             return Ok(None);
         }
         if let Ok(link) = std::fs::read_link(self.names().join(text)) {
-            return Ok(Target::from_link(&link));
+            return Ok(Target::from_link(&link).filter(|target| self.is_recorded(target)));
         }
         if !id::is_prefix(text) {
             return Ok(None);
@@ -245,6 +257,9 @@ impl Roots {
             let Some(target) = std::fs::read_link(entry.path()).ok().and_then(|link| Target::from_link(&link)) else {
                 continue;
             };
+            if !self.is_recorded(&target) {
+                continue;
+            }
             if found.replace(target).is_some() {
                 return Err(Refusal::new(
                     Kind::Invalid,
@@ -297,6 +312,11 @@ mod tests {
         let two: Id = format!("ab{}", "0".repeat(62)).parse().expect("id");
         for id in [&one, &two] {
             std::os::unix::fs::symlink(Target::Pod(id.clone()).link(), roots.names().join(id.as_str())).expect("link");
+        }
+        assert_eq!(roots.resolve("ab").expect("no such pod yet"), None);
+        for id in [&one, &two] {
+            std::fs::create_dir_all(roots.pod(id)).expect("directory");
+            std::fs::write(roots.pod_record(id), "").expect("record");
         }
         assert_eq!(roots.resolve("ab").expect("unique"), Some(Target::Pod(two)));
         assert_eq!(roots.resolve("aa").expect("unique"), Some(Target::Pod(one)));

@@ -10,6 +10,7 @@
 //! | [`id`], [`name`] | all | 64-hex ids, names |
 //! | [`event`] | podshim, podmon | the append-only file of what happened |
 //! | [`exit`] | all | exit codes of the command line |
+//! | [`failpoint`] | all | where tests make a program fail |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
 //! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
@@ -24,6 +25,7 @@
 pub mod alive;
 pub mod event;
 pub mod exit;
+pub mod failpoint;
 pub mod frame;
 pub mod id;
 pub mod json_line;

@@ -70,6 +70,17 @@ pub fn write_bytes(path: &Path, bytes: &[u8], durability: Durability) -> io::Res
     result
 }
 
+/// Removes what writers that were killed have left in `directory`, in which nobody writes now.
+pub fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
+            // The next one tries.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Reads the record at `path`.
 ///
 /// # Errors
@@ -291,6 +302,9 @@ pub struct StartRecord {
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+    /// The directory of the log as whoever asked for the start sees it, where that is mounted for us.
+    #[serde(default)]
+    pub log_directory: Option<PathBuf>,
     /// Where the pid of the container's process is written at every start, and that of its monitor; empty = nowhere.
     #[serde(default)]
     pub pidfile: String,
@@ -369,6 +383,9 @@ pub struct MonitorState {
     /// Milliseconds between the end of the last run and the next one; 0 = nothing was restarted yet.
     #[serde(default)]
     pub backoff_ms: u64,
+    /// The run that is being made is counted in `restart_count` already.
+    #[serde(default)]
+    pub counted: bool,
 }
 
 /// See [`MonitorState::phase`].

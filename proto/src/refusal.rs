@@ -110,7 +110,10 @@ impl From<ttrpc::Error> for Refusal {
                     };
                     Refusal::new(kind, status.message)
                 }),
-            other => Refusal::new(Kind::Internal, other.to_string()),
+            other => Refusal::new(
+                Kind::Internal,
+                format!("a part of the engine went away before it answered ({other}): try again"),
+            ),
         }
     }
 }

@@ -182,6 +182,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         &[
             ("bundle/mod.rs", "podctl sets no SELinux labels"),
             ("bundle/process.rs", "--init: no catatonit on this machine"),
+            ("cgroup/change.rs", "the kernel refuses {}"),
             ("cgroup/freezer.rs", "this machine has no cgroup freezer"),
             ("cgroup/limits.rs", "has no such limit"),
             ("cgroup/limits.rs", "this kernel has no {file}"),

@@ -165,11 +165,6 @@ pub const CONTAINER: &[Row] = &[
         125,
         Is("HealthCheck Log '/etc/hostname' destination must be directory"),
     ),
-    (
-        "run --health-cmd x --health-log-destination events_logger alpine",
-        125,
-        Has("there are no events in this version"),
-    ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
     ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
     (

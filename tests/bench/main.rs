@@ -4,11 +4,15 @@
 //! around a process that is started directly: what is compared is what a user waits for.
 //!
 //! `make bench B="pod exec"` measures only the rows with one of the words in their names; `B=--rounds=5` fewer rounds.
+//! The monitors by themselves are the rows `monitor`: `--megabytes=` of output, `--execs=` commands before memory is
+//! compared, `--idle=1000` containers beside each other. `make soak` measures long logs: `--soak=` gigabytes.
 
 mod heavy;
 mod memory;
+mod monitors;
 mod rows;
 mod shell;
+mod soak;
 
 use harness::{Engine, Machine, images::ALPINE, programs};
 use rows::{Row, Unit};
@@ -16,11 +20,24 @@ use shell::Shell;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = arguments.iter().find_map(|word| word.strip_prefix("--rounds=")?.parse().ok()).unwrap_or(15);
+    let number = |name: &str, default: usize| {
+        let given = |word: &String| word.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+        arguments.iter().find_map(given).unwrap_or(default)
+    };
+    let rounds = number("rounds", 15);
     let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
 
     let machine = Machine { on_disk: true, registry: true, ..Machine::default() };
+    let gigabytes = number("soak", 0);
+    if gigabytes > 0 {
+        let ours = Engine::on(Machine { engine: programs::Engine::Podctl, registry: false, ..machine });
+        ours.load(&[ALPINE]);
+        println!("{:<34} {:>14} {:>14} {:>7} {:>10}", "", "", "podctl", "", "goal");
+        let missed = soak::run(&ours, gigabytes as u64);
+        println!("\n{missed} goals are missed");
+        return;
+    }
     let theirs = Engine::on(Machine { engine: programs::Engine::Podman, ..machine });
     let ours = Engine::on(Machine { engine: programs::Engine::Podctl, ..machine });
     for engine in [&theirs, &ours] {
@@ -42,6 +59,12 @@ fn main() {
     if wanted("memory") {
         missed += memory::compare(&theirs, &ours);
     }
+    let amounts = monitors::Amounts {
+        megabytes: number("megabytes", 200),
+        execs: number("execs", 300),
+        idle: number("idle", 0) as u32,
+    };
+    missed += monitors::compare(&theirs, &ours, amounts, wanted);
     println!("\n{}", if missed == 0 { "every goal is met".to_owned() } else { format!("{missed} goals are missed") });
     for engine in [&theirs, &ours] {
         engine.remove_all();
@@ -88,7 +111,14 @@ fn line(name: &str, theirs: f64, ours: f64, unit: &str, ratio: f64, goal: Goal) 
         Goal::Within(most) => (ours <= most, format!("≤ {most} {unit}")),
     };
     let verdict = if met { "met" } else { "MISSED" };
-    println!("{name:<34} {theirs:>9.1} {unit:<4} {ours:>9.2} {unit:<4} {ratio:>7.2} {goal:>10}  {verdict}");
+    // A figure that only one of them has.
+    let compared = if theirs.is_nan() {
+        [" ".repeat(14), " ".repeat(7)]
+    } else {
+        [format!("{theirs:>9.1} {unit:<4}"), format!("{ratio:>7.2}")]
+    };
+    let [theirs, ratio] = compared;
+    println!("{name:<34} {theirs} {ours:>9.2} {unit:<4} {ratio} {goal:>10}  {verdict}");
     met
 }
 

@@ -35,9 +35,14 @@ pub fn compare(theirs: &Engine, ours: &Engine) -> u32 {
 
 /// Private dirty memory of the engine's own processes, in kB, once it has come to rest.
 fn settled(engine: &Engine) -> f64 {
+    at_rest(engine, || private_dirty(engine))
+}
+
+/// A figure in kB once it has come to rest.
+pub fn at_rest(engine: &Engine, figure: impl Fn() -> f64) -> f64 {
     let mut last = -1.0;
     until("memory to settle", || {
-        let now = private_dirty(engine);
+        let now = figure();
         let rests = (now - last).abs() < 1.0 && now > 0.0;
         last = now;
         // Buffers are given back a moment after the last request.

@@ -141,3 +141,15 @@ fn a_command_that_ends_at_once_is_told_exactly_every_time() {
         assert_eq!(run.finish().code(0).stdout(), "x\n37\n".repeat(15));
     }
 }
+
+#[test]
+fn a_command_that_ends_its_container_has_a_code() {
+    let engine = Engine::with(&[ALPINE]);
+    for _ in 0..10 {
+        engine.sh("podctl run -d --name c alpine sh -c 'trap \"exit 3\" TERM; while :; do sleep 0.01; done'").ok();
+        let ran = engine.sh("podctl exec c sh -c 'kill 1; exit 7'");
+        // By itself, or with the container.
+        assert!([7, 137].contains(&ran.code), "{ran}");
+        engine.sh("podctl wait c && podctl rm c").code(0);
+    }
+}

@@ -285,3 +285,39 @@ fn a_monitor_that_checks_nothing_does_not_wake_up() {
         (quiet_since.1.elapsed() > Duration::from_secs(3)).then_some(())
     });
 }
+
+#[test]
+fn what_a_check_has_left_behind_by_two_forks_ends_with_its_time() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    // The daemon has another parent and a session of its own.
+    let check = "setsid sh -c 'setsid sleep 4321 & echo gone' > /dev/null 2>&1; sleep 1234";
+    engine.sh(&format!("podctl run -d --name c --health-cmd \"{check}\" --health-timeout 1s --health-interval 1h --health-retries 1 alpine top")).ok();
+    until("the daemon", || (!engine.pids("sleep 4321").is_empty()).then_some(()));
+    until_health(&engine, "c", "unhealthy");
+    until("silence", || (engine.pids("sleep 4321").is_empty() && engine.pids("sleep 1234").is_empty()).then_some(()));
+    assert_eq!(engine.field("c", ".State.Status"), "running");
+    // What a user has started is not the check's.
+    engine.sh("podctl exec -d c sleep 5678").code(0);
+    engine.sh("podctl healthcheck run c").code(1);
+    assert_eq!(engine.pids("sleep 5678").len(), 1);
+}
+
+#[test]
+fn a_log_goes_to_the_events() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name c --health-cmd 'echo fine' --health-interval 1h --health-log-destination events_logger alpine top").ok();
+    assert_eq!(engine.field("c", ".Config.HealthLogDestination"), "events_logger");
+    until_health(&engine, "c", "healthy");
+    let events = "podctl events --stream=false --filter event=health_status --filter container=c --format json";
+    let last = until("the event", || {
+        let told = engine.sh(events).stdout();
+        told.lines().last().filter(|line| line.contains("health_log")).map(str::to_owned)
+    });
+    let event: serde_json::Value = serde_json::from_str(&last).expect("JSON");
+    let log: serde_json::Value = serde_json::from_str(event["health_log"].as_str().expect("text")).expect("JSON");
+    assert_eq!((log["ExitCode"].as_i64(), log["Output"].as_str()), (Some(0), Some("fine\n")));
+    assert_eq!(engine.field("c", "(index .State.Health.Log 0).Output"), "fine\n", "and it is kept as ever");
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use harness::{Engine, images::ALPINE, oracle, until};
 
 /// The content of `file` of whichever version has it, in the group of the container or pod `id`.
-fn limit(id: &str, files: [&str; 2]) -> String {
+pub fn limit(id: &str, files: [&str; 2]) -> String {
     fn find(directory: PathBuf, id: &str, file: &str) -> Option<String> {
         let own = directory.to_string_lossy();
         // The group of `id` itself: the deepest component bears it.

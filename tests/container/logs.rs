@@ -275,3 +275,32 @@ fn with_passthrough_the_container_has_the_callers_own_streams() {
     terminal.expect("mine");
     assert_eq!(terminal.finish().0, 0);
 }
+
+#[test]
+fn a_log_path_is_the_callers() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("mkdir -p $TMPDIR/logs && podctl pod create --name p && podctl pod start p").code(0);
+    // The pod's shim has been there before this mount, which only the caller sees.
+    let path = "$TMPDIR/logs/app.log";
+    let private = |line: &str| engine.sh(&format!("unshare -m bash -c \"mount -t tmpfs t $TMPDIR/logs; {line}\""));
+    private(&format!(
+        "podctl run -d --pod p --name c --log-opt path={path} --log-opt max-size=1k alpine sh -c 'seq 40; echo end' &&
+         podctl wait c && cat {path}* | grep -c stdout && podctl logs c | wc -l"
+    ))
+    .ok()
+    .ends_with("0\n41\n41")
+    .then_some(())
+    .expect("the log is where the caller has said");
+    assert_eq!(engine.sh("ls $TMPDIR/logs").ok(), "");
+    // What is in the way there is seen, too, and named as it was typed.
+    private(&format!("ln -s x {path}; podctl run --pod p --log-opt path={path} alpine true"))
+        .code(125)
+        .mentions("app.log: it is no regular file: give the path of one, or one that is not there yet");
+    private("mount -o remount,ro $TMPDIR/logs; podctl run --rm --pod p --log-opt path=$TMPDIR/logs/ro.log alpine true")
+        .code(125)
+        .mentions("tmp/logs/ro.log: Read-only file system");
+    engine.sh("rm -r $TMPDIR/logs").code(0);
+}

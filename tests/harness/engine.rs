@@ -6,7 +6,7 @@ use std::{
     process::Command,
     sync::{
         Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use proto::failpoint;
 
 use crate::{
     cli::{self, Run, Running},
@@ -27,6 +28,9 @@ use crate::{
 
 /// Which controllers the cgroup2 tree of a hybrid machine has.
 const HYBRID_CONTROLLERS: &str = "/sys/fs/cgroup/unified/cgroup.controllers";
+
+/// Where failpoints are armed, in [`HOME`].
+const FAILPOINTS: &str = "failpoints";
 
 /// Where everything of the engine is, inside: on the enclosure's tmpfs.
 pub const HOME: &str = "/run/engine";
@@ -44,6 +48,8 @@ pub struct Machine {
     pub runtime: Option<&'static str>,
     /// The engine's directories are on a disk (below `/var/tmp`) and not in memory.
     pub on_disk: bool,
+    /// Programs look for failpoints, see [`Engine::arm`].
+    pub failpoints: bool,
     /// Which engine.
     pub engine: programs::Engine,
 }
@@ -60,6 +66,7 @@ pub struct Engine {
     before: Traces,
     registry: Option<Registry>,
     disk: Option<PathBuf>,
+    abandoned: AtomicBool,
 }
 
 /// Lets a hybrid machine say that its cgroup2 tree has `controllers`. Other machines have nothing to say.
@@ -101,7 +108,7 @@ impl Engine {
             assert!(mount.status().is_ok_and(|status| status.success()), "the directory on disk cannot be mounted");
         }
         let home = enclosure.path(HOME);
-        for directory in ["bin", "tmp", "home"] {
+        for directory in ["bin", "tmp", "home", FAILPOINTS] {
             std::fs::create_dir_all(home.join(directory)).expect("directories of the engine");
         }
         std::fs::write(home.join("registries.conf"), REGISTRIES).expect("registries.conf");
@@ -113,7 +120,8 @@ impl Engine {
         }
         let registry = machine.registry.then(|| Registry::start(&enclosure));
         let before = oracle::look(&enclosure, &label);
-        Engine { enclosure, label, machine, transcript: Mutex::default(), before, registry, disk }
+        let (transcript, abandoned) = (Mutex::default(), AtomicBool::new(false));
+        Engine { enclosure, label, machine, transcript, before, registry, disk, abandoned }
     }
 
     /// Loads images from their archives.
@@ -146,6 +154,40 @@ impl Engine {
         let mut command = self.command("podctl");
         command.args(arguments);
         self.record(cli::start(&format!("podctl {}", arguments.join(" ")), command, None).finish())
+    }
+
+    /// The next process that comes to `point` does `action` there; see [`proto::failpoint`].
+    pub fn arm(&self, point: &str, action: &str) {
+        let directory = self.path(FAILPOINTS);
+        // Whole at once: somebody may be at the point this moment.
+        let file = directory.join(".new");
+        std::fs::write(&file, action).expect("a failpoint");
+        std::fs::rename(file, directory.join(point)).expect("a failpoint");
+    }
+
+    /// Whether somebody has come to `point` since it was armed. If not, nobody does any more.
+    pub fn disarm(&self, point: &str) -> bool {
+        std::fs::remove_file(self.path(FAILPOINTS).join(point)).is_err()
+    }
+
+    /// Whether nobody has come to `point` yet.
+    pub fn is_armed(&self, point: &str) -> bool {
+        self.path(FAILPOINTS).join(point).exists()
+    }
+
+    /// What was typed until now, and forgets it.
+    pub fn transcript(&self) -> String {
+        std::mem::take(&mut self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// What is there now and was not at the beginning.
+    pub fn traces(&self) -> Traces {
+        oracle::look(&self.enclosure, &self.label).beyond(&self.before)
+    }
+
+    /// Ends what is left of it without looking: something has been found.
+    pub fn abandon(self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Types `line` on a terminal.
@@ -236,6 +278,7 @@ impl Engine {
             .env("PODCTL_CGROUP_PREFIX", format!("/{}", self.label))
             .env("CONTAINERS_REGISTRIES_CONF", format!("{HOME}/registries.conf"))
             .env("CONTAINERS_CONF", format!("{HOME}/containers.conf"))
+            .envs(self.machine.failpoints.then(|| (failpoint::VARIABLE, format!("{HOME}/{FAILPOINTS}"))))
             .env("TERM", "xterm")
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC");
@@ -251,7 +294,9 @@ impl Default for Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.abandoned.load(Ordering::Relaxed) {
+            // Its enclosure ends all of it.
+        } else if std::thread::panicking() {
             let transcript = self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             eprintln!("--- what was typed on {:?}\n{transcript}--- and what is there", self.machine);
             eprintln!("{}", oracle::look(&self.enclosure, &self.label).beyond(&self.before));

@@ -12,11 +12,13 @@
 //! registry    docker-registry over a directory
 //! handmade    a registry whose every answer is the test's own
 //! oracle      what is there, and that nothing of ours is
+//! consistent  what is listed can be looked at and removed, and then nothing is left
 //! wait        until a condition holds; the only sleep of the suite
 //! programs    where the programs under test are
 //! ```
 
 pub mod cli;
+pub mod consistent;
 pub mod enclosure;
 pub mod engine;
 pub mod handmade;

@@ -23,6 +23,13 @@ impl Traces {
         Traces(self.0.difference(&before.0).cloned().collect())
     }
 
+    /// Without what outlives the last pod for a moment: bridges and the table of rules.
+    #[must_use]
+    pub fn without_lingering(self) -> Traces {
+        let lingers = |trace: &String| trace.starts_with("link podctl") || trace.starts_with("nft table");
+        Traces(self.0.into_iter().filter(|trace| !lingers(trace)).collect())
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -215,9 +222,10 @@ const STAYS: [&str; 6] = [
     "runroot/networks/.lock",
 ];
 /// Directories that stay and must be empty. A network that was used keeps its lock and the last address it gave.
-const FRAME: [&str; 7] = [
+const FRAME: [&str; 8] = [
     "state/names",
     "state/pods",
+    "state/pods/.open",
     "state/volumes",
     "state/secrets",
     "runroot/pods",

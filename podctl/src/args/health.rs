@@ -21,7 +21,7 @@ pub const FLAGS: &[Flag] = &[
     text(
         "health-log-destination",
         "string",
-        "set the destination of the HealthCheck log. Directory path or local (local use container state file)",
+        "set the destination of the HealthCheck log. Directory path, local or events_logger (local use container state file, events_logger will write to events, too)",
     )
     .default("\"local\""),
     uint("health-max-log-count", "set maximum number of attempts in the HealthCheck log file. ('0' value means 1000)")
@@ -63,6 +63,17 @@ pub const FLAGS: &[Flag] = &[
     switch("no-healthcheck", "Disable healthchecks on container"),
 ];
 
+/// [`FLAGS`] where what is not given stays as it is.
+pub const CHANGES: [Flag; FLAGS.len()] = {
+    let mut flags = [FLAGS[0]; FLAGS.len()];
+    let mut at = 0;
+    while at < flags.len() {
+        flags[at] = FLAGS[at].default("");
+        at += 1;
+    }
+    flags
+};
+
 /// Flags that mean something only with `--health-startup-cmd`.
 const STARTUP: [&str; 4] =
     ["health-startup-interval", "health-startup-retries", "health-startup-success", "health-startup-timeout"];
@@ -72,6 +83,19 @@ const STARTUP: [&str; 4] =
 /// # Errors
 /// podman's words.
 pub fn config(args: &Args) -> Result<Option<HealthConfig>, Failure> {
+    if args.text_or_empty("health-startup-cmd").is_empty()
+        && let Some(flag) = STARTUP.iter().find(|flag| args.given(flag))
+    {
+        return Err(Failure::invalid(format!("cannot set --{flag} without --health-startup-cmd")));
+    }
+    changes(args)
+}
+
+/// As [`config`], where there may be a check already: a startup check without a command changes the one that is there.
+///
+/// # Errors
+/// podman's words.
+pub fn changes(args: &Args) -> Result<Option<HealthConfig>, Failure> {
     for flag in ["health-cmd", "health-startup-cmd"] {
         if args.is("no-healthcheck") && !args.text_or_empty(flag).is_empty() {
             return Err(Failure::invalid(format!("cannot specify both --no-healthcheck and --{flag}")));
@@ -122,11 +146,8 @@ fn test(text: &str) -> Result<Vec<String>, Failure> {
 
 fn startup(args: &Args) -> Result<Option<HealthStartup>, Failure> {
     let test = test(args.text_or_empty("health-startup-cmd"))?;
-    if test.is_empty() {
-        return match STARTUP.iter().find(|flag| args.given(flag)) {
-            Some(flag) => Err(Failure::invalid(format!("cannot set --{flag} without --health-startup-cmd"))),
-            None => Ok(None),
-        };
+    if test.is_empty() && !STARTUP.iter().any(|flag| args.given(flag)) {
+        return Ok(None);
     }
     Ok(Some(HealthStartup {
         test,

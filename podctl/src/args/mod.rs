@@ -264,6 +264,17 @@ impl Args {
         self.values_of(long).next().is_some()
     }
 
+    /// The long names of all flags that were given, each once.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in &self.values {
+            if !names.iter().any(|known| known == name) {
+                names.push((*name).to_owned());
+            }
+        }
+        names
+    }
+
     /// A switch that is off unless given.
     pub fn is(&self, long: &'static str) -> bool {
         self.switch(long).unwrap_or(false)

@@ -7,10 +7,9 @@ use crate::error::Failure;
 
 const SIZE: &str = "<number>[<unit>]";
 
-/// Flags that pods and containers share.
+/// Flags that pods and containers share, and that can be changed later.
 pub const FLAGS: &[Flag] = &[
     text("blkio-weight", "string", "Block IO weight (relative weight) accepts a weight value between 10 and 1000."),
-    text("cgroup-parent", "string", "Optional parent cgroup for the container"),
     uint("cpu-shares", "CPU shares (relative weight)").short('c'),
     float("cpus", "Number of CPUs. The default is 0.000 which means no limit"),
     text("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
@@ -18,6 +17,9 @@ pub const FLAGS: &[Flag] = &[
     text("memory", SIZE, "Memory limit (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))").short('m'),
     text("memory-swap", "string", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
 ];
+
+/// Flags that pods and containers share, and that hold from their creation on.
+pub const PLACE_FLAGS: &[Flag] = &[text("cgroup-parent", "string", "Optional parent cgroup for the container")];
 
 /// Flags of containers alone.
 pub const CONTAINER_FLAGS: &[Flag] = &[
@@ -28,9 +30,11 @@ pub const CONTAINER_FLAGS: &[Flag] = &[
         SIZE,
         "Memory soft limit (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))",
     ),
-    switch("oom-kill-disable", "Disable OOM Killer"),
     int("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
 ];
+
+/// Flags of containers alone that hold from their creation on.
+pub const CREATE_FLAGS: &[Flag] = &[switch("oom-kill-disable", "Disable OOM Killer")];
 
 /// Length of the CPU period that `--cpus` counts in, µs.
 const PERIOD: u64 = 100_000;
@@ -40,6 +44,18 @@ const PERIOD: u64 = 100_000;
 /// # Errors
 /// podman's words.
 pub fn config(args: &Args) -> Result<Resources, Failure> {
+    let resources = given(args)?;
+    if resources.memory_swap > 0 && resources.memory == 0 {
+        return Err(Failure::invalid("you should always set a memory limit when using a memoryswap limit, see usage"));
+    }
+    Ok(resources)
+}
+
+/// As [`config`], where what is not given may be there already.
+///
+/// # Errors
+/// podman's words.
+pub fn given(args: &Args) -> Result<Resources, Failure> {
     let mut resources = Resources {
         memory: memory(args, "memory")?,
         cpu_shares: args.uint("cpu-shares").unwrap_or(0),
@@ -60,9 +76,6 @@ pub fn config(args: &Args) -> Result<Resources, Failure> {
         Some("-1") => -1,
         Some(_) => memory(args, "memory-swap")?,
     };
-    if resources.memory_swap > 0 && resources.memory == 0 {
-        return Err(Failure::invalid("you should always set a memory limit when using a memoryswap limit, see usage"));
-    }
     if resources.memory_swap > 0 && resources.memory_swap < resources.memory {
         return Err(Failure::invalid("minimum memoryswap limit should be larger than memory limit, see usage"));
     }
@@ -97,7 +110,7 @@ fn container(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
     if resources.memory > 0 && resources.memory_reservation > resources.memory {
         return Err(Failure::invalid("minimum memory limit cannot be less than memory reservation limit, see usage"));
     }
-    resources.oom_kill_disable = args.is("oom-kill-disable");
+    resources.oom_kill_disable = args.knows("oom-kill-disable") && args.is("oom-kill-disable");
     resources.pids_limit = args.int("pids-limit").map_or(0, |limit| limit.max(-1));
     Ok(())
 }

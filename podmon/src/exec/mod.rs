@@ -24,6 +24,7 @@ use nix::errno::Errno;
 use proto::{
     Id, Kind, Refusal,
     alive::Process,
+    failpoint::{self, Point},
     refusal::Result,
     time,
     wire::{ExecRequest, ExecStarted, ExitStatus, WindowSize},
@@ -128,6 +129,7 @@ impl Execs {
             resize(master, size)?;
         }
         self.events.tell("exec", None);
+        failpoint::pass(Point::ExecBegun);
         self.add(&id, master, ended, request.detach);
         Ok(ExecStarted { id, pid })
     }
@@ -141,6 +143,7 @@ impl Execs {
         let files = Files::new(&self.directory, &id);
         let spec = process::spec(request, self.runtime.bundle(), init)?;
         write_spec(&files.spec, &spec)?;
+        failpoint::refuse(Point::ExecSpec)?;
         let console = match request.tty {
             true => Some(self.console(&id)?),
             false => None,
@@ -160,6 +163,7 @@ impl Execs {
         // From here on the command alone has its pipes: its end is their end.
         drop(borrowed);
         drop(stdio);
+        failpoint::refuse(Point::ExecMade)?;
         let pid = runtime::read_pid(&files.pid).map_err(|error| Refusal::internal("exec", error))?;
         let ended = self.reaper.watch(pid);
         drop(expecting);
@@ -212,6 +216,13 @@ impl Execs {
             sessions.iter().filter(|(_, session)| session.exit.borrow().is_none()).map(|(id, _)| id.clone()).collect();
         ids.sort();
         ids
+    }
+
+    /// Whether a command has ended less than `age` ago whose code nobody has asked for.
+    pub fn is_unheard(&self, age: Duration) -> bool {
+        let since = time::now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+        let ended = |session: &Rc<Session>| session.exit.borrow().map(|exit| exit.finished_at);
+        self.sessions.borrow().values().filter_map(ended).any(|finished| finished > since)
     }
 
     /// Waits until a command begins or ends.

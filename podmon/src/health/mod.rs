@@ -25,7 +25,7 @@ pub use judge::Next;
 use proto::{
     Refusal,
     alive::Process,
-    record::{self, Durability, Health, HealthState, SCHEMA},
+    record::{self, Durability, Health, HealthCheck, HealthState, SCHEMA},
     refusal::Result,
     time,
     wire::{HealthConfig, HealthResult},
@@ -75,8 +75,8 @@ impl Drop for Checks {
 
 impl Checks {
     /// Begins, or goes on where an earlier monitor of the same run was. What follows is said to `heard`, each time with
-    /// the container's health.
-    pub fn begin(subject: Subject, heard: impl Fn(Health, Next) + 'static) -> Checks {
+    /// the container's health and, as JSON, the check where its log goes to the events.
+    pub fn begin(subject: Subject, heard: impl Fn(Health, Next, String) + 'static) -> Checks {
         let (asked, requests) = mpsc::unbounded_channel();
         let task = tokio::task::spawn_local(subject.run(requests, heard));
         Checks { asked, task }
@@ -105,9 +105,13 @@ fn span(nanoseconds: Option<i64>) -> Duration {
 }
 
 impl Subject {
-    async fn run(self, mut requests: mpsc::UnboundedReceiver<Reply<HealthResult>>, heard: impl Fn(Health, Next)) {
+    async fn run(
+        self,
+        mut requests: mpsc::UnboundedReceiver<Reply<HealthResult>>,
+        heard: impl Fn(Health, Next, String),
+    ) {
         let mut state = self.begin();
-        heard(state.status, Next::Wait);
+        heard(state.status, Next::Wait, String::new());
         let mut due = self.first(&state);
         loop {
             let scheduled = async {
@@ -122,7 +126,7 @@ impl Subject {
             };
             let next = self.check(&mut state, reply).await;
             if let Some(next) = next {
-                heard(state.status, next);
+                heard(state.status, next, self.log_of(&state));
             }
             let interval = self.interval(&state);
             due = interval
@@ -196,6 +200,12 @@ impl Subject {
         Some(next)
     }
 
+    /// The last check for the events, where they are its log.
+    fn log_of(&self, state: &HealthState) -> String {
+        let last = state.log.last().filter(|_| self.config.log_destination == "events_logger");
+        last.map_or_else(String::new, |check| podmans_check(check).to_string())
+    }
+
     fn write(&self, state: &HealthState) {
         // A full disk costs others their view of it and nothing else.
         let _ = record::write(&self.path, state, Durability::Volatile);
@@ -208,18 +218,16 @@ impl Subject {
     }
 }
 
+fn podmans_check(check: &HealthCheck) -> serde_json::Value {
+    json!({
+        "Start": time::rfc3339(check.start), "End": time::rfc3339(check.end),
+        "ExitCode": check.exit_code, "Output": check.output,
+    })
+}
+
 /// As podman has it in its files.
 fn podmans(state: &HealthState) -> serde_json::Value {
-    let log: Vec<_> = state
-        .log
-        .iter()
-        .map(|check| {
-            json!({
-                "Start": time::rfc3339(check.start), "End": time::rfc3339(check.end),
-                "ExitCode": check.exit_code, "Output": check.output,
-            })
-        })
-        .collect();
+    let log: Vec<_> = state.log.iter().map(podmans_check).collect();
     json!({ "Status": state.status.as_str(), "FailingStreak": state.failing_streak, "Log": log })
 }
 

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::subtree;
+use super::subtree::{self, Subtree};
 use crate::{
     exec::{Execs, Launched},
     stdio::console::set_nonblocking,
@@ -39,8 +39,12 @@ const BROKEN: i32 = 125;
 pub async fn run(execs: &Execs, args: Vec<String>, limit: Duration, wanted: usize, init: &Process) -> HealthCheck {
     let (start, deadline) = (time::now(), Instant::now() + limit);
     let mut output = Vec::new();
-    let exit_code = match command(execs, args, init).await {
-        Ok((launched, reader)) => watch(launched, init, &reader, deadline, wanted, &mut output).await,
+    let mark = proto::Id::random().map_or_else(|_| String::new(), |id| format!("{}={}", subtree::MARK, id.as_str()));
+    let exit_code = match command(execs, args, &mark, init).await {
+        Ok((launched, reader)) => {
+            let subtree = Subtree { root: launched.pid, init: init.pid, mark: &mark };
+            watch(launched, &subtree, &reader, deadline, wanted, &mut output).await
+        }
         Err(refusal) => {
             output.extend_from_slice(refusal.message.as_bytes());
             match refusal.kind {
@@ -56,10 +60,12 @@ pub async fn run(execs: &Execs, args: Vec<String>, limit: Duration, wanted: usiz
 async fn command(
     execs: &Execs,
     args: Vec<String>,
+    mark: &str,
     init: &Process,
 ) -> proto::refusal::Result<(Launched, AsyncFd<OwnedFd>)> {
     let (reader, stdio) = streams().map_err(|error| proto::Refusal::internal("health check", error))?;
-    let request = ExecRequest { args, ..ExecRequest::default() };
+    let env = Some(mark.to_owned()).filter(|mark| !mark.is_empty()).into_iter().collect();
+    let request = ExecRequest { args, env, ..ExecRequest::default() };
     Ok((execs.launch(&request, stdio, init).await?, reader))
 }
 
@@ -74,13 +80,13 @@ fn streams() -> io::Result<(AsyncFd<OwnedFd>, Vec<OwnedFd>)> {
 /// Its code.
 async fn watch(
     launched: Launched,
-    init: &Process,
+    subtree: &Subtree<'_>,
     reader: &AsyncFd<OwnedFd>,
     deadline: Instant,
     wanted: usize,
     output: &mut Vec<u8>,
 ) -> i32 {
-    let Launched { pid, mut ended, .. } = launched;
+    let Launched { mut ended, .. } = launched;
     let status = tokio::select! {
         status = &mut ended => Some(status),
         () = listen(reader, wanted, output) => None,
@@ -93,7 +99,7 @@ async fn watch(
             if matches!(status, Ok(0)) { 0 } else { FAILED }
         }
         None => {
-            subtree::kill(pid, init.pid);
+            subtree.kill();
             // The reaper has it, whenever it ends.
             let _ = timeout(KILLED, ended).await;
             hear(reader, wanted, output);

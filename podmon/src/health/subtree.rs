@@ -1,6 +1,6 @@
 //! A command with everything it has started, told apart from the rest of the container.
 
-use std::fs;
+use std::{fs, io::Read};
 
 use proto::alive;
 
@@ -13,28 +13,63 @@ struct Entry {
     pid: u32,
     parent: u32,
     session: u32,
+    /// In ticks since boot.
+    started: u64,
 }
 
-/// Kills the process `root`, all that descends from it, and what is in its session: a process whose parent has ended is
-/// the container's PID 1's child then, but it keeps its session, which is that of the runtime's call and so of this
-/// command alone. What has left both is the container's. `init` is the container's first process.
-pub fn kill(root: u32, init: u32) {
-    let containers = read(init).map_or(0, |entry| entry.session);
-    let session = read(root).map(|entry| entry.session).filter(|session| *session != 0 && *session != containers);
-    let mut killed: Vec<u32> = Vec::new();
-    for _ in 0..ROUNDS {
-        let found: Vec<u32> =
-            members(root, session, &processes()).into_iter().filter(|pid| !killed.contains(pid)).collect();
-        if found.is_empty() {
-            return;
-        }
-        for pid in found {
-            // It was in the tree a moment ago; a pid is not given away again so soon. It may have ended.
-            if let Ok(pidfd) = alive::pidfd_open(pid) {
-                let _ = alive::pidfd_signal(&pidfd, libc::SIGKILL);
+/// The variable that every command of a check is born with.
+pub const MARK: &str = "PODCTL_HEALTHCHECK";
+
+/// Largest environment that is looked at.
+const LONGEST: u64 = 1 << 20;
+
+/// What a command has started. A process whose parent has ended is the container's PID 1's child then, but it keeps its
+/// session, which is that of the runtime's call and so of this command alone; and one that has left that, too (a daemon
+/// that forks twice), still has the environment it was born with. What has left all three is the container's.
+#[derive(Debug)]
+pub struct Subtree<'a> {
+    /// The command's first process.
+    pub root: u32,
+    /// The container's first process.
+    pub init: u32,
+    /// `MARK=value`, this command's own; empty = none.
+    pub mark: &'a str,
+}
+
+impl Subtree<'_> {
+    /// Kills all of it.
+    pub fn kill(&self) {
+        let containers = read(self.init).map_or(0, |entry| entry.session);
+        let root = read(self.root);
+        let session = root.map(|entry| entry.session).filter(|session| *session != 0 && *session != containers);
+        // Only what is younger can be its.
+        let since = root.map_or(0, |entry| entry.started);
+        let mut killed: Vec<u32> = Vec::new();
+        for _ in 0..ROUNDS {
+            let all = processes();
+            let mut found = members(self.root, session, &all);
+            let strangers = all.iter().filter(|entry| entry.started >= since && !found.contains(&entry.pid));
+            let marked: Vec<u32> = strangers.map(|entry| entry.pid).filter(|pid| self.is_marked(*pid)).collect();
+            found.extend(marked);
+            found.retain(|pid| !killed.contains(pid));
+            if found.is_empty() {
+                return;
             }
-            killed.push(pid);
+            for pid in found {
+                // It was in the tree a moment ago; a pid is not given away again so soon. It may have ended.
+                if let Ok(pidfd) = alive::pidfd_open(pid) {
+                    let _ = alive::pidfd_signal(&pidfd, libc::SIGKILL);
+                }
+                killed.push(pid);
+            }
         }
+    }
+
+    fn is_marked(&self, pid: u32) -> bool {
+        let mut text = Vec::new();
+        let file = fs::File::open(format!("/proc/{pid}/environ"));
+        let whole = file.is_ok_and(|file| file.take(LONGEST).read_to_end(&mut text).is_ok());
+        whole && !self.mark.is_empty() && text.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes())
     }
 }
 
@@ -51,7 +86,8 @@ fn parse(pid: u32, stat: &str) -> Option<Entry> {
     // pid (name) state ppid pgrp session
     let mut fields = stat.rsplit(')').next()?.split_ascii_whitespace().skip(1);
     let parent = fields.next()?.parse().ok()?;
-    Some(Entry { pid, parent, session: fields.nth(1)?.parse().ok()? })
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Entry { pid, parent, session, started: fields.nth(15)?.parse().ok()? })
 }
 
 fn members(root: u32, session: Option<u32>, all: &[Entry]) -> Vec<u32> {
@@ -73,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_tree_and_the_session_are_its_own() {
-        let entry = |pid, parent, session| Entry { pid, parent, session };
+        let entry = |pid, parent, session| Entry { pid, parent, session, started: 0 };
         let all = [
             entry(1, 0, 1),
             entry(10, 5, 9),
@@ -95,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_name_may_have_brackets() {
-        let read = parse(7, "7 (a) b) R 3 7 5 0 -1");
-        assert_eq!(read, Some(Entry { pid: 7, parent: 3, session: 5 }));
+        // proc_pid_stat(5): the start is the 22nd field.
+        let read = parse(7, "7 (a) b) R 3 7 5 0 -1 9 10 11 12 13 14 15 16 17 18 19 20 21 2200 23");
+        assert_eq!(read, Some(Entry { pid: 7, parent: 3, session: 5, started: 2200 }));
     }
 }

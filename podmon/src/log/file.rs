@@ -15,7 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::statfs::{
+        CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, SECURITYFS_MAGIC,
+        SYSFS_MAGIC, TRACEFS_MAGIC, fstatfs,
+    },
+};
 use proto::{
     Kind, Refusal, json_line,
     log_line::{self, Format},
@@ -62,6 +68,8 @@ impl Rotation {
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
+    /// As its user calls it.
+    name: PathBuf,
     format: Format,
     /// For JSON.
     attributes: String,
@@ -85,13 +93,14 @@ impl LogFile {
     pub fn open(&mut self) -> Result<()> {
         open_file(&self.path).and_then(|file| self.take(file)).map_err(|error| {
             self.cause = errno(&error);
-            refusal(&self.path, &error)
+            refusal(&self.name, &error)
         })
     }
 
     /// A log at `path` that is opened when it is needed.
     pub fn closed(path: PathBuf, format: Format, attributes: String, rotation: Rotation) -> LogFile {
         LogFile {
+            name: path.clone(),
             path,
             format,
             attributes,
@@ -104,6 +113,11 @@ impl LogFile {
             cause: Errno::ENOENT,
             last_time: 0,
         }
+    }
+
+    /// It is `name` for its user, who has it mounted somewhere else.
+    pub fn called(self, name: PathBuf) -> LogFile {
+        LogFile { name, ..self }
     }
 
     fn take(&mut self, file: File) -> io::Result<()> {
@@ -266,7 +280,7 @@ impl Sink for LogFile {
         } else {
             Ok(())
         };
-        let turned = turned.map_err(|error| refusal(&self.path, &error)).and_then(|()| self.open());
+        let turned = turned.map_err(|error| refusal(&self.name, &error)).and_then(|()| self.open());
         self.stuck = turned.is_err().then(Instant::now);
         turned
     }
@@ -308,6 +322,17 @@ fn refusal(path: &Path, error: &io::Error) -> Refusal {
     Refusal::new(Kind::Invalid, format!("log path {}: {error}", path.display()))
 }
 
+/// File systems whose files are no store: a write to one is a command, or (`/proc/self/mem`) goes into ourselves.
+const NO_STORE: [FsType; 7] = [
+    PROC_SUPER_MAGIC,
+    SYSFS_MAGIC,
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEBUGFS_MAGIC,
+    TRACEFS_MAGIC,
+    SECURITYFS_MAGIC,
+];
+
 /// Never follows a symbolic link, never waits for the reader of a FIFO, takes nothing but a regular file.
 fn open_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
@@ -316,7 +341,8 @@ fn open_file(path: &Path) -> io::Result<File> {
         .mode(0o640)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
         .open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+    let stores = || Ok::<_, Errno>(!NO_STORE.contains(&fstatfs(&file)?.filesystem_type()));
+    if file.metadata()?.is_file() && stores()? { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// The same file for reading. Opened anew: a duplicate could not be read.

@@ -140,7 +140,16 @@ fn closed(start: &StartRecord) -> Result<file::LogFile> {
         "" => start.exit_record.with_file_name("ctr.log"),
         path => PathBuf::from(path),
     };
-    Ok(file::LogFile::closed(path, format, attributes(config)?, file::Rotation::of(config)?))
+    // Mounts of an earlier shim may have gone with it.
+    let mounted = start.log_directory.as_ref().filter(|_| !start.unmounted);
+    let place = mounted.and_then(|directory| Some(directory.join(path.file_name()?)));
+    let log = file::LogFile::closed(
+        place.unwrap_or_else(|| path.clone()),
+        format,
+        attributes(config)?,
+        file::Rotation::of(config)?,
+    );
+    Ok(log.called(path))
 }
 
 /// What each line of `json-file` says besides, as an object; nothing where there is nothing.

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proto::failpoint::{self, Point};
 use proto::log_line::rotated;
 
 use super::Identity;
@@ -39,14 +40,18 @@ pub fn turn(path: &Path, log: Identity, files: u32) -> io::Result<()> {
     // With two names already: we were killed before the last step.
     if last > 0 && !log.is_at(&first) {
         make_room(path, last)?;
+        failpoint::check(Point::RotateRoom)?;
         // Where a file cannot have two names there is a moment without the path.
         fs::hard_link(path, &first).or_else(|_| fs::rename(path, &first))?;
+        failpoint::check(Point::RotateNamed)?;
     }
+    failpoint::check(Point::RotateLinked)?;
     remove_beyond(path, last);
     let fresh = beside(path);
     // One that was left by whom we succeed.
     let _ = fs::remove_file(&fresh);
     OpenOptions::new().append(true).create_new(true).mode(0o640).open(&fresh)?;
+    failpoint::check(Point::RotateFresh)?;
     fs::rename(&fresh, path)
 }
 

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use proto::{
     Kind, Refusal,
     alive::{self, Process},
+    failpoint::{self, Point},
     record::Phase,
     time,
 };
@@ -65,13 +66,18 @@ impl Monitor {
 
     /// What had to wait for a state to pass is asked anew.
     fn ask_again(&mut self) {
-        let passing =
-            [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing, State::Failing];
-        if !self.later.is_empty() && !passing.contains(&self.state.get()) {
+        if !self.later.is_empty() && !self.is_passing() {
             for request in std::mem::take(&mut self.later) {
                 self.ask(request);
             }
         }
+    }
+
+    /// Whether something is under way that requests wait for.
+    pub(super) fn is_passing(&self) -> bool {
+        let passing =
+            [State::Creating, State::Starting, State::StartingEnded, State::Pausing, State::Thawing, State::Failing];
+        passing.contains(&self.state.get())
     }
 
     fn enter(&mut self, next: State) {
@@ -137,15 +143,19 @@ impl Monitor {
                     // A monitor that was killed while it created has left it.
                     runtime.delete().await;
                 }
+                failpoint::refuse(Point::MonCreate)?;
                 let master = create(&runtime, &stdio, &start, &pid_file).await?;
+                failpoint::refuse(Point::MonCreated)?;
                 let pid = runtime::read_pid(&pid_file).map_err(|error| Refusal::internal(runtime.name(), error))?;
                 let ended = reaper.hold(pid);
                 drop(expecting);
                 // Held: whether it lives or is a zombie, the pid is its.
                 let process = Process::of(pid).unwrap_or_else(|| Process { pid, ..Process::default() });
                 let pidfd = alive::pidfd_open(pid).ok();
+                failpoint::refuse(Point::MonHeld)?;
                 crate::record::write_pidfiles(&start, pid)?;
                 stdio.begin(master).map_err(|error| Refusal::internal("terminal", error))?;
+                failpoint::refuse(Point::MonPumps)?;
                 Ok(Created { init: Init { process, pidfd }, ended })
             };
             let created = created.await;
@@ -159,6 +169,7 @@ impl Monitor {
         self.cgroup = crate::cgroup::Cgroup::of(init.process.pid, &self.start.cgroup);
         self.watch_child(ended);
         self.init = Some(init);
+        failpoint::pass(Point::MonInit);
         self.store_fds();
     }
 
@@ -187,11 +198,13 @@ impl Monitor {
 
     fn run_start(&mut self) {
         self.started_at = time::now();
+        failpoint::pass(Point::MonStart);
         // A reboot from here on leaves a container that has run and whose end nobody knows.
         self.exit_file.put_placeholder(self.started_at);
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
-            let started = runtime.start().await;
+            failpoint::pass(Point::MonPlaceholder);
+            let started = runtime.start().await.and_then(|()| failpoint::refuse(Point::MonStarted));
             Monitor::send(&inbox, Message::Started(started));
         });
     }
@@ -262,7 +275,9 @@ impl Monitor {
         (self.grace, self.lifetime, self.stuck, self.checks) = (None, None, None, None);
         let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
+            failpoint::pass(Point::MonDrain);
             stdio.drain().await;
+            failpoint::pass(Point::MonDrained);
             Monitor::send(&inbox, Message::Happened(Event::Drained));
         });
     }
@@ -301,6 +316,7 @@ impl Monitor {
                     break;
                 }
             }
+            failpoint::pass(Point::MonWritten);
             events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));
@@ -325,8 +341,9 @@ impl Monitor {
         // Between two runs the process that is known is that of the run before.
         let gone = phase == Phase::Exited || matches!(state, State::Clearing | State::BackingOff | State::Creating);
         let init = self.init.as_ref().filter(|_| !gone).map(|init| init.process.clone());
-        let (execs, lost) = (self.execs.running(), self.stdio.lost_records());
+        let (execs, lost, counted) = (self.execs.running(), self.stdio.lost_records(), self.counted);
         self.state_file.update(|state| {
+            state.counted = counted;
             state.phase = phase;
             state.init = init;
             // Begun is only what the runtime says has begun.
@@ -340,6 +357,7 @@ impl Monitor {
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
             runtime.delete().await;
+            failpoint::pass(Point::MonDeleted);
             Monitor::send(&inbox, Message::Happened(Event::Deleted));
         });
     }
@@ -407,8 +425,9 @@ impl Monitor {
             };
             // Past the deadline their codes are nobody's.
             let _ = timeout(LAST_EXECS, settled).await;
+            // A code that nobody has asked for yet: its client has only just heard that the command has begun.
             let answered = async {
-                while service.busy() > 0 {
+                while service.busy() > 0 || execs.is_unheard(LAST_ANSWERS) {
                     sleep(Duration::from_millis(1)).await;
                 }
             };
@@ -417,6 +436,7 @@ impl Monitor {
             for _ in 0..64 {
                 tokio::task::yield_now().await;
             }
+            failpoint::pass(Point::MonGone);
             Monitor::send(&inbox, Message::Gone);
         });
     }

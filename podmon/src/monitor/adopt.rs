@@ -8,6 +8,7 @@ use std::{
 
 use proto::{
     alive,
+    failpoint::{self, Point},
     record::{self, ExitRecord, MonitorState, Phase, StartRecord},
     time,
     wire::ExitStatus,
@@ -37,6 +38,7 @@ impl Monitor {
     pub(super) async fn adopt(&mut self, stored: &mut HashMap<String, OwnedFd>, own: Option<oneshot::Receiver<i32>>) {
         let earlier = self.state_file.get();
         // Our own pid is in it now, whatever there was.
+        failpoint::pass(Point::MonAdoptState);
         self.state_file.write();
         self.started_at = earlier.started_at;
         if let Some(exit) = self.recorded_exit() {
@@ -65,6 +67,7 @@ impl Monitor {
             self.ended = Some(proto::exit::unknown(time::now()));
             return self.go_on_between(time::now(), stored);
         }
+        failpoint::pass(Point::MonAdoptStreams);
         self.init = Some(Init { process: process.clone(), pidfd });
         self.state.set(state);
         self.store_fds();

@@ -34,6 +34,7 @@ impl Request {
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
             | Request::Upgrade(_, reply)
+            | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
             Request::Exec(_, reply) => send(reply, Err(refusal)),
@@ -56,6 +57,7 @@ impl Request {
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
             | Request::Upgrade(_, reply)
+            | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
             Request::Exec(_, reply) => reply.is_closed(),
@@ -117,6 +119,8 @@ impl Monitor {
                 send(reply, self.execs.resize(&resize.id, &size).map(|()| Empty {}));
             }
             Request::HealthRun(reply) => self.ask_for_check(reply),
+            Request::Reload(_) if self.is_passing() => self.later.push(request),
+            Request::Reload(reply) => send(reply, self.reload().map(|()| Empty {})),
             Request::WaitReady(reply) => self.wait_ready(reply),
             Request::ReopenLog(reply) => send(reply, self.of_log(Ledger::reopen)),
             Request::RotateLog(reply) => send(reply, self.of_log(Ledger::rotate)),
@@ -155,6 +159,7 @@ impl Monitor {
             | Request::ExecWait(..)
             | Request::ExecResize(..)
             | Request::HealthRun(..)
+            | Request::Reload(..)
             | Request::WaitReady(..)
             | Request::ReopenLog(..)
             | Request::RotateLog(..)
@@ -199,10 +204,13 @@ impl Monitor {
             let how = if paused { "is paused, unpause it first" } else { "is not running" };
             return send(reply, Err(self.improper(&format!("container {} {how}", self.start.id))));
         };
-        let (execs, init) = (self.execs.clone(), init.process.clone());
+        let (execs, init, state) = (self.execs.clone(), init.process.clone(), self.state.clone());
+        // What the runtime says of a container that ends meanwhile is about pipes.
+        let ended = self.improper(&format!("container {} is not running", self.start.id));
         tokio::task::spawn_local(async move {
             let started = execs.start(request, fds, &init).await;
-            send(reply, started);
+            let lives = state.get() == State::Running && init.is_alive();
+            send(reply, started.map_err(|refusal| if lives { refusal } else { ended }));
         });
     }
 

@@ -27,7 +27,7 @@ impl Monitor {
             interruptions: self.interruptions.clone(),
         };
         let inbox = self.inbox.clone();
-        let heard = move |health, next| Monitor::send(&inbox, Message::Checked(health, next));
+        let heard = move |health, next, log| Monitor::send(&inbox, Message::Checked(health, next, log));
         self.checks = Some(Checks::begin(subject, heard));
     }
 
@@ -51,8 +51,8 @@ impl Monitor {
     }
 
     /// A check has shown something.
-    pub(super) fn hear_of_health(&mut self, health: Health, next: Next) {
-        self.execs.events().checked(health.as_str());
+    pub(super) fn hear_of_health(&mut self, health: Health, next: Next, log: String) {
+        self.execs.events().checked(health.as_str(), log);
         if health == Health::Healthy {
             self.is_healthy();
         }

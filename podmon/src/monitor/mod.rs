@@ -8,6 +8,7 @@ mod adopt;
 mod answer;
 mod health;
 mod ready;
+mod reload;
 mod restart;
 mod upgrade;
 mod witness;
@@ -15,6 +16,7 @@ mod witness;
 use std::{
     cell::{Cell, RefCell},
     os::fd::OwnedFd,
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
@@ -23,6 +25,7 @@ use anyhow::{Context, Result};
 use proto::{
     Refusal,
     alive::Process,
+    failpoint::{self, Point},
     raw::Deposits,
     record::{Health, StartRecord},
     serve::{self, Connections},
@@ -55,6 +58,8 @@ use crate::{
 const ABANDONED: Duration = Duration::from_secs(60);
 /// After this long without an event free memory is given back.
 const IDLE: Duration = Duration::from_secs(1);
+/// Requests of one client that may wait for their answers.
+const REQUESTS: usize = 64;
 /// How often lost records are written into state.json at most.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,8 +76,8 @@ enum Message {
     Froze(proto::refusal::Result<()>),
     /// The first process has ended, with this raw wait(2) status if anybody knows it.
     Ended(Option<i32>),
-    /// What a check of its health has led to.
-    Checked(Health, Next),
+    /// What a check of its health has led to, and the check where the events are its log.
+    Checked(Health, Next, String),
     /// The container says this of itself, and it may be passed on.
     Notified(Vec<String>),
     /// Records were lost to a full disk.
@@ -122,6 +127,8 @@ impl Drop for Timer {
 #[derive(Debug)]
 struct Monitor {
     start: Rc<StartRecord>,
+    /// Where the start record is.
+    record: PathBuf,
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
     sockets: upgrade::Sockets,
@@ -159,6 +166,8 @@ struct Monitor {
     /// Who waits until it is ready.
     expectant: Vec<Reply<Empty>>,
     backoff: Option<Timer>,
+    /// See [`proto::record::MonitorState::counted`].
+    counted: bool,
     /// When the last run was over, or could not be begun.
     down_since: i64,
     /// See [`Monitor::is_ended_by_user`].
@@ -218,6 +227,7 @@ pub async fn run(config: Config) -> Result<()> {
         readiness: start.readiness.clone().map(Readiness::new),
         expectant: vec![],
         backoff: None,
+        counted: state_file.get().counted,
         down_since: 0,
         ended_by_user: false,
         leaving: false,
@@ -225,23 +235,27 @@ pub async fn run(config: Config) -> Result<()> {
         reported: Rc::default(),
         service: service.clone(),
         start,
+        record: config.record,
         runtime,
         reaper,
         state_file,
         inbox,
     };
+    failpoint::check(Point::MonBegun)?;
     monitor.stdio.take_callers(&mut stored);
     monitor.adopt(&mut stored, own).await;
+    failpoint::check(Point::MonAdopted)?;
     // What is not the container's any more.
     drop(stored);
 
-    let listener =
-        serve::listener(Some(config.listener), None, &Connections::default()).context(sockets("mon.sock"))?;
+    let listener = serve::listener(Some(config.listener), None, &Connections::with_requests(REQUESTS))
+        .context(sockets("mon.sock"))?;
     let mut server = ttrpc::r#async::Server::new()
         .register_service(create_monitor(std::sync::Arc::new(service)))
         .add_listener(listener);
     server.start().await.context(sockets("mon.sock"))?;
     tokio::task::spawn_local(Rc::new(monitor.door()).run(config.raw_listener));
+    failpoint::pass(Point::MonServes);
     monitor.supervisor.ready();
     if let Some(pid) = config.supervisor {
         monitor.heir.watch_parent(pid);
@@ -289,10 +303,14 @@ impl Monitor {
         match message {
             Message::Happened(event) => self.happen(event),
             Message::Created(Ok(created)) => {
+                self.counted = false;
                 self.take_init(created);
                 self.happen(Event::CreateDone);
             }
-            Message::Created(Err(refusal)) => self.fail(refusal, Event::CreateFailed),
+            Message::Created(Err(refusal)) => {
+                self.counted = false;
+                self.fail(refusal, Event::CreateFailed);
+            }
             Message::Started(Ok(())) => self.happen(Event::StartDone),
             Message::Started(Err(refusal)) => self.fail(refusal, Event::StartFailed),
             Message::Froze(Ok(())) => self.happen(Event::Frozen),
@@ -305,7 +323,7 @@ impl Monitor {
                 });
                 self.happen(Event::Ended);
             }
-            Message::Checked(health, next) => self.hear_of_health(health, next),
+            Message::Checked(health, next, log) => self.hear_of_health(health, next, log),
             Message::Notified(lines) => self.pass_on(&lines),
             Message::Lost => self.persist(),
             Message::Gone => self.gone = true,

@@ -2,7 +2,11 @@
 
 use std::{fs::File, time::Duration};
 
-use proto::{layout::ENDED_BY_USER, restart, time};
+use proto::{
+    failpoint::{self, Point},
+    layout::ENDED_BY_USER,
+    restart, time,
+};
 
 use super::{Message, Monitor};
 use crate::state::Event;
@@ -66,9 +70,14 @@ impl Monitor {
         self.backoff = Some(self.timer(pause.saturating_sub(Duration::from_nanos(waited)), Event::BackoffOver));
     }
 
-    /// Begins the next run.
+    /// Begins the next run. One that a monitor had counted, and was killed before it was made, is counted once.
     pub(super) fn run_again(&mut self) {
-        self.state_file.update(|state| state.restart_count += 1);
+        let counted = std::mem::replace(&mut self.counted, true);
+        self.state_file.update(|state| {
+            state.restart_count += u32::from(!counted);
+            state.counted = true;
+        });
+        failpoint::pass(Point::MonAgain);
         self.reported.set(None);
         self.kills_before.set(None);
         self.unhealthy = false;
@@ -80,6 +89,7 @@ impl Monitor {
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             stdio.drain().await;
+            failpoint::pass(Point::MonClear);
             runtime.delete().await;
             Monitor::send(&inbox, Message::Happened(Event::Deleted));
         });

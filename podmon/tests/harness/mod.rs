@@ -163,6 +163,7 @@ impl Bench {
             readiness: None,
             witnessed_pid: 0,
             unmounted: false,
+            log_directory: None,
             heir: None,
         };
         record::write(&run.join("start.json"), &start, Durability::Volatile).expect("start.json");

@@ -136,3 +136,25 @@ async fn a_later_run_that_cannot_be_made_is_tried_again() {
     // The try that failed was one of the two.
     assert_eq!((bench.logged("stdout"), bench.exit_record().restart_count), (b"run\nrun\n".to_vec(), 2));
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_run_is_counted_once_though_its_monitor_is_killed_before_it_is_made() {
+    // The second create says that it has begun, and waits as long as it is told to.
+    let script = "case $3 in create) cd /proc/$PPID/cwd; n=$(cat count 2> /dev/null); echo $((n + 1)) > count; \
+                  while [ \"$n\" -ge 1 ] && [ -e held ]; do sleep 0.05; done ;; esac; exec crun \"$@\"";
+    let mut bench = Bench::new(&Wish { runtime_script: Some(script), ..wish("on-failure", 3, "echo run; exit 1") });
+    fs::write(bench.run.join("held"), "").expect("held");
+    up(&bench).await;
+    let creates = |bench: &Bench| fs::read_to_string(bench.run.join("count")).unwrap_or_default().trim().to_owned();
+    for count in ["2", "3"] {
+        until("a create", || creates(&bench) == count).await;
+        assert_eq!(bench.state().restart_count, 1);
+        bench.kill();
+        if count == "3" {
+            fs::remove_file(bench.run.join("held")).expect("held");
+        }
+        bench.respawn();
+    }
+    assert_eq!(bench.wait_monitor(), Some(0));
+    assert_eq!((bench.logged("stdout"), bench.exit_record().restart_count), (b"run\n".repeat(4), 3));
+}

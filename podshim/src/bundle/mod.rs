@@ -236,6 +236,25 @@ fn store(bundle: &Path, spec: &Spec) -> Result<()> {
     record::write_bytes(&bundle.join("config.json"), &text, Durability::Volatile).map_err(wrong)
 }
 
+/// Changes a bundle whose container may be run again from it: limits, and what `change` does to the environment.
+///
+/// # Errors
+/// When `config.json` cannot be read or written, and those of [`cgroup::check`].
+pub fn amend(bundle: &Path, limits: &wire::Resources, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
+    let mut spec: Spec = record::read(&bundle.join("config.json")).map_err(wrong)?;
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let devices = linux.resources().as_ref().and_then(|all| all.devices().clone()).unwrap_or_default();
+    linux.set_resources(Some(linux::resources(limits, devices)?));
+    spec.set_linux(Some(linux));
+    if let Some(mut process) = spec.process().clone() {
+        let mut env = process.env().clone().unwrap_or_default();
+        change(&mut env);
+        process.set_env(Some(env));
+        spec.set_process(Some(process));
+    }
+    store(bundle, &spec)
+}
+
 /// The member's security options with what it inherits from its pod: its own word counts, lists add up.
 fn security(input: &Input<'_>) -> wire::Security {
     let mut own = input.record.config.security.clone().unwrap_or_default();

@@ -14,11 +14,11 @@ pub(super) const CPU_PERIOD: u64 = 100_000;
 
 /// One value for one file.
 #[derive(Debug, PartialEq)]
-struct Setting {
+pub(super) struct Setting {
     /// The option and its value, for messages.
-    flag: String,
+    pub flag: String,
     /// Controller by its v1 name.
-    controller: &'static str,
+    pub controller: &'static str,
     /// File and value in v1; `None` = v1 has nothing for it.
     v1: Option<(&'static str, String)>,
     /// File and value in v2.
@@ -60,7 +60,7 @@ pub(super) fn bytes(value: i64) -> String {
 }
 
 /// Everything `limits` asks for, in the order in which it must be written.
-fn settings(limits: &Resources) -> Vec<Setting> {
+pub(super) fn settings(limits: &Resources) -> Vec<Setting> {
     let mut all = Vec::new();
     memory(limits, &mut all);
     cpu(limits, &mut all);
@@ -187,7 +187,7 @@ pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()>
     check_values(hierarchies, limits)
 }
 
-fn unavailable(hierarchies: &Hierarchies, flag: &str, controller: &str) -> Refusal {
+pub(super) fn unavailable(hierarchies: &Hierarchies, flag: &str, controller: &str) -> Refusal {
     Refusal::new(
         Kind::NotSupported,
         format!(
@@ -268,7 +268,7 @@ fn parse_list(text: &str) -> Option<Vec<(u32, u32)>> {
 
 /// The file that takes a weight of blkio: `file`, or that of the BFQ scheduler where the kernel has only this. The root
 /// shows neither, any cgroup below it does; one is made for a moment where there is none.
-fn weight_file(hierarchy: &Hierarchy, file: &str) -> Option<String> {
+pub(super) fn weight_file(hierarchy: &Hierarchy, file: &str) -> Option<String> {
     let bfq = file.replace(".weight", ".bfq.weight");
     let among = |dir: &Path| [file, &bfq].into_iter().find(|file| dir.join(file).exists()).map(str::to_owned);
     let mut children = fs::read_dir(&hierarchy.mount).into_iter().flatten().flatten();
@@ -288,7 +288,8 @@ pub(super) fn set_blkio_weight(hierarchies: &Hierarchies, path: &str, weight: u3
 }
 
 impl Setting {
-    fn of(&self, version: Version) -> Option<&(&'static str, String)> {
+    /// File and value of `version`.
+    pub(super) fn of(&self, version: Version) -> Option<&(&'static str, String)> {
         match version {
             Version::V1 => self.v1.as_ref(),
             Version::V2 => self.v2.as_ref(),

@@ -11,6 +11,7 @@
 //! Nothing here moves a process: a migration can wait for a whole RCU grace period. Functions block for as long as they
 //! say; daemons call [`remove`], [`kill`] and [`freeze`] from a blocking thread where that matters.
 
+mod change;
 mod figures;
 mod freezer;
 mod hierarchy;
@@ -96,6 +97,15 @@ pub fn check(limits: &Resources) -> Result<()> {
 /// Those of the kernel, naming the flag.
 pub fn set_blkio_weight(path: &str, weight: u32) -> Result<()> {
     limits::set_blkio_weight(Hierarchies::of_this_machine(), path, weight)
+}
+
+/// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One
+/// that is not there is fine.
+///
+/// # Errors
+/// When the kernel refuses one, naming its flag; the others are then as they were.
+pub fn update(path: &str, limits: &Resources, given: &[String]) -> Result<()> {
+    change::update(Hierarchies::of_this_machine(), path, limits, given)
 }
 
 /// Whether `controller` (memory, cpu, cpuset, pids, blkio, devices …) limits anything on this machine.

@@ -21,7 +21,7 @@ pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
             None if fs::symlink_metadata(roots.names().join(&name)).is_err() => {}
             None => found.push(strange(roots, &name)),
             Some(target) if scene.is_held(target.pod()) => {}
-            Some(target) if !record::is_recorded(roots, &target) => {
+            Some(target) if !roots.is_recorded(&target) => {
                 found.push(stale(roots, &name, target, "stands for nothing that is there"));
             }
             Some(target) => {
@@ -89,7 +89,7 @@ fn missing(roots: &Roots, name: String, target: Target) -> Option<Finding> {
     let link = fs::read_link(roots.names().join(&name)).ok().and_then(|link| Target::from_link(&link));
     match link {
         Some(there) if there == target => None,
-        Some(there) if record::is_recorded(roots, &there) => {
+        Some(there) if roots.is_recorded(&there) => {
             let problem = format!("is claimed for another object, though {} has it", object(&target));
             Some(Finding::new("name", &name, problem, Mend::User("rename one of them".to_owned())))
         }
@@ -104,7 +104,7 @@ fn missing(roots: &Roots, name: String, target: Target) -> Option<Finding> {
 }
 
 fn claim(roots: &Roots, name: &str, target: &Target) -> Result<()> {
-    if record::is_recorded(roots, target) { record::claim(roots, name, target) } else { Ok(()) }
+    if roots.is_recorded(target) { record::claim(roots, name, target) } else { Ok(()) }
 }
 
 fn object(target: &Target) -> String {

@@ -14,7 +14,7 @@ use crate::{
     cgroup,
     finding::{Finding, Mend, shown},
     index, network,
-    pod::record as records,
+    pod::{intent, record as records},
 };
 
 pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
@@ -188,8 +188,7 @@ fn cgroup_of(roots: &Roots, pod: &Id) -> Result<String> {
 pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
     let run = roots.run_pod(pod);
     let broken = |error: std::io::Error| Refusal::internal(format!("pod {pod}"), error);
-    records::make_dir(&run).map_err(broken)?;
-    let Some(lock) = Lock::try_take(&roots.pod_lock(pod)).map_err(broken)? else {
+    let Some(lock) = intent::lock(roots, pod).map_err(broken)? else {
         return Err(Refusal::new(Kind::TimedOut, format!("pod {pod} is in use by somebody else now")));
     };
     mounts::none_below(&run).and_then(|()| mounts::none_below(&roots.pod(pod)))?;
@@ -206,6 +205,8 @@ pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
         }
     }
     records::bury(&roots.pods(), pod.as_str()).map_err(broken)?;
-    records::leave(roots, pod, lock);
+    remove_all(&roots.pods().join(format!("{}{pod}", records::TOMBSTONE)))?;
+    intent::leave(roots, pod);
+    drop(lock);
     Ok(())
 }

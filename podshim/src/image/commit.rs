@@ -13,6 +13,7 @@ use std::{
 use nix::fcntl::Flock;
 use proto::{
     alive,
+    failpoint::{self, Point},
     record::{self, Durability},
     time,
 };
@@ -77,6 +78,7 @@ impl Adding {
         for dir in [&unpacked, &trash] {
             fs::DirBuilder::new().mode(0o700).create(dir)?;
         }
+        failpoint::check(Point::ImageLayerDir)?;
         let diff = unpacked.join("diff");
         fs::create_dir(&diff)?;
         fs::set_permissions(&diff, PermissionsExt::from_mode(0o755))?;
@@ -85,6 +87,7 @@ impl Adding {
         let blob_size = file.metadata()?.len();
         let mut tape = Tape::new(Digesting::new(Plain::new(file, &self.cancel)?));
         unpack(&mut tape, File::open(&diff)?.as_fd(), File::open(&trash)?.as_fd())?;
+        failpoint::check(Point::ImageUnpacked)?;
         // Padding after the last entry counts too.
         let mut content = tape.into_source();
         io::copy(&mut content, &mut io::sink())?;
@@ -102,13 +105,16 @@ impl Adding {
         };
         record::write(&unpacked.join("layer.json"), &record, Durability::Volatile)?;
         self.cancel.check()?;
+        failpoint::check(Point::ImageLayerRecorded)?;
         let place = self.store.layer(diff_id);
         if place.exists() {
             // Nobody vouches for it, or we would not be here.
             fs::rename(&place, self.temporary.path().join(format!("old-{}", diff_id.hex())))?;
         }
         fs::rename(path, self.store.blob(blob))?;
-        fs::rename(&unpacked, &place)
+        failpoint::check(Point::ImageBlob)?;
+        fs::rename(&unpacked, &place)?;
+        failpoint::check(Point::ImageLayer)
     }
 
     /// Puts a manifest or config in its place.
@@ -125,6 +131,7 @@ impl Adding {
     /// Its id is the answer.
     pub(super) fn image(&self, new: &NewImage<'_>) -> io::Result<Digest> {
         let id = self.text(new.config_text)?;
+        failpoint::check(Point::ImageConfig)?;
         let manifest = self.text(new.manifest_text)?;
         let mut digests = vec![manifest.clone()];
         if let Some(index) = new.index_text {
@@ -153,10 +160,13 @@ impl Adding {
             created,
             added: time::now(),
         };
+        failpoint::check(Point::ImageTexts)?;
         // Before anything names them, the layers are on disk: one sync for all files of all of them.
         rustix::fs::syncfs(File::open(self.store.root())?)?;
+        failpoint::check(Point::ImageSynced)?;
         self.store.change_names(|names| {
             record::write(&self.store.record_path(id.hex()), &image, Durability::Durable)?;
+            failpoint::check(Point::ImageRecorded)?;
             names.names.extend(new.names.iter().map(|name| (name.clone(), id.hex().to_owned())));
             Ok(())
         })?;

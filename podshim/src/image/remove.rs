@@ -4,7 +4,12 @@
 
 use std::{collections::HashMap, fs, io};
 
-use proto::{Kind, Refusal, refusal::Result, wire::ImagesRemoved};
+use proto::{
+    Kind, Refusal,
+    failpoint::{self, Point},
+    refusal::Result,
+    wire::ImagesRemoved,
+};
 
 use super::{
     Image, Store,
@@ -102,7 +107,9 @@ impl Store {
                 }
             }
         }
-        if !done.deleted.is_empty() {
+        failpoint::refuse(Point::ImageRmNames)?;
+        // All means what a killed command has left, too.
+        if all || !done.deleted.is_empty() {
             self.collect().map_err(|error| self.broken(&error))?;
         }
         Ok(done)
@@ -177,6 +184,7 @@ impl Store {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            failpoint::check(Point::ImageRmRecord)?;
             all.names.retain(|_, hex| *hex != image.id);
             Ok(())
         })

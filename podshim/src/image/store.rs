@@ -26,6 +26,7 @@ use nix::fcntl::{Flock, FlockArg};
 use proto::{
     Id,
     alive::{self, Lock},
+    failpoint::{self, Point},
     record::{self, Durability},
 };
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,7 @@ impl Store {
         names.names.retain(|_, hex| self.record_path(hex).exists());
         if names != before {
             names.schema = record::SCHEMA;
+            failpoint::check(Point::ImageNames)?;
             record::write(&self.names_path(), &names, Durability::Durable)?;
         }
         answer
@@ -199,6 +201,14 @@ impl Store {
     pub(super) fn temporary(&self) -> io::Result<Temporary> {
         self.make()?;
         let _lock = Lock::take(&self.root.join("lock"))?;
+        // Records are written under that lock, too.
+        record::sweep(&self.root);
+        record::sweep(&self.root.join("records"));
+        for entry in fs::read_dir(self.root.join("locks"))?.flatten() {
+            // Of whoever was killed while it fetched a layer. One that is free is taken, and goes.
+            let lock = Lock::try_take(&entry.path()).ok().flatten();
+            drop(lock.map(|lock| LayerLock { path: entry.path(), _lock: lock }));
+        }
         let mut rubbish = Vec::new();
         for entry in fs::read_dir(self.root.join("tmp"))?.flatten() {
             // Its lock is taken under the store's lock, together with making it: an unlocked one is dead.
@@ -212,6 +222,7 @@ impl Store {
         }
         let path = self.root.join("tmp").join(Id::random()?.short());
         fs::DirBuilder::new().mode(0o700).create(&path)?;
+        failpoint::check(Point::ImageTemporary)?;
         let lock = Lock::take(&path.join("lock"))?;
         Ok(Temporary { path, _lock: lock })
     }
@@ -241,6 +252,7 @@ impl Store {
                 }
             }
         }
+        failpoint::check(Point::ImageCollected)?;
         // Out of the store: deleting it takes its time and needs no lock.
         drop(alone);
         drop(rubbish);

@@ -5,6 +5,7 @@
 //! gets a successor that goes on with the same pipes, terminal and log. Nothing else in podshim knows that podmon exists.
 
 mod notify;
+mod orphan;
 mod reap;
 mod supervisor;
 

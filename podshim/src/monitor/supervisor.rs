@@ -13,6 +13,7 @@ use std::{
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Process,
+    failpoint::{self, Point},
     layout::sockets,
     record::{self, Durability, ExitRecord, MonitorState, Phase, StartRecord},
     refusal::Result,
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     notify::{Message, NotifySocket},
+    orphan,
     reap::Reaper,
 };
 use crate::{config::Engine, programs, sys};
@@ -238,6 +240,7 @@ impl Supervisor {
             }
             self.give_up(container);
         }
+        self.end_runtime(container);
         if let Some(entry) = self.entries().remove(container) {
             // Whoever waits may have gone.
             let _ = entry.ended.send(true);
@@ -260,6 +263,7 @@ impl Supervisor {
         };
         let process = self.spawn(container, fds)?;
         if let Some(entry) = self.entries().get_mut(container) {
+            failpoint::pass(Point::MonitorReplaced);
             entry.process = process.clone();
             entry.monitor.forget_client();
         }
@@ -269,7 +273,7 @@ impl Supervisor {
     }
 
     /// Whether nothing is left to monitor: the exit of the last run is on disk, or nothing ever ran.
-    fn has_finished(&self, container: &Id) -> bool {
+    pub fn has_finished(&self, container: &Id) -> bool {
         let Ok(state) = record::read::<MonitorState>(&self.roots().container_state(&self.0.pod, container)) else {
             return true;
         };
@@ -278,6 +282,14 @@ impl Supervisor {
             // A monitor that ended before the runtime had made anything leaves nothing to take over.
             Phase::Created => state.init.as_ref().is_none_or(|init| !init.exists()),
             Phase::Running | Phase::Paused | Phase::Stopping | Phase::Backoff => false,
+        }
+    }
+
+    /// A monitor that was killed while the runtime made the container leaves the runtime at it.
+    pub fn end_runtime(&self, container: &Id) {
+        let state = record::read::<MonitorState>(&self.roots().container_state(&self.0.pod, container));
+        if state.is_ok_and(|state| state.phase == Phase::Created) {
+            orphan::end(&self.roots().runtime(), container);
         }
     }
 
@@ -307,6 +319,7 @@ impl Supervisor {
         let prepare = || -> io::Result<Process> {
             let stream: OwnedFd = socket::listen_stream(&run_dir, sockets::MONITOR)?.into();
             let raw = socket::listen_seqpacket(&run_dir, sockets::MONITOR_RAW)?;
+            failpoint::check(Point::MonitorSockets)?;
             let mut names = vec![sockets::MONITOR.to_owned(), sockets::MONITOR_RAW.to_owned()];
             let mut fds = vec![stream.as_fd(), raw.as_fd()];
             for (name, fd) in &stored {
@@ -326,6 +339,7 @@ impl Supervisor {
                 .env("PODCTL_SUPERVISOR", std::process::id().to_string())
                 .env("NOTIFY_SOCKET", self.roots().run_pod(&self.0.pod).join(sockets::NOTIFY));
             let pid = sys::spawn::session(&command, &fds)?;
+            failpoint::pass(Point::MonitorSpawned);
             Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))
         };
         prepare().map_err(|error| Refusal::internal(format!("starting the monitor of container {container}"), error))

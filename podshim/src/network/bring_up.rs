@@ -7,7 +7,9 @@ use std::{
 
 use ipnet::Ipv4Net;
 use proto::{
-    Id, Kind, Refusal, id,
+    Id, Kind, Refusal,
+    failpoint::{self, Point},
+    id,
     record::{self, NetworkStatus, PodState},
     refusal::Result,
     wire::{NetworkConfig, PortMapping},
@@ -63,6 +65,7 @@ pub(super) fn up(networks: &Networks, order: &Order) -> Result<Up> {
     // The ports come first: they are what most often fails, and holding them shows that nobody else uses the rules
     // that are there for them.
     let (holds, ports) = ports::bind_all(&order.config.ports)?;
+    failpoint::refuse(Point::NetPorts)?;
     sysctl::require("ipv4/ip_forward", "1")?;
     let mut host = Host::open()?;
     let result = attach_all(networks, order, &mut host, &attachments, &ports);
@@ -90,7 +93,9 @@ fn attach_all(
     let bridges = attachments.iter().map(|one| attachment::bridge(&one.record, &one.layout)).collect();
     let share = Share { pod: order.pod.clone(), bridges, address: first_address(&status), ports: ports.to_vec() };
     publish(networks, host, &share)?;
+    failpoint::refuse(Point::NetRules)?;
     inside(order.netns.as_fd(), || configure(attachments, &status))?;
+    failpoint::refuse(Point::NetInside)?;
     Ok(status)
 }
 
@@ -105,10 +110,12 @@ pub(super) fn attach(
     let failed = |what: &str, error| failed(&format!("{}: {what}", record.name), error);
     let device = device_name(&order.pod)?;
     let (ip, old) = join(networks, order, attachment, &device)?;
+    failpoint::refuse(Point::NetJoined)?;
     if let Some(old) = old {
         link::remove(&mut host.route, &old).map_err(|error| failed("removing a device left over", error))?;
     }
     let bridge = bridge(&mut host.route, attachment)?;
+    failpoint::refuse(Point::NetBridge)?;
     let mac = attachment.mac.unwrap_or_else(|| mac_of(ip));
     let pair = Pair {
         host: &device,
@@ -120,6 +127,7 @@ pub(super) fn attach(
         hairpin: sysctl::bridges_are_filtered(),
     };
     link::add_pair(&mut host.route, &pair).map_err(|error| failed("making a veth pair", error))?;
+    failpoint::refuse(Point::NetPair)?;
     Ok(NetworkStatus {
         network: record.name.clone(),
         interface: attachment.interface.clone(),
@@ -143,11 +151,17 @@ fn join(
 ) -> Result<(Ipv4Addr, Option<String>)> {
     let leases = Leases::of(&networks.roots, &attachment.record.name);
     let _lock = leases.lock()?;
+    if let Err(refusal) = networks.get(&attachment.record.name) {
+        // Removed since we looked: nobody would remove what was made for it now.
+        leases.clear();
+        return Err(refusal);
+    }
     let old = leases.device(&order.pod);
     if old.is_some() {
         leases.leave(&order.pod)?;
     }
     leases.join(&order.pod, device)?;
+    failpoint::refuse(Point::NetNoted)?;
     let (range, gateway) = (attachment.layout.range, attachment.layout.gateway);
     Ok((leases.lease(range, gateway, attachment.ip, &order.pod)?, old))
 }
@@ -192,6 +206,7 @@ fn bridge(route: &mut Socket, attachment: &Attachment) -> Result<u32> {
         ));
     }
     // Also when it was there: whoever made it may have been killed before it came so far.
+    failpoint::refuse(Point::NetBridgeMade)?;
     sysctl::without_ipv6(name).map_err(failed)?;
     sysctl::require(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
     let address =

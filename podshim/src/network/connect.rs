@@ -2,6 +2,7 @@
 
 use proto::{
     Id,
+    failpoint::{self, Point},
     record::NetworkStatus,
     refusal::Result,
     wire::{NetworkConfig, PortMapping},
@@ -38,6 +39,7 @@ pub(super) fn connect(networks: &Networks, order: &Order, running: Running) -> R
         let first = all.iter().all(|other| other.gateway.is_empty());
         all.push(status.clone());
         rules(networks, &mut host, order, &all, &running.ports)?;
+        failpoint::refuse(Point::ConnectRules)?;
         inside(&order.netns, || {
             let mut route = Socket::route().map_err(|error| failed("opening netlink", error))?;
             bring_up::configure_device(&mut route, new, &status, first)
@@ -79,6 +81,7 @@ fn leave(networks: &Networks, order: &Order, name: &str, running: &Running, mut 
     if let Some(device) = &device {
         link::remove(&mut host.route, device).map_err(|error| failed(&format!("{name}: removing {device}"), error))?;
     }
+    failpoint::refuse(Point::DisconnectDevice)?;
     {
         let _lock = leases.lock()?;
         leases.leave(&order.pod)?;
@@ -89,6 +92,7 @@ fn leave(networks: &Networks, order: &Order, name: &str, running: &Running, mut 
         firewall::remove(&mut host.filter, &table, &order.pod)
             .map_err(|error| failed("removing firewall rules (nf_tables)", error))?;
     }
+    failpoint::refuse(Point::DisconnectLeft)?;
     rules(networks, &mut host, order, &running.networks, &running.ports)?;
     take_down::remove_later(networks.clone(), device.into_iter().collect(), host);
     Ok(())

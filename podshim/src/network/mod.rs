@@ -187,6 +187,18 @@ pub fn take_down_now(networks: &Networks, pod: &Id) -> Result<()> {
     take_down::now(networks, pod)
 }
 
+/// Does what [`down`] put off in a program that was killed.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn finish(networks: &Networks) -> Result<()> {
+    if !take_down::is_cut_off(networks) {
+        return Ok(());
+    }
+    let networks = networks.clone();
+    worker::on_thread("network", move || take_down::finish(&networks)).await
+}
+
 /// Waits until what [`down`] put off is done (less than a second as a rule). A program calls it last before it exits,
 /// when it has given its answers and released its locks.
 pub async fn settle() {

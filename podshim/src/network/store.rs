@@ -13,6 +13,7 @@ use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
     event::{self, Event},
+    failpoint::{self, Point},
     id, name,
     record::{self, Durability, NetworkRecord, SCHEMA},
     refusal::Result,
@@ -54,6 +55,7 @@ impl Networks {
         lease::make_dir(&dir).map_err(cannot)?;
         // Held for the microseconds in which the name, the subnet and the bridge's name are chosen.
         let _lock = Lock::take(&dir.join(".lock")).map_err(cannot)?;
+        record::sweep(&dir);
         let existing = self.list()?;
         let name = if request.name.is_empty() { free_name(&existing) } else { request.name.clone() };
         if let Some(there) = existing.iter().find(|network| network.name == name) {
@@ -64,7 +66,9 @@ impl Networks {
             return Err(Refusal::new(Kind::NameInUse, words).about(name));
         }
         let record = self.record(request, name, &existing)?;
+        failpoint::check(Point::NetworkCreate).map_err(cannot)?;
         record::write(&self.path(&record.name), &record, Durability::Durable).map_err(cannot)?;
+        failpoint::pass(Point::NetworkCreated);
         event::note(&self.roots, &Event::new("network", "create", record.id.as_str(), &record.name));
         Ok(record)
     }

@@ -4,12 +4,19 @@
 //! because the next pod would wait for it or have to make it again.
 
 use std::{
+    fs,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use proto::{Id, Kind, Refusal, refusal::Result};
+use proto::{
+    Id, Kind, Refusal, Roots,
+    alive::Lock,
+    failpoint::{self, Point},
+    refusal::Result,
+};
 
 use super::{
     DEFAULT, Networks,
@@ -45,6 +52,7 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
             .map_err(|error| failed("removing firewall rules (nf_tables)", error))?
     };
     forget_flows(&mut host.filter, &published, Which::LedTo);
+    failpoint::refuse(Point::NetDownRules)?;
     let mut devices = Vec::new();
     for network in lease::networks(roots) {
         let leases = Leases::of(roots, &network);
@@ -54,8 +62,52 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
             devices.push(device);
         }
     }
+    failpoint::refuse(Point::NetDownLeft)?;
     if !devices.is_empty() || !published.is_empty() {
         remove_later(networks.clone(), devices, host);
+    }
+    Ok(())
+}
+
+/// A removal that is under way: `$RUN/networks/.going-ID`, locked. Where nobody holds the lock it was cut off.
+#[derive(Debug)]
+struct Going {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+const GOING: &str = ".going-";
+
+impl Going {
+    fn new(roots: &Roots) -> Option<Going> {
+        let path = roots.run.join("networks").join(format!("{GOING}{}", Id::random().ok()?.short()));
+        Lock::take(&path).ok().map(|lock| Going { path, _lock: lock })
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // What stays makes the next one look.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a removal is under way, or was cut off.
+pub(super) fn is_cut_off(networks: &Networks) -> bool {
+    let entries = fs::read_dir(networks.roots.run.join("networks")).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(GOING.as_bytes()))
+}
+
+/// Finishes removals that were cut off: of bridges that nobody is on, and of the table.
+pub(super) fn finish(networks: &Networks) -> Result<()> {
+    for entry in fs::read_dir(networks.roots.run.join("networks")).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(GOING.as_bytes()) {
+            continue;
+        }
+        if let Ok(Some(lock)) = Lock::try_take(&entry.path()) {
+            let _going = Going { path: entry.path(), _lock: lock };
+            sweep(networks, &[], &mut Host::open()?)?;
+        }
     }
     Ok(())
 }
@@ -63,12 +115,15 @@ pub(super) fn with(networks: &Networks, pod: &Id, mut host: Host) -> Result<()> 
 /// Removes devices that outlived their namespace, and what nobody needs any more, after a while. The sockets go along:
 /// closing one that has removed rules waits until no processor can be reading them (10 ms).
 pub(super) fn remove_later(networks: Networks, devices: Vec<String>, mut host: Host) {
+    let going = Going::new(&networks.roots);
     let run = move || {
         thread::sleep(LINGER);
+        failpoint::pass(Point::NetDownSwept);
         if let Err(error) = sweep(&networks, &devices, &mut host) {
             // The next pod that goes down removes it.
             tracing::warn!(%error, "bridges or rules that nobody needs are left");
         }
+        drop(going);
     };
     let mut removals = REMOVALS.lock().unwrap_or_else(PoisonError::into_inner);
     removals.retain(|removal| !removal.is_finished());
@@ -113,6 +168,7 @@ fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: 
         let table = firewall::table_name(&networks.roots.run);
         firewall::remove_bridge(&mut host.filter, &table, &record.interface, layout.subnet).map_err(failed)?;
     }
+    failpoint::refuse(Point::NetDownBridge)?;
     let Some(found) = link::find(&mut host.route, &record.interface).map_err(failed)? else { return Ok(()) };
     let ours = found.kind == "bridge" && found.mac == mac_of(layout.gateway);
     let end = Instant::now() + patience;
@@ -137,11 +193,13 @@ pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
         return Err(in_use(name));
     }
     remove_bridge(networks, &record.name, &mut Host::open()?, PATIENCE)?;
+    failpoint::refuse(Point::NetworkRmBridge)?;
     let _lock = leases.lock()?;
     if !leases.is_empty() {
         return Err(in_use(name));
     }
     networks.forget(&record.name)?;
+    failpoint::pass(Point::NetworkRmForgot);
     leases.clear();
     Ok(())
 }

@@ -14,9 +14,9 @@ use nix::{
 use proto::{
     Id, Refusal,
     alive::{self, Process},
+    failpoint::{self, Point},
     record::{self, ContainerRecord, Durability, PodRecord, PodState, StartRecord},
     refusal::Result,
-    state::ContainerState,
     wire::NetworkConfig,
 };
 
@@ -122,6 +122,7 @@ impl Pod {
             move || drop(cgroup::remove(&cgroup))
         });
 
+        failpoint::refuse(Point::UpCgroup)?;
         let kinds = kinds(pod);
         let namespaces = roots.namespaces(&pod.id);
         pin::make(&namespaces, &kinds, &hostname(pod)).map_err(broken("its namespaces"))?;
@@ -129,6 +130,7 @@ impl Pod {
             let namespaces = namespaces.clone();
             move || pin::unpin(&namespaces)
         });
+        failpoint::refuse(Point::UpNamespaces)?;
         if let Some(path) = network.mode.strip_prefix("ns:") {
             pin::pin(Path::new(path), &namespaces, Kind::Net).map_err(broken(&format!("--network ns:{path}")))?;
         }
@@ -138,21 +140,23 @@ impl Pod {
         }
         let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
             let program = std::env::current_exe().map_err(broken("its PID 1"))?;
-            let process = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
+            let infra = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
             undo.push({
-                let process = process.clone();
+                let process = infra.process.clone();
                 move || end(&process)
             });
-            Some(process)
+            Some(infra)
         } else {
             None
         };
+        failpoint::refuse(Point::UpInfra)?;
         if kinds.contains(&Kind::Ipc) {
             let shm = run.join("shm");
             make_shm(&shm, pod.config.shm_size).map_err(broken("its /dev/shm"))?;
             undo.push(move || drop_shm(&shm));
         }
 
+        failpoint::refuse(Point::UpShm)?;
         let up = if kinds.contains(&Kind::Net) {
             let netns = pin::open(&namespaces, Kind::Net).map_err(broken("its network namespace"))?;
             let names = self.names(pod);
@@ -168,18 +172,25 @@ impl Pod {
             boot_id: alive::boot_id().to_owned(),
             started_at: proto::time::now(),
             shim: Process::this(),
-            infra_init,
+            infra_init: infra_init.as_ref().map(|infra| infra.process.clone()),
             networks,
             ports,
             start_order: Vec::new(),
             cgroup,
             paused: false,
         };
+        failpoint::pass(Point::UpNetwork);
         // From here on a failure has a network to take down as well, which cannot be a plain step back.
-        let finished = self.write_files(pod, &network, &state).and_then(|()| self.serve_dns(&state));
+        let stay = || infra_init.map_or(Ok(()), |infra| infra.stay().map_err(broken("its PID 1")));
+        let finished = self
+            .write_files(pod, &network, &state)
+            .and_then(|()| failpoint::refuse(Point::UpState))
+            .and_then(|()| stay())
+            .and_then(|()| self.serve_dns(&state));
         match finished {
             Ok(dns) => {
                 undo.forget();
+                failpoint::pass(Point::UpServes);
                 Ok(Up { state, _holds: holds, _dns: dns })
             }
             Err(refusal) => {
@@ -220,10 +231,12 @@ impl Pod {
                 &files::hosts(&files::base(network, None)?, network, &state.networks, &own),
             )?;
             files::write(&run.join("resolv.conf"), &resolv_conf)?;
+            failpoint::check(Point::UpFiles)?;
             write_pidfile(pod)?;
             files::write(&run.join("hostname"), &format!("{hostname}\n"))?;
             // After a reboot this tells a pod that was stopped by it from one that never ran.
             fs::File::create(index::ran(roots, &pod.id))?;
+            failpoint::check(Point::UpRan)?;
             record::write(&roots.pod_state(&pod.id), state, Durability::Volatile)
         })()
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
@@ -244,6 +257,7 @@ impl Pod {
         let Up { mut state, _holds: holds, _dns: dns } = up;
         drop(dns);
         self.take_network_down(&state).await;
+        failpoint::pass(Point::DownNetwork);
         drop(holds);
         if let Some(init) = &state.infra_init {
             end(init);
@@ -251,9 +265,11 @@ impl Pod {
         let roots = &self.engine.roots;
         drop_shm(&roots.run_pod(&self.id).join("shm"));
         pin::unpin(&roots.namespaces(&self.id));
+        failpoint::pass(Point::DownNamespaces);
         if let Err(refusal) = cgroup::remove(&state.cgroup) {
             tracing::warn!("pod {}: {refusal}", self.id);
         }
+        failpoint::pass(Point::DownCgroup);
         // When it ended, for after the shim, whose directory goes with it.
         if let Err(error) = fs::File::create(index::ran(roots, &self.id)) {
             tracing::warn!("pod {}: the time of its end: {error}", self.id);
@@ -264,6 +280,7 @@ impl Pod {
             // Somebody else may have removed it.
             let _ = fs::remove_file(path);
         }
+        failpoint::pass(Point::DownRan);
         state.started = false;
         state.start_order.clear();
         if let Err(error) = record::write(&roots.pod_state(&self.id), &state, Durability::Volatile) {
@@ -338,7 +355,8 @@ impl Pod {
         let pod = Arc::new(pod);
         core.record = Some(pod.clone());
         if let Some(mut state) = found.state.filter(|state| state.started) {
-            let usable = self.pin_again(&pod, &state, &found.containers);
+            let pinned = self.pin_again(&pod, &state, &found.containers);
+            failpoint::refuse(Point::AdoptPinned)?;
             let holds = network::hold_ports(&state.ports).unwrap_or_else(|refusal| {
                 tracing::warn!("pod {}: {refusal}", pod.name);
                 Vec::new()
@@ -347,26 +365,36 @@ impl Pod {
                 tracing::warn!("pod {}: {refusal}", pod.name);
                 None
             });
+            failpoint::refuse(Point::AdoptNetwork)?;
             state.shim = Process::this();
             if let Err(error) = write_pidfile(&pod) {
                 tracing::warn!("pod {}: {error}", pod.name);
             }
             self.write_state(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns });
-            if !usable {
-                // Its namespaces ended with the last process in them: the next start makes new ones.
+            if !pinned {
+                for member in &found.containers {
+                    self.monitors.end_runtime(member.id());
+                    if let Ok(record) = &member.record {
+                        self.end_leftover(record);
+                    }
+                }
+                // Its namespaces have ended with the last process in them: what else was up has no use any more.
                 self.take_down(&mut core).await;
             }
         }
+        failpoint::refuse(Point::AdoptState)?;
         for container in &found.containers {
             self.adopt_member(container);
         }
+        failpoint::refuse(Point::AdoptMembers)?;
         Ok(())
     }
 
     /// Where the engine's mount namespace was lost with the last of our processes, a member's namespaces are taken from it.
-    /// False where no member lives whose could be.
+    /// `false` where one cannot be had.
     fn pin_again(&self, pod: &PodRecord, state: &PodState, members: &[index::Container]) -> bool {
+        let mut all = true;
         let dir = self.engine.roots.namespaces(&pod.id);
         let member = members.iter().find_map(index::Container::init);
         for kind in [Kind::Net, Kind::Ipc, Kind::Uts, Kind::Pid] {
@@ -377,13 +405,16 @@ impl Pod {
             if pinned || !wanted {
                 continue;
             }
-            let Some(member) = member else { return false };
+            let Some(member) = member else {
+                all = false;
+                continue;
+            };
             let source = format!("/proc/{}/ns/{}", member.pid, kind.as_str());
             if let Err(error) = pin::pin(Path::new(&source), &dir, kind) {
                 tracing::warn!("pod {}: its {} namespace: {error}", pod.name, kind.as_str());
             }
         }
-        true
+        all
     }
 
     /// Tells the next monitor of a member whose root file system was unmounted with the last of our processes.
@@ -405,7 +436,8 @@ impl Pod {
         let id: &Id = container.id();
         let result = if monitor.monitor.is_alive() {
             self.monitors.adopt(id, monitor.monitor.clone())
-        } else if matches!(container.state, ContainerState::Created) {
+        } else if self.monitors.has_finished(id) {
+            self.monitors.end_runtime(id);
             return;
         } else {
             self.note_unmounted(id);

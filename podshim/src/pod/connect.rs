@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, os::fd::AsFd, sync::Arc};
 
 use proto::{
     Kind, Refusal,
+    failpoint::{self, Point},
     record::{self, Durability, NetworkStatus, PodRecord},
     refusal::Result,
     wire::{NetworkAttachment, NetworkConfig, PodResult},
@@ -50,6 +51,7 @@ impl Pod {
             let request = network::Request { pod: &pod.id, names: &names, config: &config, netns: netns.as_fd() };
             let state = core.state().cloned().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
             let networks = network::connect(&self.networks, request, &state).await?;
+            failpoint::pass(Point::ConnectUp);
             self.changed_networks(&mut core, &config, networks)?;
         }
         self.record_networks(&mut core, &pod, config)
@@ -105,6 +107,7 @@ impl Pod {
             let request = network::Request { pod: &pod.id, names: &names, config: &config, netns: netns.as_fd() };
             let state = core.state().cloned().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
             let networks = network::disconnect(&self.networks, request, &name, &state).await?;
+            failpoint::pass(Point::DisconnectUp);
             self.changed_networks(&mut core, &config, networks)?;
         }
         self.record_networks(&mut core, &pod, config)
@@ -153,10 +156,12 @@ impl Pod {
     }
 
     fn record_networks(&self, core: &mut Core, pod: &PodRecord, config: NetworkConfig) -> Result<PodResult> {
+        failpoint::pass(Point::ConnectState);
         let mut changed = pod.clone();
         changed.config.network = Some(config);
         record::write(&self.engine.roots.pod_record(&self.id), &changed, Durability::Durable)
             .map_err(|error| Refusal::internal(format!("pod {}: its record", pod.name), error))?;
+        failpoint::pass(Point::ConnectRecorded);
         let answer = super::whole::answer(&changed);
         core.record = Some(Arc::new(changed));
         Ok(answer)

@@ -24,6 +24,7 @@ use nix::{
 use proto::{
     Id, Kind, Refusal,
     alive::Process,
+    failpoint::{self, Point},
     record::ContainerRecord,
     refusal::Result,
     wire::{LocatePath, Mount, PackPath, PathLocated, UnpackArchive, mount},
@@ -138,6 +139,7 @@ impl Pod {
         let pod = self.clone();
         blocking(move || {
             let result = pod.mount_at_rest(&record).and_then(|root| work(&root));
+            failpoint::pass(Point::CopyDone);
             pod.tear_down(&record);
             result
         })
@@ -152,6 +154,7 @@ impl Pod {
         let run = roots.run_container(&self.id, &record.id);
         make_dir(&run).map_err(broken)?;
         let dir = roots.container(&self.id, &record.id);
+        failpoint::refuse(Point::CopyDir)?;
         let target = roots.rootfs(&self.id, &record.id);
         match &record.image {
             Some(used) => {
@@ -162,6 +165,7 @@ impl Pod {
         }
         let root = open(&target, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|error| broken(error.into()))?;
+        failpoint::refuse(Point::CopyMounted)?;
         let there = |mount: &Mount| match mount.kind() {
             mount::Kind::Volume => true,
             // A source that has gone hides nothing; to start the container would be refused.

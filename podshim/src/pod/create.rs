@@ -1,9 +1,10 @@
 //! Creating containers: everything is checked before anything is made.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use proto::{
     Id, Kind, Refusal, Roots, event,
+    failpoint::{self, Point},
     layout::{JOURNALD, Target},
     record::{ContainerRecord, ImageUse, PodRecord},
     refusal::Result,
@@ -29,7 +30,12 @@ impl Pod {
     /// # Errors
     /// In podman's words; nothing is left then, except a container that was created and could not be started, which
     /// stays as podman leaves it (unless `--rm`).
-    pub async fn create(&self, request: CreateContainer, sources: Vec<OwnedFd>) -> Result<ContainerCreated> {
+    pub async fn create(
+        &self,
+        request: CreateContainer,
+        sources: Vec<OwnedFd>,
+        log: Option<OwnedFd>,
+    ) -> Result<ContainerCreated> {
         let config = request.config.unwrap_or_default();
         let existing = self.core.lock().await.record.clone();
         // As it was asked for: the check drops the ports that nothing can be done with.
@@ -46,6 +52,7 @@ impl Pod {
         };
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let mut config = self.check(config, pod_config)?;
+        config.log.as_ref().map_or(Ok(()), |config| check_log(config, log.as_ref()))?;
         self.check_dependencies(&config)?;
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
@@ -74,6 +81,7 @@ impl Pod {
             .transpose()?;
 
         let gate = self.gate.read().await;
+        let intent = self.intents.begin();
         if request.replace {
             self.replace(&config.name).await?;
         }
@@ -89,8 +97,12 @@ impl Pod {
             }
         };
         drop(gate);
+        drop(intent);
+        self.born();
         self.note("create", &record);
-        let opened = self.opened(&record, &pod, made, sources);
+        let mut opened = self.opened(&record, &pod, made, sources);
+        opened.log = log;
+        failpoint::pass(Point::MemberMade);
         let brought = Brought { opened, notify_socket: request.notify_socket };
         let up = if request.start {
             self.start_with(&record.id, brought).await
@@ -100,6 +112,7 @@ impl Pod {
             Ok(())
         };
         if let Err(refusal) = up {
+            failpoint::pass(Point::MemberFailed);
             self.clear_up(&record, &pod, made).await;
             return Err(refusal);
         }
@@ -132,7 +145,6 @@ impl Pod {
         cgroup::pod_path(&self.id, &config.cgroup_parent)?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;
-        config.log.as_ref().map_or(Ok(()), check_log)?;
         Ok(config)
     }
 
@@ -174,7 +186,9 @@ impl Pod {
     ) -> Result<ContainerRecord> {
         let roots = &self.engine.roots;
         let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
+        failpoint::refuse(Point::MemberPod)?;
         let name = claim_container(roots, &pod.id, &id, &config.name)?;
+        failpoint::pass(Point::MemberClaimed);
         let used =
             |image: &Image| ImageUse { id: image.id.clone(), name: image.name.clone(), digest: image.digest.clone() };
         let needs = needed(&config, &pod.config);
@@ -182,9 +196,11 @@ impl Pod {
             spec::merge(id.clone(), name.clone(), config, pod, image.map(|image| (&image.config, used(image))));
         let recorded = merged.and_then(|record| {
             hold(roots, &needs, &id)?;
+            failpoint::refuse(Point::MemberHeld)?;
             create_container(roots, &record)?;
+            failpoint::pass(Point::MemberRecorded);
             // After the record, which keeps `volume rm` from taking what was made for it.
-            match self.ensure_volumes(&record) {
+            match self.ensure_volumes(&record).and_then(|()| failpoint::refuse(Point::MemberVolumes)) {
                 Ok(()) => Ok(record),
                 Err(refusal) => self.forget(&record).and(Err(refusal)),
             }
@@ -229,6 +245,7 @@ impl Pod {
 
     /// After a failed start: what podman would not leave behind goes.
     async fn clear_up(&self, record: &ContainerRecord, pod: &PodRecord, made: bool) {
+        let _intent = self.intents.begin();
         let goes = record.config.auto_remove || (made && !pod.config.hidden);
         if goes && let Err(refusal) = self.remove_member(&record.id, true).await {
             tracing::warn!("container {}: {refusal}", record.id);
@@ -245,7 +262,7 @@ impl Pod {
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
         let Some(record) = core.record.take() else { return };
-        match super::record::remove_pod(&self.engine.roots, &record) {
+        match self.forget_pod(&record) {
             Ok(()) => self.note_pod("remove", &record),
             Err(refusal) => tracing::warn!("pod {}: {refusal}", self.id),
         }
@@ -253,7 +270,7 @@ impl Pod {
 }
 
 /// The directory of `--health-log-destination` must be there: nobody would hear of it later.
-fn check_health_log(config: &ContainerConfig) -> Result<()> {
+pub(super) fn check_health_log(config: &ContainerConfig) -> Result<()> {
     let destination = config.health.as_ref().map_or("", |health| health.log_destination.as_str());
     if !destination.starts_with('/') {
         return Ok(());
@@ -283,6 +300,7 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
         remove_pod(roots, &record)?;
         return Err(refusal);
     }
+    failpoint::pass(Point::PodHeld);
     let named = record.config.mounts.iter().filter(|mount| mount.kind() == mount::Kind::Volume);
     for volume in named {
         if let Err(refusal) = volumes.ensure(&volume.source, spec::is_anonymous(&volume.source)) {
@@ -290,6 +308,7 @@ pub fn make_pod(roots: &Roots, volumes: &Volumes, id: &Id, mut config: PodConfig
             return Err(refusal);
         }
     }
+    failpoint::pass(Point::PodVolumes);
     if !record.config.hidden {
         event::note(roots, &super::events::of_pod("create", &record));
     }
@@ -327,7 +346,7 @@ pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, por
 }
 
 /// Refuses what can be no log before anything is made; the monitor looks again when it opens it.
-fn check_log(log: &LogConfig) -> Result<()> {
+fn check_log(log: &LogConfig, directory: Option<&OwnedFd>) -> Result<()> {
     let path = &log.path;
     if log.driver == "journald" && !std::path::Path::new(JOURNALD).exists() {
         return Err(Refusal::new(
@@ -339,9 +358,14 @@ fn check_log(log: &LogConfig) -> Result<()> {
         return Ok(());
     }
     let refuse = |words: &str| Err(Refusal::invalid(format!("--log-opt path={}: {words}", spec::quotable(path))));
-    match std::fs::symlink_metadata(path) {
+    let name = std::path::Path::new(path).file_name().unwrap_or_default();
+    // As the caller sees it, where that is known.
+    let seen =
+        directory.map(|directory| std::path::Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name));
+    match std::fs::symlink_metadata(seen.as_deref().unwrap_or(std::path::Path::new(path))) {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => refuse("it is no regular file: give the path of one, or one that is not there yet"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.is_some() => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let directory = std::path::Path::new(path).parent().is_some_and(std::path::Path::is_dir);
             if directory { Ok(()) } else { refuse("its directory does not exist: make it first") }

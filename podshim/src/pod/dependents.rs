@@ -13,6 +13,7 @@ use proto::{
     wire::{ContainerConfig, Mount, PodConfig, mount},
 };
 
+use super::record;
 use crate::index;
 
 /// The containers that `config` names: those of its namespaces, those of its volumes, and those it requires.
@@ -79,7 +80,11 @@ pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
 fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
     let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
-    let mut ids: Vec<Id> = ids.filter(|id| fs::read_link(roots.names().join(id.as_str())).is_ok()).collect();
+    let target =
+        |id: &Id| fs::read_link(roots.names().join(id.as_str())).ok().and_then(|link| Target::from_link(&link));
+    // One that is being made counts; one whose maker was killed has a name and nothing else.
+    let is_there = |id: &Id| target(id).is_some_and(|target| record::is_there(roots, &target));
+    let mut ids: Vec<Id> = ids.filter(is_there).collect();
     ids.sort();
     ids
 }
@@ -183,11 +188,17 @@ mod tests {
         assert_eq!(hold(&roots, &names, &dependent).expect_err("nobody").kind, Kind::NoSuchContainer);
         symlink(target.link(), roots.names().join(source.as_str())).expect("link");
         assert_eq!(hold(&roots, &names, &dependent).expect_err("no directory").kind, Kind::NoSuchContainer);
-        make_dir(&roots.container(&pod, &source)).expect("directory");
+        let record = |pod: &Id, container: &Id| {
+            make_dir(&roots.container(pod, container)).expect("directory");
+            fs::write(roots.container_record(pod, container), "").expect("record");
+        };
+        record(&pod, &source);
         hold(&roots, &names, &dependent).expect("held");
         check(&roots, &pod, &source, false).expect("who needs it is not there yet");
-        let of = Target::Container { pod: other, container: dependent.clone() };
+        let of = Target::Container { pod: other.clone(), container: dependent.clone() };
         symlink(of.link(), roots.names().join(dependent.as_str())).expect("link");
+        check(&roots, &pod, &source, false).expect("who would have needed it was never made");
+        record(&other, &dependent);
         let refusal = check(&roots, &pod, &source, true).expect_err("needed");
         assert_eq!(refusal.kind, Kind::InUse);
         assert!(refusal.message.contains(dependent.as_str()), "{}", refusal.message);

@@ -5,6 +5,7 @@ use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::D
 use proto::{
     Id, Kind, Refusal,
     event::Event,
+    failpoint::{self, Point},
     record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
     refusal::Result,
     serve,
@@ -70,12 +71,15 @@ impl Pod {
         let (mut record, _) = self.container(id)?;
         let roots = &self.engine.roots;
         let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
+        let _intent = self.intents.begin();
         super::record::claim(roots, name, &target)?;
+        failpoint::pass(Point::RenameClaimed);
         let old = std::mem::replace(&mut record.name, name.to_owned());
         if let Err(error) = record::write(&roots.container_record(&self.id, id), &record, Durability::Durable) {
             super::record::release(roots, name, &target);
             return Err(Refusal::internal(format!("renaming container {id}"), error));
         }
+        failpoint::pass(Point::RenameRecorded);
         if old != name {
             super::record::release(roots, &old, &target);
         }
@@ -122,7 +126,9 @@ impl Pod {
             self.abandon(&record, &monitor).await;
             return Err(refusal);
         }
+        failpoint::pass(Point::StartStarted);
         self.note_start(&record).await;
+        failpoint::pass(Point::StartNoted);
         self.note("start", &record);
         Ok(())
     }
@@ -156,7 +162,10 @@ impl Pod {
             if found.state == ContainerState::Initialized {
                 return Ok(monitor);
             }
-            if found.init().is_none() {
+            if is_new(found) {
+                // Started by a shim that was killed before it asked for anything.
+                self.dismiss(&monitor).await;
+            } else if found.init().is_none() {
                 // The last run is over and its monitor about to go: its end is part of this start.
                 let _ = tokio::time::timeout(PROMPT, monitor.ended()).await;
             }
@@ -182,6 +191,7 @@ impl Pod {
             move || drop(fs::remove_dir_all(run))
         });
 
+        failpoint::refuse(Point::StartDir)?;
         let used = record.image.clone().unwrap_or_default();
         let image = if record.image.is_some() { Some(self.images.resolve(&used.id)?) } else { None };
         let dir = roots.container(&pod.id, &record.id);
@@ -199,8 +209,10 @@ impl Pod {
             let run = run.clone();
             move || sources::release(&run)
         });
+        failpoint::refuse(Point::StartRootfs)?;
         let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
         let mut mounts = sources::bind(record, &mut opened, &places)?;
+        failpoint::refuse(Point::StartMounts)?;
         let secrets = self.give_secrets(record, &run)?;
         mounts.extend(secrets.mounts);
         // What the runtime is told is not what is recorded.
@@ -210,6 +222,7 @@ impl Pod {
         let namespaces = self.namespaces(record, &pod)?;
         let shm = self.shm(record, &pod, &run)?;
         let own = self.write_own_files(record, &pod, &namespaces, &run).map_err(broken)?;
+        failpoint::refuse(Point::StartFiles)?;
         let cgroup = self.cgroup(record, &pod).await?;
         let hostname = self.hostname_of(record, &pod, &namespaces);
         let readiness = readiness(record, notify_socket);
@@ -235,14 +248,20 @@ impl Pod {
             cgroup: &cgroup,
             notify: notify.as_deref(),
         })?;
-        self.write_start_record(record, &pod, &cgroup, &written, readiness)?;
+        failpoint::refuse(Point::StartBundle)?;
+        let log = opened.log.take().map(|tree| sources::attach(&tree, &run.join(sources::BINDS), "log"));
+        let log = log.transpose().map_err(broken)?;
+        self.write_start_record(record, &pod, &cgroup, &written, (readiness, log))?;
+        failpoint::refuse(Point::StartRecorded)?;
         let monitor = self.monitors.start_with(&record.id, opened.streams)?;
+        failpoint::pass(Point::StartMonitor);
         let created =
             monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
         if let Err(refusal) = created {
             self.dismiss(&monitor).await;
             return Err(refusal);
         }
+        failpoint::pass(Point::StartCreated);
         undo.forget();
         self.note("init", record);
         Ok(monitor)
@@ -254,7 +273,7 @@ impl Pod {
         pod: &PodRecord,
         cgroup: &str,
         written: &bundle::Bundle,
-        readiness: Option<Readiness>,
+        (readiness, log_directory): (Option<Readiness>, Option<PathBuf>),
     ) -> Result<()> {
         let roots = &self.engine.roots;
         let mut log = record.config.log.clone().unwrap_or_default();
@@ -267,7 +286,7 @@ impl Pod {
             name: record.name.clone(),
             bundle: roots.bundle(&pod.id, &record.id),
             runtime: self.engine.runtime_path(&record.config.runtime)?,
-            runtime_root: roots.run.join("runtime"),
+            runtime_root: roots.runtime(),
             exit_record: roots.exit_record(&pod.id, &record.id),
             state_record: roots.container_state(&pod.id, &record.id),
             log,
@@ -281,6 +300,7 @@ impl Pod {
             cgroup: cgroup.to_owned(),
             uid: written.uid,
             gid: written.gid,
+            log_directory,
             pidfile: record.config.pidfile.clone(),
             conmon_pidfile: record.config.conmon_pidfile.clone(),
             witnessed_exit: None,
@@ -385,7 +405,7 @@ impl Pod {
     }
 
     /// Sends a monitor away whose container never ran.
-    async fn dismiss(&self, monitor: &Monitor) {
+    pub(super) async fn dismiss(&self, monitor: &Monitor) {
         if let Ok(client) = monitor.client() {
             // It has gone by itself: fine.
             let _ = client.shutdown(serve::deadline(PROMPT), &wire::Empty {}).await;
@@ -405,6 +425,7 @@ impl Pod {
     pub(super) fn tear_down(&self, record: &ContainerRecord) {
         let roots = &self.engine.roots;
         let run = roots.run_container(&self.id, &record.id);
+        self.end_leftover(record);
         if !run.exists() {
             return;
         }
@@ -422,6 +443,25 @@ impl Pod {
             && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| cgroup::remove(&path))
         {
             tracing::warn!("container {}: {refusal}", record.id);
+        }
+    }
+
+    /// What the runtime knows of a member although nothing of it runs was left by a monitor that was killed.
+    pub(super) fn end_leftover(&self, record: &ContainerRecord) {
+        let leftover = self.engine.roots.runtime().join(record.id.as_str());
+        if !leftover.exists() {
+            return;
+        }
+        let parent = &record.config.cgroup_parent;
+        let killed = cgroup::pod_path(&self.id, parent).and_then(|pod| {
+            let path = cgroup::container_path(&pod, &record.id);
+            cgroup::kill(&path).and_then(|()| cgroup::remove(&path))
+        });
+        if let Err(refusal) = killed {
+            tracing::warn!("container {}: {refusal}", record.id);
+        }
+        if let Err(error) = fs::remove_dir_all(&leftover) {
+            tracing::warn!("container {}: {error}", record.id);
         }
     }
 
@@ -487,6 +527,11 @@ impl Pod {
                 .about(id.as_str())
         })
     }
+}
+
+/// A monitor is there that has been asked for nothing yet.
+pub(super) fn is_new(found: &index::Container) -> bool {
+    found.monitor.as_ref().is_some_and(|state| state.phase == record::Phase::Created && state.init.is_none())
 }
 
 /// The answer that names a container.

@@ -26,6 +26,7 @@ mod depend;
 pub mod dependents;
 mod events;
 mod files;
+pub mod intent;
 mod member;
 pub mod names;
 pub mod record;
@@ -34,6 +35,7 @@ mod secrets;
 mod sources;
 mod stop;
 mod undo;
+mod update;
 mod upgrade;
 mod whole;
 
@@ -50,6 +52,7 @@ use std::{
 use proto::{
     Id, Refusal,
     alive::Lock,
+    failpoint::{self, Point},
     raw::Deposits,
     record::{ContainerRecord, PodRecord},
     refusal::Result,
@@ -63,6 +66,7 @@ use crate::{
     network, secret, volume,
 };
 use bring_up::Core;
+use intent::{Intents, Newborn};
 
 /// The pod this shim serves.
 pub struct Pod {
@@ -78,6 +82,8 @@ pub struct Pod {
     volumes: volume::Volumes,
     images: image::Store,
     secrets: secret::Secrets,
+    intents: Arc<Intents>,
+    newborn: Mutex<Option<Newborn>>,
     gate: RwLock<()>,
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     core: tokio::sync::Mutex<Core>,
@@ -111,7 +117,7 @@ impl Pod {
     ///
     /// # Errors
     /// When the records of a running pod cannot be read.
-    pub async fn open(engine: Engine, id: Id) -> Result<Arc<Pod>> {
+    pub async fn open(engine: Engine, id: Id, newborn: Option<Newborn>) -> Result<Arc<Pod>> {
         let (ended, mut events) = mpsc::unbounded_channel::<Ended>();
         let monitors =
             Supervisor::new(&engine, &id, ended).map_err(|error| Refusal::internal("the notify socket", error))?;
@@ -120,6 +126,8 @@ impl Pod {
             volumes: volume::Volumes::open(&engine.roots),
             images: image::Store::open(&engine.roots),
             secrets: secret::Secrets::open(&engine.roots),
+            intents: newborn.as_ref().map_or_else(|| Arc::new(Intents::new(&engine.roots, &id)), Newborn::intents),
+            newborn: Mutex::new(newborn),
             engine,
             id,
             monitors,
@@ -205,10 +213,19 @@ impl Pod {
         }
     }
 
-    /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed; the lock is held
-    /// until the directory has another name, so nobody else ever works in it.
+    /// The pod has been made: from now on it is there without a shim, too.
+    fn born(&self) {
+        self.newborn.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed.
     pub fn leave(&self, lock: Lock) {
+        failpoint::pass(Point::ShimUnpinned);
         crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
-        record::leave(&self.engine.roots, &self.id, lock);
+        intent::leave(&self.engine.roots, &self.id);
+        failpoint::pass(Point::ShimLeft);
+        // Of a pod that was not made after all nothing is left.
+        self.born();
+        drop(lock);
     }
 }

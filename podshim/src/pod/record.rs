@@ -2,25 +2,27 @@
 //!
 //! A name is a symlink in `names/`; making it is the claim, for pods and containers at once. A creator that dies between
 //! the claim and the record leaves a name whose target is not there while nobody holds the pod's lock: such a name is
-//! free. Removal renames the object to a tombstone first; what of a tombstone is left is swept by the next creator.
+//! free. Removal renames the object to a tombstone first. What was cut off on its way in or out is settled by whoever comes
+//! next, see [`super::intent`].
 
 use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt, symlink},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     layout::Target,
     record::{self, ContainerRecord, Durability, PodRecord},
     refusal::Result,
     wire::PodConfig,
 };
 
-use super::{names, undo::Undo};
+use super::{dependents, names, undo::Undo};
 
 /// Prefix of what is being removed.
 pub const TOMBSTONE: &str = ".rm-";
@@ -51,7 +53,7 @@ pub fn refuse_taken(roots: &Roots, name: &str, ours: &Id, replace: bool) -> Resu
     let link = if name.is_empty() { None } else { fs::read_link(roots.names().join(name)).ok() };
     match link.and_then(|link| Target::from_link(&link)) {
         Some(Target::Container { .. }) if replace => Ok(()),
-        Some(taken) if is_there(roots, &taken, ours) => Err(in_use(name, &taken)),
+        Some(taken) if is_taken(roots, &taken, ours) => Err(in_use(name, &taken)),
         _ => Ok(()),
     }
 }
@@ -71,7 +73,7 @@ pub fn claim(roots: &Roots, name: &str, target: &Target) -> Result<()> {
                 let Ok(link) = fs::read_link(&path) else { continue };
                 match Target::from_link(&link) {
                     Some(taken) if taken == *target => return Ok(()),
-                    Some(taken) if is_there(roots, &taken, target.pod()) => return Err(in_use(name, &taken)),
+                    Some(taken) if is_taken(roots, &taken, target.pod()) => return Err(in_use(name, &taken)),
                     _ => drop(fs::remove_file(&path)),
                 }
             }
@@ -81,17 +83,14 @@ pub fn claim(roots: &Roots, name: &str, target: &Target) -> Result<()> {
     Err(Refusal::new(Kind::NameInUse, format!("name \"{name}\" is being claimed by others: try again")).about(name))
 }
 
-/// Whether `target` exists, be it readable or not.
-pub fn is_recorded(roots: &Roots, target: &Target) -> bool {
-    match target {
-        Target::Pod(pod) | Target::Infra(pod) => roots.pod_record(pod).exists(),
-        Target::Container { pod, container } => roots.container_record(pod, container).exists(),
-    }
+/// Whether `target` exists, or may yet come to: somebody holds its pod's lock.
+pub fn is_there(roots: &Roots, target: &Target) -> bool {
+    roots.is_recorded(target) || Lock::is_held(&roots.pod_lock(target.pod()))
 }
 
-/// Whether `target` exists, or may yet come to: somebody else holds its pod's lock.
-fn is_there(roots: &Roots, target: &Target, ours: &Id) -> bool {
-    is_recorded(roots, target) || (target.pod() != ours && Lock::is_held(&roots.pod_lock(target.pod())))
+/// Whether `target` exists, or may yet come to, where the lock of the pod `ours` is our own.
+fn is_taken(roots: &Roots, target: &Target, ours: &Id) -> bool {
+    if target.pod() == ours { roots.is_recorded(target) } else { is_there(roots, target) }
 }
 
 /// Lets go of `name` if it stands for `target`.
@@ -124,10 +123,10 @@ fn claim_or_choose(roots: &Roots, wanted: &str, target: &Target) -> Result<Strin
 /// # Errors
 /// [`Kind::NameInUse`], or when the disk refuses; nothing is left then.
 pub fn create_pod(roots: &Roots, id: &Id, mut config: PodConfig) -> Result<PodRecord> {
-    sweep(&roots.pods());
     let broken = |error: io::Error| Refusal::internal(format!("creating pod {id}"), error);
     let mut undo = Undo::default();
     let target = Target::Pod(id.clone());
+    failpoint::refuse(Point::PodBegun)?;
     let infra = if config.no_infra || config.hidden { None } else { Some(Id::random().map_err(broken)?) };
     let name = if config.hidden {
         id.as_str().to_owned()
@@ -136,6 +135,7 @@ pub fn create_pod(roots: &Roots, id: &Id, mut config: PodConfig) -> Result<PodRe
         undo_claim(&mut undo, roots, &name, &target);
         claim(roots, id.as_str(), &target)?;
         undo_claim(&mut undo, roots, id.as_str(), &target);
+        failpoint::refuse(Point::PodNamed)?;
         name
     };
     config.name.clone_from(&name);
@@ -147,11 +147,14 @@ pub fn create_pod(roots: &Roots, id: &Id, mut config: PodConfig) -> Result<PodRe
             undo_claim(&mut undo, roots, name, &target);
         }
     }
+    failpoint::refuse(Point::PodClaimed)?;
     let dir = roots.pod(id);
     let gone = dir.clone();
     undo.push(move || drop(fs::remove_dir_all(gone)));
     make_dir(&roots.containers(id)).map_err(broken)?;
+    failpoint::refuse(Point::PodDir)?;
     record::write(&roots.pod_record(id), &record, Durability::Durable).map_err(broken)?;
+    failpoint::refuse(Point::PodRecorded)?;
     undo.forget();
     Ok(record)
 }
@@ -168,6 +171,7 @@ fn undo_claim(undo: &mut Undo, roots: &Roots, name: &str, target: &Target) {
 pub fn claim_container(roots: &Roots, pod: &Id, id: &Id, wanted: &str) -> Result<String> {
     let target = Target::Container { pod: pod.clone(), container: id.clone() };
     let name = claim_or_choose(roots, wanted, &target)?;
+    failpoint::pass(Point::MemberNamed);
     if let Err(refusal) = claim(roots, id.as_str(), &target) {
         release(roots, &name, &target);
         return Err(refusal);
@@ -182,6 +186,7 @@ pub fn claim_container(roots: &Roots, pod: &Id, id: &Id, wanted: &str) -> Result
 pub fn create_container(roots: &Roots, container: &ContainerRecord) -> Result<()> {
     let dir = roots.container(&container.pod, &container.id);
     make_dir(&dir)
+        .and_then(|()| failpoint::check(Point::MemberDir))
         .and_then(|()| {
             let path = roots.container_record(&container.pod, &container.id);
             record::write(&path, container, Durability::Durable)
@@ -193,17 +198,19 @@ pub fn create_container(roots: &Roots, container: &ContainerRecord) -> Result<()
         })
 }
 
-/// Removes a container's record, state and names. What runs, and what is mounted, is gone already.
+/// Removes a container's record: from here on it does not exist for anyone. [`super::remove::finish`] does the rest.
 ///
 /// # Errors
-/// Those of the disk; asked again it goes on.
-pub fn remove_container(roots: &Roots, pod: &Id, id: &Id, name: &str) -> Result<()> {
-    let target = Target::Container { pod: pod.clone(), container: id.clone() };
-    let broken = |error: io::Error| Refusal::internal(format!("removing container {id}"), error);
-    bury(&roots.containers(pod), id.as_str()).map_err(broken)?;
-    release(roots, name, &target);
-    release(roots, id.as_str(), &target);
-    remove_all(&roots.run_container(pod, id)).map_err(broken)
+/// Those of the disk.
+pub fn bury_container(roots: &Roots, pod: &Id, id: &Id) -> Result<()> {
+    bury(&roots.containers(pod), id.as_str())
+        .map_err(|error| Refusal::internal(format!("removing container {id}"), error))?;
+    failpoint::refuse(Point::RmBuried)
+}
+
+/// What is left of a container that was buried.
+pub fn container_tombstone(roots: &Roots, pod: &Id, id: &Id) -> PathBuf {
+    roots.containers(pod).join(format!("{TOMBSTONE}{id}"))
 }
 
 /// Removes a pod's record and names; its containers' with it.
@@ -213,6 +220,23 @@ pub fn remove_container(roots: &Roots, pod: &Id, id: &Id, name: &str) -> Result<
 pub fn remove_pod(roots: &Roots, pod: &PodRecord) -> Result<()> {
     let broken = |error: io::Error| Refusal::internal(format!("removing pod {}", pod.id), error);
     bury(&roots.pods(), pod.id.as_str()).map_err(broken)?;
+    failpoint::refuse(Point::PodRmBuried)?;
+    finish_pod(roots, pod).map_err(broken)
+}
+
+/// Finishes the removal of `pod` where it was cut off.
+///
+/// # Errors
+/// Those of the disk.
+pub fn finish_removed_pod(roots: &Roots, pod: &Id) -> io::Result<()> {
+    let tombstone = roots.pods().join(format!("{TOMBSTONE}{pod}"));
+    match record::read::<PodRecord>(&tombstone.join("pod.json")) {
+        Ok(record) => finish_pod(roots, &record),
+        Err(_) => remove_all(&tombstone),
+    }
+}
+
+fn finish_pod(roots: &Roots, pod: &PodRecord) -> io::Result<()> {
     if let Some(infra) = &pod.infra {
         for name in [pod.infra_name().as_str(), infra.as_str()] {
             release(roots, name, &Target::Infra(pod.id.clone()));
@@ -221,46 +245,32 @@ pub fn remove_pod(roots: &Roots, pod: &PodRecord) -> Result<()> {
     for name in [pod.name.as_str(), pod.id.as_str()] {
         release(roots, name, &Target::Pod(pod.id.clone()));
     }
-    Ok(())
+    failpoint::check(Point::PodRmNames)?;
+    let sources: Vec<String> =
+        pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
+    dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
+    remove_all(&roots.pods().join(format!("{TOMBSTONE}{}", pod.id)))
 }
 
-/// Removes the object `name` of `dir`: from the rename on it does not exist for anyone.
+/// Gives the object `name` of `dir` the name of its tombstone.
 ///
 /// # Errors
-/// Those of the file system; asked again it goes on.
+/// Those of the disk.
 pub fn bury(dir: &Path, name: &str) -> io::Result<()> {
-    let tombstone = dir.join(format!("{TOMBSTONE}{name}"));
-    match fs::rename(dir.join(name), &tombstone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    remove_all(&tombstone)
-}
-
-/// Lets go of `$RUN/pods/ID`. The lock is held until the directory has another name, so nobody else ever works in it.
-pub fn leave(roots: &Roots, pod: &Id, lock: Lock) {
-    let tombstone = roots.run_pods().join(format!("{TOMBSTONE}{pod}"));
-    if fs::rename(roots.run_pod(pod), &tombstone).is_ok() {
-        // What cannot be removed is a tombstone in a directory that the next boot empties.
-        let _ = fs::remove_dir_all(&tombstone);
-    }
-    drop(lock);
-}
-
-fn remove_all(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    match fs::rename(dir.join(name), dir.join(format!("{TOMBSTONE}{name}"))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Finishes removals that were cut off.
-fn sweep(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TOMBSTONE)) {
-            // Somebody else may be at it; the next creator looks again.
-            let _ = fs::remove_dir_all(entry.path());
-        }
+/// Removes a tree. Not there is fine.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

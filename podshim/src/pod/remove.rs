@@ -3,11 +3,21 @@
 use std::sync::Arc;
 
 use proto::{
-    Id, Kind, Refusal, record::ContainerRecord, refusal::Result, state::ContainerState, wire::ContainerResult,
+    Id, Kind, Refusal, Roots,
+    failpoint::{self, Point},
+    layout::Target,
+    record::{ContainerRecord, PodRecord},
+    refusal::Result,
+    state::ContainerState,
+    wire::ContainerResult,
 };
 
-use super::{Pod, dependents, member::result, record};
-use crate::index;
+use super::{
+    Pod, dependents,
+    member::{is_new, result},
+    record,
+};
+use crate::{image, volume::Volumes};
 
 /// What `rm` answers for a container that is up (podman's words).
 fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
@@ -39,15 +49,18 @@ impl Pod {
             Err(refusal) if refusal.kind == Kind::NoSuchContainer => return Err(refusal),
             Err(refusal) if !force => return Err(refusal),
             Err(_) => {
-                let removed = self.remove_broken(id).await?;
-                // A hidden pod of one goes with it.
+                let _intent = self.intents.begin();
+                let removed = self.remove_broken(id).await;
                 self.settle().await;
-                return Ok(removed);
+                return removed;
             }
         };
         dependents::check(&self.engine.roots, &self.id, id, false)?;
+        let _intent = self.intents.begin();
         self.stop(id, timeout_ms).await.or_else(|refusal| gone_is_fine(refusal, &record))?;
+        failpoint::refuse(Point::RmStopped)?;
         self.remove_member(id, force).await?;
+        failpoint::pass(Point::RmForgotten);
         self.settle().await;
         Ok(result(&record))
     }
@@ -78,43 +91,31 @@ impl Pod {
                     }
                 }
             }
+            if is_new(&found) {
+                self.dismiss(&monitor).await;
+            }
             monitor.ended().await;
         }
+        failpoint::refuse(Point::RmTornDown)?;
         self.tear_down(&record);
         self.forget(&record)
     }
 
-    /// Removes the record, the names and the anonymous volumes of a member. The caller has its turn.
+    /// Removes the record, the names and the anonymous volumes of a member. The caller has its turn, and has begun an
+    /// intent.
     pub(super) fn forget(&self, container: &ContainerRecord) -> Result<()> {
         let roots = &self.engine.roots;
-        record::remove_container(roots, &self.id, &container.id, &container.name)?;
-        self.note("remove", container);
-        if let Some(pod) = index::pod(roots, &self.id).and_then(|pod| pod.record.ok()) {
-            dependents::release(roots, &dependents::needed(&container.config, &pod.config), &container.id);
-        }
-        for path in [&container.config.pidfile, &container.config.conmon_pidfile] {
-            if !path.is_empty() {
-                // It says nothing any more; somebody else may have removed it.
-                let _ = std::fs::remove_file(path);
-            }
-        }
-        for volume in &container.anonymous_volumes {
-            // Used by another container by its name: it stays.
-            let _ = self.volumes.remove(volume);
-        }
-        if let Some(image) = container.image.as_ref().filter(|_| container.config.rmi) {
-            self.remove_image(&image.id);
-        }
-        Ok(())
+        let removed = record::bury_container(roots, &self.id, &container.id).and_then(|()| {
+            self.note("remove", container);
+            failpoint::pass(Point::RmRecord);
+            finish(roots, container)
+        });
+        removed.inspect_err(|_| self.intents.keep())
     }
 
-    /// `--rmi`: the image goes with the container, unless somebody else has it.
-    fn remove_image(&self, id: &str) {
-        let removed = self.images.remove(&[id.to_owned()], false, false, true);
-        if let Some(error) = removed.map_or_else(|refusal| Some(refusal.message), |done| done.errors.into_iter().next())
-        {
-            tracing::info!("pod {}: --rmi: {error}", self.id);
-        }
+    /// Removes the record and the names of the pod itself, of which nothing is up. As [`Pod::forget`].
+    pub(super) fn forget_pod(&self, pod: &PodRecord) -> Result<()> {
+        record::remove_pod(&self.engine.roots, pod).inspect_err(|_| self.intents.keep())
     }
 
     /// Removes a member whose record cannot be read: what is known of it is its id.
@@ -135,9 +136,53 @@ impl Pod {
                 record::release(roots, name, &target);
             }
         }
-        record::remove_container(roots, &self.id, id, id.as_str())?;
+        record::bury_container(roots, &self.id, id)?;
+        let broken = |error: std::io::Error| Refusal::internal(format!("removing container {id}"), error);
+        record::remove_all(&roots.run_container(&self.id, id)).map_err(broken)?;
+        record::remove_all(&record::container_tombstone(roots, &self.id, id)).map_err(broken)?;
         Ok(ContainerResult { id: id.to_string(), name: id.to_string(), ..Default::default() })
     }
+}
+
+/// What is left to do for a container that has been buried: its names, what it left in `$RUN`, who it needed, its
+/// anonymous volumes, its image where it was to go with it. Done twice it does no harm.
+///
+/// # Errors
+/// Those of the disk; asked again it goes on.
+pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
+    let (pod, id) = (&container.pod, &container.id);
+    let target = Target::Container { pod: pod.clone(), container: id.clone() };
+    let broken = |error: std::io::Error| Refusal::internal(format!("removing container {id}"), error);
+    record::release(roots, &container.name, &target);
+    record::release(roots, id.as_str(), &target);
+    failpoint::refuse(Point::RmNames)?;
+    record::remove_all(&roots.run_container(pod, id)).map_err(broken)?;
+    if let Ok(pod) = proto::record::read::<PodRecord>(&roots.pod_record(pod)) {
+        dependents::release(roots, &dependents::needed(&container.config, &pod.config), id);
+    }
+    for path in [&container.config.pidfile, &container.config.conmon_pidfile] {
+        if !path.is_empty() {
+            // It says nothing any more; somebody else may have removed it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    failpoint::pass(Point::RmDependents);
+    let volumes = Volumes::open(roots);
+    for volume in &container.anonymous_volumes {
+        // Used by another container by its name: it stays.
+        let _ = volumes.remove(volume);
+    }
+    failpoint::pass(Point::RmVolumes);
+    if let Some(image) = container.image.as_ref().filter(|_| container.config.rmi) {
+        // The image goes with the container, unless somebody else has it.
+        let removed = image::Store::open(roots).remove(std::slice::from_ref(&image.id), false, false, true);
+        let error = removed.map_or_else(|refusal| Some(refusal.message), |done| done.errors.into_iter().next());
+        if let Some(error) = error {
+            tracing::info!("pod {pod}: --rmi: {error}");
+        }
+    }
+    failpoint::refuse(Point::RmTombstone)?;
+    record::remove_all(&record::container_tombstone(roots, pod, id)).map_err(broken)
 }
 
 fn gone_is_fine(refusal: Refusal, record: &ContainerRecord) -> Result<ContainerResult> {

@@ -44,6 +44,8 @@ pub(super) const BINDS: &str = "binds";
 pub(super) struct Opened {
     /// Bind sources, by destination.
     binds: HashMap<String, OwnedFd>,
+    /// The directory of its log.
+    pub(super) log: Option<OwnedFd>,
     /// The container's standard streams, by the names its monitor knows them by.
     pub(super) streams: Vec<(String, OwnedFd)>,
 }
@@ -77,7 +79,7 @@ pub(super) fn assign<'a>(
         .zip(fds)
         .map(|(mount, fd)| (mount.destination.clone(), fd))
         .collect();
-    Opened { binds, streams }
+    Opened { binds, log: None, streams }
 }
 
 /// Attaches the directory `path` of the host, as the caller had it opened, as root file system `target`.

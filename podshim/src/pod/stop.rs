@@ -9,6 +9,7 @@ use std::{
 
 use proto::{
     Id, Refusal,
+    failpoint::{self, Point},
     record::{self, ContainerRecord, StartRecord},
     refusal::Result,
     restart, serve,
@@ -16,7 +17,11 @@ use proto::{
     wire::{self, ContainerResult, ExitStatus, MonitorStop},
 };
 
-use super::{Pod, member::result, sources::Brought};
+use super::{
+    Pod,
+    member::{is_new, result},
+    sources::Brought,
+};
 use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
@@ -38,6 +43,14 @@ impl Pod {
         if !found.state.is_alive() && self.monitors.get(id).is_none() {
             return Ok(answer);
         }
+        if is_new(&found)
+            && self.starts.load(Ordering::Acquire) == 0
+            && let Some(monitor) = self.monitors.get(id)
+        {
+            // Started by a shim that was killed before it asked for anything: there is nothing to be stopped.
+            self.dismiss(&monitor).await;
+            return Ok(answer);
+        }
         let grace = timeout_ms.unwrap_or_else(|| i64::from(record.config.stop_timeout_seconds.unwrap_or(10)) * 1000);
         if record.config.restart.as_ref().is_some_and(restart::is_set) {
             // Its monitor is told too; this is for one that cannot listen, and for its successor.
@@ -54,6 +67,7 @@ impl Pod {
         } else {
             answer.exit = self.ask_to_stop(id, grace).await;
         }
+        failpoint::refuse(Point::StopAsked)?;
         self.make_sure(id, &record).await?;
         let elapsed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
         if grace > 0
@@ -67,6 +81,7 @@ impl Pod {
                 grace / 1000
             ));
         }
+        failpoint::pass(Point::StopEnded);
         self.note("stop", &record);
         self.ended(id).await?;
         Ok(answer)
@@ -127,6 +142,7 @@ impl Pod {
     /// A member has ended: its mounts go, it is removed where it was asked to be, and the pod follows where nothing holds
     /// it up. Called for every end, by whoever sees it first; the second finds nothing to do.
     pub(super) async fn ended(self: &Arc<Self>, id: &Id) -> Result<()> {
+        let mut intent = None;
         {
             let turn = self.turn(id);
             let _turn = turn.lock().await;
@@ -142,8 +158,10 @@ impl Pod {
                 self.tear_down(&record);
                 self.note("cleanup", &record);
             }
+            failpoint::refuse(Point::EndTornDown)?;
             let needed = super::dependents::check(&self.engine.roots, &self.id, id, false).is_err();
             if record.config.auto_remove && found.exit.is_some() && !needed {
+                intent = Some(self.intents.begin());
                 self.forget(&record)?;
             }
             if !record.config.init_ctr.is_empty() {
@@ -151,8 +169,10 @@ impl Pod {
                 return Ok(());
             }
         }
+        failpoint::refuse(Point::EndForgotten)?;
         self.end_sidecars().await;
         self.settle().await;
+        drop(intent);
         Ok(())
     }
 
@@ -210,9 +230,10 @@ impl Pod {
         if pod.config.hidden || (pod.config.exit_policy == "stop" && ran) {
             self.take_down(&mut core).await;
         }
+        failpoint::pass(Point::SettleDown);
         if pod.config.hidden && found.containers.is_empty() {
             core.record = None;
-            if let Err(refusal) = super::record::remove_pod(&self.engine.roots, &pod) {
+            if let Err(refusal) = self.forget_pod(&pod) {
                 tracing::warn!("pod {}: {refusal}", self.id);
             }
         }

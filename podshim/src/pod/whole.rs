@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use proto::{
     Id, Kind, Refusal,
+    failpoint::{self, Point},
     record::PodRecord,
     refusal::Result,
     state::ContainerState,
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, Starting, depend, dependents, record, sources::Brought, stop::is_init};
+use super::{Pod, Starting, depend, dependents, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -49,6 +50,7 @@ impl Pod {
     async fn start_in_order(&self, init: bool) -> Result<PodResult> {
         let gate = self.gate.write().await;
         let pod = self.ensure_up().await?;
+        failpoint::refuse(Point::PodStartUp)?;
         let members = self.members();
         if pod.config.no_infra && members.is_empty() {
             return Err(Refusal::new(
@@ -77,6 +79,7 @@ impl Pod {
                 answer.errors.push(format!("starting container {}: {refusal}", member.id()));
             }
         }
+        failpoint::pass(Point::PodStarted);
         self.note_pod("start", &pod);
         Ok(answer)
     }
@@ -89,6 +92,7 @@ impl Pod {
         let pod = self.record().await?;
         let mut answer = answer(&pod);
         self.stop_members(timeout_ms, &mut answer).await;
+        failpoint::refuse(Point::PodStopMembers)?;
         let _gate = self.gate.write().await;
         if answer.errors.is_empty() {
             let mut core = self.core.lock().await;
@@ -268,7 +272,9 @@ impl Pod {
         if let Some(infra) = &pod.infra {
             dependents::check_infra(roots, &self.id, infra)?;
         }
+        let _intent = self.intents.begin();
         self.stop_members(timeout_ms, &mut answer).await;
+        failpoint::refuse(Point::PodRmStopped)?;
         let _gate = self.gate.write().await;
         if act.force {
             for member in self.members().iter().filter(|member| member.record.is_err()) {
@@ -289,11 +295,9 @@ impl Pod {
         }
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
-        record::remove_pod(roots, &pod)?;
+        failpoint::refuse(Point::PodRmDown)?;
+        self.forget_pod(&pod)?;
         self.note_pod("remove", &pod);
-        let sources: Vec<String> =
-            pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
-        dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
         core.record = None;
         Ok(answer)
     }

@@ -11,6 +11,7 @@ use std::{
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     record::{self, Durability, SCHEMA},
     refusal::Result,
     time,
@@ -69,6 +70,7 @@ impl Secrets {
         let failed = |error: io::Error| Refusal::internal(format!("creating secret {}", new.name), error);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(failed)?;
         let _lock = self.lock()?;
+        self.collect()?;
         let old = self.list()?.into_iter().find(|secret| secret.name == new.name);
         if old.is_some() && !replace {
             return Err(Refusal::new(Kind::NameInUse, format!("{}: secret name in use", new.name)).about(&new.name));
@@ -78,6 +80,7 @@ impl Secrets {
         let record = SecretRecord { schema: SCHEMA, id: id[..ID_LENGTH].to_owned(), created: now, updated: now, ..new };
         self.write(&record, data)
             .map_err(|error| Refusal::internal(format!("creating secret {}", record.name), error))?;
+        failpoint::pass(Point::SecretRecorded);
         if let Some(old) = old {
             self.delete(&old)?;
         }
@@ -92,6 +95,7 @@ impl Secrets {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join("data"))?;
             file.write_all(data)?;
             file.sync_all()?;
+            failpoint::check(Point::SecretData)?;
             // Last: a directory without a record is nothing.
             record::write(&dir.join("secret.json"), record, Durability::Durable)
         })();
@@ -107,14 +111,50 @@ impl Secrets {
     /// # Errors
     /// When the store is there and cannot be read.
     pub fn list(&self) -> Result<Vec<SecretRecord>> {
+        let (all, rubbish) = self.read()?;
+        if !rubbish.is_empty()
+            && let Ok(Some(_lock)) = Lock::try_take(&self.dir.join(".lock"))
+        {
+            self.collect()?;
+        }
+        Ok(all)
+    }
+
+    /// All secrets, by name, and the directories of what was cut off on its way in or out. Needs the lock where those count.
+    fn read(&self) -> Result<(Vec<SecretRecord>, Vec<PathBuf>)> {
         let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
             entries => entries.map_err(|error| Refusal::internal("the store of secrets", error))?,
         };
-        let read = |entry: fs::DirEntry| record::read::<SecretRecord>(&entry.path().join("secret.json")).ok();
-        let mut all: Vec<SecretRecord> = entries.flatten().filter_map(read).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
+        let (mut all, mut rubbish): (Vec<SecretRecord>, Vec<PathBuf>) = Default::default();
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            match record::read::<SecretRecord>(&entry.path().join("secret.json")) {
+                Ok(record) => all.push(record),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => rubbish.push(entry.path()),
+                // It is not known what it is: it stays.
+                Err(_) => {}
+            }
+        }
+        // Of two with one name the newer one was to replace the other.
+        all.sort_by(|a, b| (&a.name, b.created).cmp(&(&b.name, a.created)));
+        all.dedup_by(|old, new| {
+            let replaced = old.name == new.name;
+            if replaced {
+                rubbish.push(self.dir.join(&old.id));
+            }
+            replaced
+        });
+        Ok((all, rubbish))
+    }
+
+    /// Removes what was cut off. Needs the lock.
+    fn collect(&self) -> Result<()> {
+        for path in self.read()?.1 {
+            let _ = fs::remove_file(path.join("secret.json"));
+            // The next one tries.
+            let _ = fs::remove_dir_all(path);
+        }
+        Ok(())
     }
 
     /// The secret of that name or id, or whose id alone begins so.
@@ -161,6 +201,7 @@ impl Secrets {
         let dir = self.dir.join(&secret.id);
         // The record first: from then on there is no such secret.
         let _ = fs::remove_file(dir.join("secret.json"));
+        failpoint::refuse(Point::SecretGone)?;
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Refusal::internal(format!("removing secret {}", secret.name), error))

@@ -13,7 +13,7 @@ use proto::{
     wire::{
         ContainerAct, ContainerCreated, ContainerResult, Containers, CreateContainer, Document, Empty, InspectObjects,
         ListContainers, LocatePath, LogsRequest, PackPath, PathLocated, RenameContainer, StatsRequest, TopReply,
-        TopRequest, UnpackArchive,
+        TopRequest, UnpackArchive, UpdateContainer,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -49,7 +49,8 @@ impl Containers for ContainerService {
         }
         let pod = self.0.clone();
         let sources = raw::take(&pod.deposits, &request.source_token);
-        Ok(self.0.act(async move { pod.create(request, sources).await }).await?)
+        let log = raw::take(&pod.deposits, &request.log_token).pop();
+        Ok(self.0.act(async move { pod.create(request, sources, log).await }).await?)
     }
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
@@ -101,6 +102,11 @@ impl Containers for ContainerService {
     async fn rename(&self, _: &TtrpcContext, request: RenameContainer) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&request.container)?);
         Ok(self.0.act(async move { pod.rename(&id, &request.name).await }).await?)
+    }
+
+    async fn update(&self, _: &TtrpcContext, request: UpdateContainer) -> ttrpc::Result<ContainerResult> {
+        let (pod, id) = (self.0.clone(), id(&request.container)?);
+        Ok(self.0.act(async move { pod.update(&id, request).await }).await?)
     }
 
     async fn locate(&self, _: &TtrpcContext, request: LocatePath) -> ttrpc::Result<PathLocated> {

@@ -1,11 +1,11 @@
 //! Service Pods: what acts on one pod is served by its shim, the rest by the host role.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use proto::{
     Id, Refusal,
-    alive::Lock,
+    failpoint::{self, Point},
     refusal::Result,
     wire::{
         CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, NetworkAct, PodAct, PodCreated,
@@ -21,7 +21,7 @@ use crate::{
     pod::{
         Pod,
         create::{Ports, check_host, make_pod},
-        record,
+        intent::{self, Newborn},
     },
     spec,
     view::{self, EngineStores, View},
@@ -128,7 +128,7 @@ impl Pods for HostPodService {
 
     async fn create(&self, _: &TtrpcContext, request: CreatePod) -> ttrpc::Result<PodCreated> {
         let engine = self.0.clone();
-        to_the_end(async move { create(&engine, request) }).await
+        to_the_end(create(engine, request)).await
     }
 
     async fn list(&self, _: &TtrpcContext, request: ListPods) -> ttrpc::Result<Document> {
@@ -142,21 +142,33 @@ impl Pods for HostPodService {
     }
 }
 
+/// Between two looks at a lock that is held for a few system calls.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Creates a pod: checks everything, then records it. Nothing runs.
-fn create(engine: &Engine, request: CreatePod) -> Result<PodCreated> {
+async fn create(engine: Engine, request: CreatePod) -> Result<PodCreated> {
     let roots = &engine.roots;
     let config = spec::check_pod(request.config.unwrap_or_default())?;
     let id = Id::random().map_err(|error| Refusal::internal("a new id", error))?;
     check_host(&Networks::open(roots), &id, &config, Ports::Later)?;
     let broken = |error: std::io::Error| Refusal::internal("creating the pod", error);
-    let run = roots.run_pod(&id);
-    record::make_dir(&run).map_err(broken)?;
+    let newborn = Newborn::new(roots, &id);
     // While the lock is held nobody takes the claimed names for those of a creator that died.
-    let lock = Lock::take(&roots.pod_lock(&id)).map_err(broken)?;
-    let made = make_pod(roots, &Volumes::open(roots), &id, config);
-    // Gone already, or a tombstone of the next boot.
-    let _ = std::fs::remove_dir_all(&run);
+    let lock = loop {
+        match intent::lock(roots, &id).map_err(broken)? {
+            Some(lock) => break lock,
+            // Somebody looks whether we have been killed.
+            None => tokio::time::sleep(LOOK).await,
+        }
+    };
+    newborn.iter().for_each(Newborn::renew);
+    let made = failpoint::check(Point::PodLock)
+        .map_err(broken)
+        .and_then(|()| make_pod(roots, &Volumes::open(roots), &id, config));
+    intent::leave(roots, &id);
+    drop(newborn);
     drop(lock);
     let record = made?;
+    failpoint::pass(Point::PodMade);
     Ok(PodCreated { id: record.id.to_string(), name: record.name, warnings: Vec::new() })
 }

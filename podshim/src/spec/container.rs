@@ -64,7 +64,7 @@ pub fn warnings(config: &ContainerConfig, pod: &PodConfig) -> Vec<String> {
 }
 
 /// `--restart`, which `--rm` contradicts.
-fn restart(config: &mut ContainerConfig) -> Result<()> {
+pub(super) fn restart(config: &mut ContainerConfig) -> Result<()> {
     config.restart = policy::restart("container", config.restart.take())?;
     let again = config.restart.as_ref().is_some_and(|policy| !matches!(policy.name.as_str(), "no" | "on-failure"));
     if config.auto_remove && again {

@@ -15,6 +15,7 @@
 //! | `limits`, `security` | resources, ulimits; capabilities, sysctls, devices |
 //! | `health` | health checks, with the image's |
 //! | `image` | what an image's config may say: all of it is hostile |
+//! | `update` | what becomes of a record when some of it is changed |
 //! | `requires` | what must be up or done before a container is started |
 //! | `secrets` | which secrets, and where |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
@@ -38,6 +39,7 @@ mod secrets;
 mod security;
 pub mod signal;
 mod text;
+mod update;
 mod user;
 
 #[cfg(test)]
@@ -55,3 +57,4 @@ pub use pod::check_pod;
 pub use requires::{Condition, Dependency, dependencies};
 pub use secrets::{Secret, SecretPlace, secret};
 pub use text::{check_labels, shown as quotable};
+pub use update::{change_variables, update};

@@ -551,10 +551,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         |c| health(c).on_failure = "bad".into(),
         "invalid on-failure action \"bad\" for health check: supported actions are none,kill,restart,stop",
     ),
-    (
-        |c| health(c).log_destination = "events_logger".into(),
-        "--health-log-destination events_logger: there are no events in this version: use local or a directory",
-    ),
     (|c| health(c).log_destination = "x".into(), "--health-log-destination x: give an absolute path"),
     (
         |c| c.systemd = "maybe".into(),

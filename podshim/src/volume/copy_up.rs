@@ -3,6 +3,7 @@
 //! The content is copied beside the volume's data and moved in by renames when it is complete: a copy that fails leaves the
 //! volume empty, one that was cut off is finished by the next container.
 
+use proto::failpoint::{self, Point};
 use std::{
     ffi::CStr,
     io,
@@ -78,6 +79,7 @@ fn copy(dir: &OwnedFd, source: &OwnedFd) -> io::Result<()> {
     stat::mkdirat(dir, PART, Mode::S_IRWXU)?;
     let part = open(dir.as_fd(), PART)?;
     tree::copy(source.as_fd(), part.as_fd())?;
+    failpoint::check(Point::VolumePart)?;
     fcntl::renameat(dir, PART, dir, COPY)?;
     Ok(())
 }
@@ -92,6 +94,7 @@ fn move_in(dir: &OwnedFd, data: &OwnedFd, copy: &OwnedFd) -> io::Result<Outcome>
             Err(error) => return Err(error.into()),
         }
     }
+    failpoint::check(Point::VolumeMoved)?;
     tree::attributes(copy, data)?;
     unistd::unlinkat(dir, COPY, UnlinkatFlags::RemoveDir)?;
     Ok(Outcome::ChanceGone)

@@ -10,10 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::fcntl::{Flock, FlockArg};
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
     event::{self, Event},
+    failpoint::{self, Point},
     name,
     record::{self, Durability, SCHEMA, VolumeRecord},
     refusal::Result,
@@ -160,8 +162,10 @@ impl Volumes {
             let id = Id::random().map_err(failed)?;
             let gone = self.roots.volumes().join(format!("{GONE}{}", id.short()));
             fs::rename(self.dir(name), gone).map_err(failed)?;
+            failpoint::check(Point::VolumeGone).map_err(failed)?;
             event::note(&self.roots, &Event::new("volume", "remove", "", name));
             self.collect(NEW).map_err(failed)?;
+            failpoint::check(Point::VolumeCollect).map_err(failed)?;
         }
         // Without the lock: a volume may hold millions of files. What an earlier removal was cut off from goes, too.
         self.collect(GONE).map_err(failed)
@@ -194,6 +198,7 @@ impl Volumes {
         }
         let dir = beneath::directory(&self.dir(name)).map_err(failed)?;
         if copy_up::run(&dir, rootfs, destination).map_err(failed)? == copy_up::Outcome::ChanceGone {
+            failpoint::check(Point::VolumeCopied).map_err(failed)?;
             record.copied_up = true;
             record::write(&self.record(name), &record, Durability::Durable).map_err(failed)?;
         }
@@ -242,13 +247,23 @@ impl Volumes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Refusal::internal("reading the volumes", error)),
         };
-        let mut names: Vec<String> = entries
+        let (mut names, others): (Vec<String>, Vec<String>) = entries
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name::is_valid(name))
-            .collect();
+            .partition(|name| name::is_valid(name));
+        if others.iter().any(|name| name.starts_with(NEW) || name.starts_with(GONE)) {
+            self.finish();
+        }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// What was cut off goes, unless somebody is at it. What cannot go now is the next one's.
+    fn finish(&self) {
+        if let Ok(Some(_lock)) = Lock::try_take(&self.roots.volumes().join(".lock")) {
+            let _ = self.collect(NEW);
+        }
+        let _ = self.collect(GONE);
     }
 
     fn lock_store(&self) -> Result<Lock> {
@@ -269,11 +284,14 @@ impl Volumes {
         let durability = if record.anonymous { Durability::Volatile } else { Durability::Durable };
         let result = (|| {
             DirBuilder::new().mode(0o700).create(&new)?;
+            failpoint::check(Point::VolumeDir)?;
             DirBuilder::new().mode(0o755).create(new.join(DATA))?;
             // Whatever our umask is.
             fs::set_permissions(new.join(DATA), PermissionsExt::from_mode(0o755))?;
             record::write(&new.join("volume.json"), record, durability)?;
+            failpoint::check(Point::VolumeRecorded)?;
             fs::rename(&new, self.dir(&record.name))?;
+            failpoint::pass(Point::VolumePlaced);
             if durability == Durability::Durable {
                 File::open(&store)?.sync_all()?;
             }
@@ -292,6 +310,9 @@ impl Volumes {
         for entry in fs::read_dir(self.roots.volumes())?.flatten() {
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(beginning.as_bytes()) {
+                // Somebody may be at it: a volume may hold millions of files, which one is enough to remove.
+                let Ok(dir) = File::open(entry.path()) else { continue };
+                let Ok(_alone) = Flock::lock(dir, FlockArg::LockExclusiveNonblock) else { continue };
                 beneath::remove_tree(&store, &CString::new(name.as_encoded_bytes())?)?;
             }
         }

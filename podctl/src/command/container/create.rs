@@ -2,6 +2,7 @@
 
 use proto::{
     Id, Kind, Refusal,
+    failpoint::{self, Point},
     layout::Target,
     serve::deadline,
     wire::{ContainerAct, ContainerConfig, ContainerCreated, CreateContainer, Mount, PodConfig, PullImage},
@@ -33,6 +34,8 @@ pub static COMMAND: Command = Command {
         network::FLAGS,
         resources::FLAGS,
         resources::CONTAINER_FLAGS,
+        resources::PLACE_FLAGS,
+        resources::CREATE_FLAGS,
     ],
     operands: crate::args::Operands::AtLeast(1),
     interspersed: false,
@@ -125,6 +128,7 @@ impl Wish {
             );
         }
         let mut trees = source::open(&mounts)?;
+        let log = source::log_directory(self.config.log.as_ref().map_or("", |log| &log.path))?;
         if self.passes_through() && until != Until::Created {
             trees.get_or_insert_default().extend(source::streams()?);
         }
@@ -146,9 +150,17 @@ impl Wish {
                 Some(trees) => Some(source::deposit(&shim, trees).await?),
                 None => None,
             };
-            request.source_token = deposit.as_ref().map(|deposit| deposit.token.clone()).unwrap_or_default();
+            let log_deposit = match &log {
+                Some(log) => Some(source::deposit(&shim, std::slice::from_ref(log)).await?),
+                None => None,
+            };
+            let token = |deposit: &Option<source::Deposit>| deposit.as_ref().map(|deposit| deposit.token.clone());
+            request.source_token = token(&deposit).unwrap_or_default();
+            request.log_token = token(&log_deposit).unwrap_or_default();
+            failpoint::pass(Point::ClientCreate);
             let failure = match shim.containers().create(deadline(ACT), &request).await {
                 Ok(created) => {
+                    failpoint::pass(Point::ClientCreated);
                     for warning in &created.warnings {
                         warn(warning);
                     }
@@ -167,6 +179,7 @@ impl Wish {
             }
             // Everything else has been checked.
             pull::quietly(engine, self.pull.clone(), self.quiet).await?;
+            failpoint::pass(Point::ClientPulled);
             request.image_pulled = true;
         }
     }

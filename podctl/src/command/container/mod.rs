@@ -23,6 +23,7 @@ pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod unpause;
+pub mod update;
 pub mod wait;
 
 use proto::{Id, serve::deadline, wire::InspectObjects};
@@ -64,6 +65,7 @@ pub static COMMAND: Command = Command {
         &stop::COMMAND,
         &top::COMMAND,
         &unpause::COMMAND,
+        &update::COMMAND,
         &wait::COMMAND,
     ]),
     ..Command::EMPTY

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use proto::{
     Id, Kind, Refusal,
+    failpoint::{self, Point},
     serve::deadline,
     wire::{ContainerAct, ContainerCreated},
 };
@@ -42,6 +43,8 @@ pub static COMMAND: Command = Command {
         network::FLAGS,
         resources::FLAGS,
         resources::CONTAINER_FLAGS,
+        resources::PLACE_FLAGS,
+        resources::CREATE_FLAGS,
     ],
     operands: Operands::AtLeast(1),
     interspersed: false,
@@ -151,6 +154,7 @@ async fn foreground(
     session: Session,
     remove: bool,
 ) -> Outcome {
+    failpoint::pass(Point::ClientRun);
     let (pod, id) = ids(created)?;
     let client = shim.containers();
     let act = ContainerAct { container: created.id.clone(), ..Default::default() };
@@ -168,6 +172,7 @@ async fn foreground(
             return Err(failure);
         }
     };
+    failpoint::pass(Point::ClientRan);
     let over = !matches!(end, attach::End::Detached | attach::End::Signal(_) | attach::End::Unread);
     let code = end.code(&id, ended(engine, &id)).await;
     if remove && over {

@@ -96,7 +96,9 @@ fn words(event: &Value, whole: bool) -> String {
     match kind {
         "container" | "pod" => {
             let mut details = format!("image={}, name={name}", text("image"));
-            for (key, value) in [("pod_id", text("pod")), ("health_status", text("health"))] {
+            for (key, value) in
+                [("pod_id", text("pod")), ("health_status", text("health")), ("health_log", text("health_log"))]
+            {
                 if !value.is_empty() {
                     details.push_str(&format!(", {key}={value}"));
                 }
@@ -134,6 +136,9 @@ fn document(event: &Value) -> Value {
     if !row::text(event, "health").is_empty() {
         document.insert("HealthStatus".to_owned(), row::text(event, "health").into());
     }
+    if !row::text(event, "health_log").is_empty() {
+        document.insert("health_log".to_owned(), row::text(event, "health_log").into());
+    }
     if !row::text(event, "pod").is_empty() {
         document.insert("PodID".to_owned(), row::text(event, "pod").into());
     }
@@ -159,6 +164,7 @@ fn fields(event: &Value, whole: bool) -> Value {
         "TimeNano": row::number(event, "time"),
         "Type": row::text(event, "kind"),
         "HealthStatus": row::text(event, "health"),
+        "HealthLog": row::text(event, "health_log"),
         "PodID": row::text(event, "pod"),
         "Attributes": attributes(event),
         "Labels": attributes(event),

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completion;
 pub mod events;
+pub mod failpoints;
 pub mod help;
 pub mod info;
 pub mod manpages;

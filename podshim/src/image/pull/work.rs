@@ -1,5 +1,6 @@
 //! One image from one registry: its documents, its layers, its place in the store.
 
+use proto::failpoint::{self, Point};
 use std::{
     io,
     sync::Arc,
@@ -73,6 +74,7 @@ impl Work<'_> {
         let adding = Arc::new(Adding::begin(self.store).map_err(|error| self.store_failed(&error))?);
         // Also when this future is dropped in the middle, with the process' loop.
         let _end = adding.cancel.on_drop();
+        failpoint::pass(Point::PullBegun);
         let work = async {
             let documents = self.documents(top).await;
             let documents = documents
@@ -203,6 +205,7 @@ impl Work<'_> {
 
     async fn commit(&self, adding: &Arc<Adding>, documents: Documents) -> Fetch<Digest> {
         let config = &documents.manifest.config;
+        failpoint::pass(Point::PullLayers);
         self.progress.done(&config.digest, config.size, false).await?;
         self.progress.line("Writing manifest to image destination").await?;
         let (adding, names) = (adding.clone(), vec![self.name.to_string()]);

@@ -1,0 +1,104 @@
+//! `update`: other limits, restart policy, health check and environment for a member, whether it runs or not.
+
+use std::time::Duration;
+
+use proto::{
+    Id, Kind, Refusal,
+    record::{self, ContainerRecord, Durability, Phase, StartRecord},
+    refusal::Result,
+    serve,
+    wire::{self, ContainerResult, UpdateContainer},
+};
+
+use super::{Pod, create::check_health_log, member::result};
+use crate::{bundle, cgroup, index, spec};
+
+/// How long a monitor may take to hear of it: it may be about to create or start the container.
+const HEARD: Duration = Duration::from_secs(90);
+/// How often it is told again to a successor of a monitor that died meanwhile.
+const TRIES: u32 = 5;
+/// Pause before that.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Pod {
+    /// Changes what `asked` names. Where the kernel, the disk or a check refuses, nothing has changed.
+    ///
+    /// # Errors
+    /// A refusal that names the flag.
+    pub async fn update(&self, id: &Id, asked: UpdateContainer) -> Result<ContainerResult> {
+        let _gate = self.gate.read().await;
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        let (before, found) = self.container(id)?;
+        let after = spec::update(before.clone(), &asked)?;
+        let limits = after.config.resources.clone().unwrap_or_default();
+        cgroup::check(&limits)?;
+        check_health_log(&after.config)?;
+        let start = self.start_record_of(id, &found);
+        if let Some(start) = &start {
+            cgroup::update(&start.cgroup, &limits, &asked.given)?;
+        }
+        if let Err(refusal) = self.write_update(&after, start.as_ref(), &asked) {
+            let limits = before.config.resources.clone().unwrap_or_default();
+            // All or nothing, as far as the disk and the kernel let us; the refusal is what counts.
+            let _ = record::write(&self.engine.roots.container_record(&self.id, id), &before, Durability::Durable);
+            if let Some(start) = &start {
+                let _ = cgroup::update(&start.cgroup, &limits, &asked.given);
+            }
+            return Err(refusal);
+        }
+        if let Some(start) = &start {
+            self.tell(id).await?;
+            // Another run may have been made meanwhile of what was there before.
+            cgroup::update(&start.cgroup, &limits, &asked.given)?;
+        }
+        self.note("update", &after);
+        Ok(result(&after))
+    }
+
+    /// The start record of a member that has a process, or will have one again without our doing.
+    fn start_record_of(&self, id: &Id, found: &index::Container) -> Option<StartRecord> {
+        let between = found.monitor.as_ref().is_some_and(|state| state.phase == Phase::Backoff);
+        let is_up = found.init().is_some() || (between && self.monitors.get(id).is_some());
+        record::read(&self.engine.roots.start_record(&self.id, id)).ok().filter(|_| is_up)
+    }
+
+    fn write_update(
+        &self,
+        after: &ContainerRecord,
+        start: Option<&StartRecord>,
+        asked: &UpdateContainer,
+    ) -> Result<()> {
+        let roots = &self.engine.roots;
+        let broken = |error: std::io::Error| Refusal::internal(format!("updating container {}", after.name), error);
+        record::write(&roots.container_record(&self.id, &after.id), after, Durability::Durable).map_err(broken)?;
+        let Some(start) = start else { return Ok(()) };
+        let limits = after.config.resources.clone().unwrap_or_default();
+        bundle::amend(&start.bundle, &limits, |env| spec::change_variables(env, asked))?;
+        let path = roots.start_record(&self.id, &after.id);
+        // Read anew: a witnessed exit may have been written into it.
+        let mut start: StartRecord = record::read(&path).map_err(broken)?;
+        start.restart = after.config.restart.clone().unwrap_or_default();
+        start.health.clone_from(&after.config.health);
+        record::write(&path, &start, Durability::Volatile).map_err(broken)
+    }
+
+    /// Tells the monitor. One that dies of something else meanwhile has a successor, which may have read the start record
+    /// before it changed.
+    async fn tell(&self, id: &Id) -> Result<()> {
+        for attempt in 1.. {
+            let Some(monitor) = self.monitors.get(id) else { return Ok(()) };
+            let told = match monitor.client() {
+                Ok(client) => client.reload(serve::deadline(HEARD), &wire::Empty {}).await.map_err(Refusal::from),
+                Err(refusal) => Err(refusal),
+            };
+            match told {
+                Err(refusal) if attempt < TRIES && matches!(refusal.kind, Kind::Gone | Kind::Internal) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other.map(|_| ()),
+            }
+        }
+        Ok(())
+    }
+}

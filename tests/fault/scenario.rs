@@ -1,0 +1,293 @@
+//! How each failpoint is reached.
+
+/// An act, what it needs, and how one goes on after it was cut off.
+#[derive(Debug)]
+pub struct Scenario {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// The points it is for: their names, or the beginnings of names, which end with a dot.
+    pub points: &'static [&'static str],
+    /// What is there before. Nothing fails here.
+    pub setup: &'static str,
+    /// Text in the command line of the process that is killed before the act.
+    pub kills: &'static str,
+    /// The act.
+    pub act: &'static str,
+    /// The second try, right after the first; it succeeds.
+    pub again: &'static str,
+    /// It is about images: it runs on an engine that has none, beside a registry.
+    pub images: bool,
+}
+
+const NONE: Scenario = Scenario { name: "", points: &[], setup: "", kills: "", act: "", again: "", images: false };
+
+/// A pod with a member that publishes a port.
+const UP: &str = "podctl run -d --pod new:p --name victim -p 8080:80 alpine top";
+
+/// The first whose points match counts.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "ps",
+        points: &["podctl.host.started"],
+        setup: "podctl create --name victim alpine top",
+        act: "podctl ps -a",
+        again: "podctl ps -a",
+        ..NONE
+    },
+    Scenario {
+        name: "create with pull",
+        points: &["podctl.create.pulled", "pull."],
+        act: "podctl create --name victim alpine top",
+        again: "podctl container exists victim || podctl create --name victim alpine top",
+        images: true,
+        ..NONE
+    },
+    Scenario {
+        name: "run --rm",
+        points: &["podctl.run."],
+        act: "podctl run --rm --name victim -v /anonymous alpine true",
+        again: "podctl rm -f -t 0 victim && podctl run --rm --name victim -v /anonymous alpine true",
+        ..NONE
+    },
+    Scenario {
+        name: "pod create",
+        points: &["pod.create."],
+        act: "podctl pod create --name p -v vol:/v",
+        again: "podctl pod exists p || podctl pod create --name p -v vol:/v",
+        ..NONE
+    },
+    Scenario {
+        name: "run that fails",
+        points: &["create.failed"],
+        act: "podctl run -d --pod new:p --name victim alpine /nonexistent; [ $? = 127 ]",
+        again: "podctl rm -f -t 0 victim && podctl pod rm -f p && podctl run -d --pod new:p --name victim alpine top",
+        ..NONE
+    },
+    Scenario {
+        name: "create in a pod",
+        points: &["create.named", "create.dir", "create.held"],
+        setup: "podctl pod create --name p && podctl create --name other -v data:/data alpine top",
+        act: "podctl create --pod p --name victim --volumes-from other -v vol:/v -v /anonymous alpine top",
+        again: "podctl container exists victim || \
+                podctl create --pod p --name victim --volumes-from other -v vol:/v -v /anonymous alpine top",
+        ..NONE
+    },
+    Scenario {
+        name: "create",
+        points: &["create."],
+        act: "podctl create --name victim -v vol:/v -v /anonymous alpine top",
+        again: "podctl container exists victim || podctl create --name victim -v vol:/v -v /anonymous alpine top",
+        ..NONE
+    },
+    Scenario {
+        name: "rename",
+        points: &["rename."],
+        setup: "podctl create --name old alpine top",
+        act: "podctl rename old victim",
+        again: "podctl container exists victim || podctl rename old victim; podctl container exists victim",
+        ..NONE
+    },
+    Scenario {
+        name: "pod start",
+        points: &["pod.start."],
+        setup: "podctl pod create --name p -p 8080:80 && podctl create --pod p --name victim alpine top",
+        act: "podctl pod start p",
+        again: "podctl pod start p && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "pod stop",
+        points: &["pod.stop.", "down."],
+        setup: UP,
+        act: "podctl pod stop -t 0 p",
+        again: "podctl pod stop -t 0 p && podctl pod start p && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "pod rm",
+        points: &["pod.rm."],
+        setup: UP,
+        act: "podctl pod rm -f -t 0 p",
+        again: "podctl pod rm -f -t 0 p && ! podctl pod exists p",
+        ..NONE
+    },
+    Scenario {
+        name: "rm",
+        points: &["rm."],
+        setup: "podctl run -d --name other -v data:/data alpine top && \
+                podctl run -d --name victim --volumes-from other -v /anonymous -p 8080:80 alpine top",
+        act: "podctl rm -f -t 0 victim",
+        again: "podctl rm -f -t 0 victim && ! podctl container exists victim && podctl rm -f -t 0 other",
+        ..NONE
+    },
+    Scenario {
+        name: "another run by policy, monitor killed",
+        points: &["mon.again.cleared"],
+        setup: "podctl run -d --restart always --name victim alpine sh -c 'exit 3' && \
+                until podctl ps --format '{{.Status}} {{.Restarts}}' | grep -q 'Restarting.* [4-9]'; do :; done",
+        kills: "podmon ",
+        act: "podctl ps -a",
+        again: "podctl stop -t 0 victim && podctl start victim",
+        ..NONE
+    },
+    Scenario {
+        name: "another run by policy",
+        points: &["mon.again."],
+        act: "podctl run -d --restart always --name victim alpine sh -c 'sleep 0.1; exit 3'",
+        again: "podctl stop -t 0 victim && podctl start victim",
+        ..NONE
+    },
+    Scenario {
+        name: "stop",
+        points: &["stop.", "end.", "settle.", "shim.idle", "shim.unpinned", "shim.left", "network.down.", "mon.end."],
+        setup: "podctl run -d --name victim -p 8080:80 alpine top",
+        act: "podctl stop -t 0 victim",
+        again: "podctl stop -t 0 victim && podctl start victim && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "network create",
+        points: &["network.create."],
+        act: "podctl network create net",
+        again: "podctl network exists net || podctl network create net",
+        ..NONE
+    },
+    Scenario {
+        name: "network rm",
+        points: &["network.rm."],
+        setup: "podctl network create net && podctl run --rm --network net alpine true",
+        act: "podctl network rm net",
+        again: "podctl network rm -f net && podctl network create net",
+        ..NONE
+    },
+    Scenario {
+        name: "network connect",
+        points: &["network.connect."],
+        setup: "podctl network create net && podctl run -d --name victim -p 8080:80 alpine top",
+        act: "podctl network connect net victim",
+        again: "podctl network connect net victim; podctl network disconnect net victim",
+        ..NONE
+    },
+    Scenario {
+        name: "network disconnect",
+        points: &["network.disconnect."],
+        setup: "podctl network create net && podctl run -d --name victim --network podman --network net alpine top",
+        act: "podctl network disconnect net victim",
+        again: "podctl network disconnect -f net victim && podctl network connect net victim",
+        ..NONE
+    },
+    Scenario {
+        name: "rmi",
+        points: &["image.rm."],
+        setup: "podctl load -q -i $ALPINE",
+        act: "podctl rmi alpine",
+        again: "podctl rmi -f alpine && podctl load -q -i $ALPINE && podctl run --rm alpine true",
+        images: true,
+        ..NONE
+    },
+    Scenario {
+        name: "load",
+        points: &["image."],
+        act: "podctl load -q -i $ALPINE",
+        again: "podctl load -q -i $ALPINE && podctl run --rm alpine true",
+        images: true,
+        ..NONE
+    },
+    Scenario {
+        name: "an image's content for a volume",
+        points: &["volume.copy."],
+        act: "podctl run --rm --name victim -v vol:/etc alpine true",
+        again: "podctl rm -f -t 0 victim && podctl run --rm --name victim -v vol:/etc alpine test -s /etc/passwd",
+        ..NONE
+    },
+    Scenario {
+        name: "volume rm",
+        points: &["volume.rm."],
+        setup: "podctl volume create vol",
+        act: "podctl volume rm vol",
+        again: "podctl volume rm -f vol && podctl volume create vol",
+        ..NONE
+    },
+    Scenario {
+        name: "volume create",
+        points: &["volume."],
+        act: "podctl volume create vol",
+        again: "podctl volume exists vol || podctl volume create vol",
+        ..NONE
+    },
+    Scenario {
+        name: "secret rm",
+        points: &["secret.rm."],
+        setup: "echo one | podctl secret create key -",
+        act: "podctl secret rm key",
+        again: "podctl secret rm key; echo two | podctl secret create key -",
+        ..NONE
+    },
+    Scenario {
+        name: "secret create",
+        points: &["secret."],
+        setup: "echo one | podctl secret create key -",
+        act: "echo two | podctl secret create --replace key -",
+        again: "echo two | podctl secret create --replace key -; test $(podctl secret ls -q | wc -l) = 1",
+        ..NONE
+    },
+    Scenario {
+        name: "cp",
+        points: &["cp."],
+        setup: "podctl create --name victim -v vol:/v alpine top",
+        act: "podctl cp /etc/passwd victim:/v/file",
+        again: "podctl cp /etc/passwd victim:/v/file && podctl start victim && podctl exec victim test -s /v/file",
+        ..NONE
+    },
+    Scenario {
+        name: "exec",
+        points: &["mon.exec."],
+        setup: "podctl run -d --name victim alpine top",
+        act: "podctl exec victim true",
+        again: "podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "logrotate",
+        points: &["mon.rotate."],
+        setup: "podctl run -d --name victim alpine sh -c 'echo line; exec top' && \
+                until podctl logs victim | grep -q line; do :; done && podctl container logrotate victim",
+        act: "podctl container logrotate victim",
+        again: "podctl container logrotate victim && test $(podctl logs victim | grep -c line) = 1",
+        ..NONE
+    },
+    Scenario {
+        name: "adoption of a pod",
+        points: &["adopt."],
+        setup: UP,
+        kills: "podshim pod",
+        act: "podctl run --rm --pod p alpine true",
+        again: "podctl run --rm --pod p alpine true && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "adoption of a container",
+        points: &["mon.adopt.streams", "monitor.replaced"],
+        setup: UP,
+        kills: "podmon ",
+        act: "podctl exec victim true",
+        again: "podctl exec victim true && podctl stop -t 0 victim",
+        ..NONE
+    },
+    Scenario {
+        name: "run -d",
+        points: &["podctl.", "shim.", "up.", "network.up.", "start.", "monitor.", "mon."],
+        act: "podctl run -d --name victim -p 8080:80 -v vol:/v alpine top",
+        again: "podctl container exists victim || podctl create --name victim -p 8080:80 -v vol:/v alpine top; \
+                podctl start victim && podctl exec victim true",
+        ..NONE
+    },
+];
+
+/// The scenario that reaches `point`.
+pub fn of(point: &str) -> Option<&'static Scenario> {
+    let is_for = |one: &str| if one.ends_with('.') { point.starts_with(one) } else { point == one };
+    // The longest that matches: `mon.rotate.` rather than `mon.`.
+    let best = |scenario: &Scenario| scenario.points.iter().filter(|one| is_for(one)).map(|one| one.len()).max();
+    ALL.iter().filter(|scenario| best(scenario).is_some()).max_by_key(|scenario| best(scenario))
+}
