@@ -58,6 +58,7 @@ mod seed {
 }
 mod system {
     mod check;
+    mod hostile;
     mod upgrade;
 }
 mod volume {

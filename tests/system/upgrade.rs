@@ -52,16 +52,16 @@ fn monitors_and_shims_become_the_new_programs_and_no_line_is_lost() {
             told.contains("podmon") && told.contains("of writer: version") && !told.contains("is current"),
             "{told}"
         );
-        let done = engine.sh("podctl system upgrade").code(0).stdout().to_owned();
+        let done = engine.sh("podctl system upgrade").code(0).stdout();
         assert_eq!(done.lines().filter(|line| line.ends_with("has ended meanwhile")).count(), 0, "{done}");
         assert_eq!(done.lines().filter(|line| line.ends_with(": upgraded")).count(), 7, "{done}");
         assert_eq!(ours(&engine), before, "the processes stay");
         assert_eq!(engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout(), "page\n");
     }
     engine.sh("podctl exec writer touch /stop && podctl wait writer").prints("43");
-    let logs = engine.sh("podctl logs writer");
-    let lines = logs.stdout().lines().count();
-    let wrong = logs.stdout().lines().zip(1..).find(|(line, number)| *line != format!("line {number} of many"));
+    let logs = engine.sh("podctl logs writer").stdout();
+    let lines = logs.lines().count();
+    let wrong = logs.lines().zip(1..).find(|(line, number)| *line != format!("line {number} of many"));
     assert!(wrong.is_none() && lines > 10_000, "lost, doubled or torn: {wrong:?} of {lines} lines");
     engine.sh("podctl system upgrade --check").code(0);
     engine.sh("podctl exec web true && podctl unpause paused && podctl exec terminal true").code(0);
@@ -112,6 +112,6 @@ fn an_older_program_is_served_and_a_newer_one_is_not_misunderstood() {
         .sh("podctl exec up true && podctl run --rm --pod old alpine true && podctl pause up && podctl unpause up")
         .code(0);
     engine.sh("podctl stop -t 0 up && podctl start up && podctl pod rm -f -t 0 old").code(0);
-    let newer = engine.sh("PODCTL_GREETING='9 9.9.9' podctl run alpine true").code(125).stderr().to_owned();
+    let newer = engine.sh("PODCTL_GREETING='9 9.9.9' podctl run alpine true").code(125).stderr();
     assert!(newer.contains("is of podctl 9.9.9, which is newer than this one"), "{newer}");
 }

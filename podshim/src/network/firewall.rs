@@ -258,6 +258,13 @@ pub(super) fn remove_bridge(socket: &mut Socket, table: &str, interface: &str, s
     batch.commit(socket)
 }
 
+/// Whether the table is there with all its rules.
+pub(super) fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
+    let mut wanted = Batch::new(table);
+    rules(&mut wanted, false);
+    Ok(nft::table_comment(socket, table)?.as_deref() == Some(VERSION) && nft::rules(socket, table)? >= wanted.rules())
+}
+
 /// Removes the whole table; that there is none is no error.
 pub(super) fn remove_table(socket: &mut Socket, table: &str) -> io::Result<()> {
     if nft::table_comment(socket, table)?.is_none() {

@@ -8,7 +8,7 @@
 //! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
 //! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
 //! document     what people read of a network                      filter    which they want to read of
-//! check        what is left of pods that have gone
+//! check        what is left of pods that have gone                guard     rules that somebody removes come back
 //! ```
 //! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
 //! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
@@ -23,6 +23,7 @@ mod dns;
 mod document;
 pub mod filter;
 mod firewall;
+mod guard;
 mod lease;
 mod link;
 mod netlink;
@@ -49,6 +50,7 @@ use proto::{
 pub use self::{
     dns::{DnsServer, serve as serve_dns},
     document::{NetworkDocument, document, inspect_document},
+    guard::{Guard, guard},
     resolv::resolv_conf,
     store::Networks,
 };
