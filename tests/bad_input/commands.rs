@@ -116,6 +116,12 @@ pub const CONTAINERS: &[Row] = &[
 ];
 
 pub const OTHERS: &[Row] = &[
+    ("system", 125, Has("missing command 'podctl system COMMAND'")),
+    ("system check x", 125, Has("x")),
+    ("system check --force", 125, Is("--force does nothing by itself: give --repair, too")),
+    ("system check --max long", 125, Has("invalid argument \"long\" for \"-m, --max\" flag: give a duration like 24h")),
+    ("system check --max -1h", 125, Has("give a duration like 24h")),
+    ("system upgrade x", 125, Has("x")),
     ("pod stats -a web", 125, Is("--all, --latest and arguments cannot be used together")),
     ("pod stats nosuch", 125, Is("unable to get list of pods: no pod with name or ID nosuch found: no such pod")),
     ("pod stats --no-stream --format '{{'", 125, Has("template: pod stats:")),

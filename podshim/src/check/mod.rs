@@ -107,7 +107,7 @@ fn tell(finding: Finding, request: &CheckRequest) -> (Value, bool) {
 
 /// What is found at every look. `again` = the slow parts have been told already.
 fn settled(engine: &Engine, request: &CheckRequest, again: bool) -> Result<Vec<Finding>> {
-    let quick = CheckRequest { quick: true, ..request.clone() };
+    let quick = CheckRequest { quick: true, ..*request };
     let mut found = scan(engine, if again { &quick } else { request })?;
     for _ in 1..LOOKS {
         if found.is_empty() {

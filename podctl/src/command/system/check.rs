@@ -102,7 +102,7 @@ async fn mend(engine: &Engine, request: &CheckRequest, findings: &mut [Value]) -
             Err(failure) => finding["Error"] = failure.to_string().into(),
         }
     }
-    let again = CheckRequest { repair: false, quick: true, ..request.clone() };
+    let again = CheckRequest { repair: false, quick: true, ..*request };
     let end = Instant::now() + CLEARED;
     while !waiting.is_empty() && Instant::now() < end {
         let left = ask(engine, &again).await?;

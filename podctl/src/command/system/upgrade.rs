@@ -21,7 +21,7 @@ use crate::{
 pub static COMMAND: Command = Command {
     name: "upgrade",
     about: "Have running monitors and shims become the programs that are installed now",
-    description: "Each monitor and shim whose file on disk has been replaced becomes the new program in place: its process, its descriptors and its containers stay, and no line of output is lost. Attach and exec sessions end with an error; what exec has started goes on.\n\nProcesses that run the installed file already are left alone. With --check nothing is changed: it says what would be.",
+    description: "Each monitor and shim whose file on disk has been replaced becomes the new program in place: its process, its descriptors and its containers stay, and no line of output is lost. Attached clients go on; exec sessions end with an error, and what they have started goes on.\n\nProcesses that run the installed file already are left alone. With --check nothing is changed: it says what would be.",
     usage: "[options]",
     examples: &["system upgrade", "system upgrade --check"],
     flags: &[&[switch("check", "Only say which processes would be upgraded")]],
