@@ -207,3 +207,45 @@ fn after_a_reboot_everything_is_exited_and_can_be_started() {
     until("the page", page);
     engine.sh(&format!("{after} pod rm -f -t 0 p")).code(0);
 }
+
+#[test]
+fn a_stopped_monitor_goes_on_and_one_that_is_stopped_again_has_a_successor() {
+    if is_stand_in() {
+        return; // conmon stays where it is.
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let id = engine.sh("podctl run -d --name up alpine sh -c 'while :; do echo tick; sleep 0.1; done'").ok();
+    let before = engine.field("up", ".State.Pid");
+    let monitor = the(&engine, &format!("podmon {id}"));
+    let works = || {
+        let said = engine.sh("podctl logs up").lines().len();
+        until("more lines", || (engine.sh("podctl logs up").lines().len() > said).then_some(()));
+        engine.sh("podctl exec up echo hello").prints("hello");
+        assert_eq!(engine.field("up", ".State.Pid"), before);
+    };
+    let stop = |pid| kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("it is there");
+    stop(monitor);
+    works();
+    assert_eq!(the(&engine, &format!("podmon {id}")), monitor);
+    stop(monitor);
+    until("a new monitor", || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor));
+    works();
+}
+
+#[test]
+fn a_stopped_shim_is_named_and_nobody_else_waits_for_it() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --pod new:p --name up alpine top && podctl run -d --name other alpine top").ok();
+    let pod = engine.field("up", ".Pod");
+    let shim = the(&engine, &format!("podshim pod {pod}"));
+    kill(Pid::from_raw(shim), Signal::SIGSTOP).expect("it is there");
+    engine.sh("podctl exec up echo hello").prints("hello");
+    engine.sh("podctl ps && podctl pod ps && podctl logs up && podctl inspect up && podctl stop -t 0 other").code(0);
+    let refused = engine.sh("podctl stop -t 0 up");
+    refused.code(125).mentions(&format!("the shim of pod {pod} (pid ")).mentions("stopped by a signal: kill -CONT ");
+    kill(Pid::from_raw(shim), Signal::SIGCONT).expect("it is there");
+    engine.sh("podctl stop -t 0 up").code(0);
+}

@@ -9,6 +9,7 @@ mod container {
     mod exit_code;
     mod files;
     mod health;
+    mod init;
     mod limits;
     mod logs;
     mod options;
@@ -24,6 +25,7 @@ mod container {
     mod update;
 }
 mod crash;
+mod disk;
 mod escape;
 mod events;
 mod fault {
@@ -34,6 +36,7 @@ mod fault {
     mod walk;
 }
 mod image {
+    mod history;
     mod load;
     mod policy;
     mod progress;
@@ -53,6 +56,7 @@ mod pod {
     mod sharing;
     mod status;
 }
+mod prune;
 mod seed {
     mod walkthrough;
 }

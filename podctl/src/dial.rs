@@ -44,6 +44,16 @@ use ttrpc::r#async::Client;
 
 use crate::{error::Failure, output, relay, sys};
 
+/// The words for a process that hangs, with the way out where it was stopped by a signal.
+fn process(pid: i32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the name, which may have brackets and spaces in it (proc_pid_stat(5)).
+    match stat.rsplit_once(") ") {
+        Some((_, rest)) if rest.starts_with('T') => format!(" (pid {pid}, stopped by a signal: kill -CONT {pid})"),
+        _ => format!(" (pid {pid})"),
+    }
+}
+
 /// How long a shim or monitor may take to answer.
 const DIAL: Duration = Duration::from_secs(5);
 /// How long a shim may take to be ready: it may have to adopt what it finds.
@@ -199,17 +209,20 @@ impl Engine {
     pub async fn pod(&self, pod: &Id) -> Result<Shim, Failure> {
         let dir = self.roots.run_pod(pod);
         let end = Instant::now() + DIAL;
-        let mut last = String::from("nobody answered");
+        let (mut who, mut last) = (None, String::from("nobody answered"));
         while Instant::now() < end {
             match socket::connect_stream(&dir, sockets::SHIM) {
                 Ok(stream) => {
+                    who = socket::peer(stream.as_fd()).map(|peer| peer.pid());
                     let client = client(stream).map_err(|error| Failure::io("connect to podshim", &error))?;
                     match PodsClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
                         Ok(reply) => {
                             understood(&reply, &format!("the shim of pod {pod}"))?;
                             return Ok(Shim { client, dir });
                         }
-                        Err(ttrpc::Error::RpcStatus(status)) => return Err(ttrpc::Error::RpcStatus(status).into()),
+                        Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
+                            return Err(ttrpc::Error::RpcStatus(status).into());
+                        }
                         // It went as we came: the next one serves us.
                         Err(error) => last = error.to_string(),
                     }
@@ -219,7 +232,8 @@ impl Engine {
                 Err(error) => return Err(Failure::io(format!("connect to the shim of pod {pod}"), &error)),
             }
         }
-        Err(Failure::invalid(format!("the shim of pod {pod} does not answer: {last}")))
+        let who = who.map(process).unwrap_or_default();
+        Err(Failure::invalid(format!("the shim of pod {pod}{who} does not answer: {last}")))
     }
 
     async fn start_shim(&self, pod: &Id) -> Result<(), Failure> {

@@ -7,6 +7,7 @@
 //! | [`dial`] | name → socket; connects, or starts the shim; the only place that knows sockets |
 //! | [`fan_out`] | many targets: resolve all, act beside each other, print in order |
 //! | [`attach`], [`relay`], [`terminal`] | a container's or a session's streams at this terminal |
+//! | [`hasten`] | what the kernel is slow at begins early |
 //! | [`source`] | bind sources as the caller sees them |
 //! | [`output`] | tables, JSON, templates, words for times and sizes |
 //! | [`complete`] | completions and man pages from the tree of commands |
@@ -22,6 +23,7 @@ mod complete;
 mod dial;
 mod error;
 mod fan_out;
+mod hasten;
 mod output;
 mod relay;
 mod source;
@@ -62,6 +64,10 @@ fn run() -> Outcome {
             Err(Failure::invalid(format!("missing command '{path} COMMAND'")))
         }
         Parsed::Run { args, globals } => {
+            // What opens files must wait where descriptors are to be passed by their numbers.
+            if args.command.starts && args.uint("preserve-fds").unwrap_or(0) == 0 {
+                hasten::cgroups();
+            }
             let engine = Engine::from_flags(&globals)?;
             match args.command.action {
                 args::Action::Run(act) => act(&engine, &args),

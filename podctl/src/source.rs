@@ -63,6 +63,27 @@ pub fn streams() -> Result<[OwnedFd; 3], Failure> {
     Ok([copy(io::stdin().as_fd())?, copy(io::stdout().as_fd())?, copy(io::stderr().as_fd())?])
 }
 
+/// Most descriptors that `--preserve-fds` passes.
+const MOST_PRESERVED: u32 = 256;
+
+/// Copies of the first `count` descriptors after our standard streams, which we have inherited. To be asked before
+/// anything of our own is opened.
+///
+/// # Errors
+/// `file descriptor 3 is not available: bad file number`
+pub fn preserved(count: u32) -> Result<Vec<OwnedFd>, Failure> {
+    if count > MOST_PRESERVED {
+        return Err(Failure::invalid(format!("--preserve-fds {count}: at most {MOST_PRESERVED} are passed")));
+    }
+    (0..count)
+        .map(|offset| {
+            let number = 3 + i32::try_from(offset).unwrap_or(i32::MAX - 3);
+            sys::duplicate_inherited(number)
+                .map_err(|error| Failure::io(format!("file descriptor {number} is not available"), &error))
+        })
+        .collect()
+}
+
 fn is_refused(error: &io::Error) -> bool {
     [Errno::EPERM, Errno::EACCES, Errno::ENOSYS, Errno::EINVAL]
         .iter()

@@ -23,7 +23,7 @@ use crate::sys;
 /// First passed descriptor (sd_listen_fds(3)).
 const FIRST: RawFd = 3;
 /// Passed descriptors taken at most.
-const MAX_PASSED: RawFd = 64;
+const MAX_PASSED: RawFd = 512;
 
 /// The variable in which a supervisor that wants to be replaced when it dies gives its pid.
 pub const SUPERVISOR: &str = "PODCTL_SUPERVISOR";

@@ -8,6 +8,7 @@ use std::{fs, io, path::PathBuf, thread};
 use proto::{
     Id, Roots,
     alive::{self, Lock, Process},
+    layout::Target,
     record::{self, ContainerRecord, ExitRecord, HealthState, MonitorState, Phase, PodRecord, PodState},
     state::{ContainerState, PodStatus, pod_status},
 };
@@ -98,6 +99,15 @@ impl Pod {
         let states: Vec<ContainerState> = self.infra.into_iter().chain(members).collect();
         pod_status(&states)
     }
+}
+
+/// The containers that are noted to need `target` and have a name: see `pod::dependents`.
+pub fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
+    let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
+    let mut ids: Vec<Id> = ids.filter(|id| fs::read_link(roots.names().join(id.as_str())).is_ok()).collect();
+    ids.sort();
+    ids
 }
 
 /// From how many pods on reading them is shared among threads.

@@ -27,6 +27,7 @@ pub mod event;
 pub mod exit;
 pub mod failpoint;
 pub mod frame;
+pub mod human;
 pub mod id;
 pub mod json_line;
 pub mod layout;

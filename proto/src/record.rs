@@ -487,6 +487,9 @@ pub struct VolumeRecord {
     /// The image's content was copied in, or something was mounted over the chance: it never happens again.
     #[serde(default)]
     pub copied_up: bool,
+    /// Uid and gid of its directory that were asked for: an image's content does not change them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
 }
 
 /// `networks/NAME.json`.

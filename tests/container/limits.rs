@@ -73,3 +73,20 @@ fn a_death_for_want_of_memory_is_told_from_that_of_a_child() {
         ("true 137".into(), "false 5".into(), "false 137".into())
     );
 }
+
+#[test]
+fn a_pods_disk_is_slow_for_all_members_and_swappiness_is_of_v1() {
+    let engine = Engine::with(&[ALPINE]);
+    let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+    let pod = engine.sh(&format!("podctl pod create --name p --device-write-bps {disk}:3mb")).ok();
+    engine.sh("podctl run -d --pod p alpine top").ok();
+    let rate = limit(&pod, ["blkio.throttle.write_bps_device", "io.max"]);
+    assert!(rate.contains("3145728"), "{rate}");
+    assert!(engine.sh("podctl pod inspect p").ok().contains("\"device_write_bps\""));
+    let run = engine.sh("podctl run --rm --memory-swappiness 10 alpine cat /sys/fs/cgroup/memory/memory.swappiness");
+    if run.code == 0 {
+        run.prints("10");
+    } else {
+        run.code(125).mentions("--memory-swappiness 10: cgroup v2 has no such limit: leave the option out");
+    }
+}

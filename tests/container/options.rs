@@ -3,10 +3,11 @@
 //! Two tables. A row is the options, what a shell in the container is asked, what it answers, and a field of `inspect`
 //! with its value. What another test is about (ports, restarts, logs, health) has no row here.
 
-use harness::{Engine, images::ALPINE};
-
-/// Options, script, its output, field, its value.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+use harness::{
+    Engine,
+    images::ALPINE,
+    rows::{self, Row},
+};
 
 /// Where a limit is on cgroup v1, else on v2.
 macro_rules! cgroup {
@@ -16,6 +17,23 @@ macro_rules! cgroup {
 }
 
 const PROCESS: &[Row] = &[
+    ("-u 1234:5678", "whoami; id -gn; tail -n 1 /etc/group", "1234\n5678\n5678:x:5678:1234", ".Config.Passwd", "true"),
+    ("-u 1234 --passwd=false", "grep -c :1234: /etc/passwd; true", "0", ".Config.Passwd", "false"),
+    (
+        "-u 1234:9 --passwd-entry 'me:x:$UID:$GID:$NAME:$HOME:/bin/sh' --group-entry 'us:x:$GID:$USERLIST'",
+        "whoami; tail -n 1 /etc/passwd",
+        "me\nme:x:1234:9:container user:/:/bin/sh",
+        ".Config.User",
+        "1234:9",
+    ),
+    ("--env-merge WHERE='${PATH}':/more", "echo ${WHERE##*:}", "/more", "slice .Config.Env 0 0", "[]"),
+    (
+        "--init --init-path $(command -v catatonit)",
+        "tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-20",
+        "/run/podman-init -- ",
+        ".HostConfig.Init",
+        "true",
+    ),
     ("--annotation a.b=c", "true", "", "index .Config.Annotations \"a.b\"", "c"),
     ("--entrypoint /bin/echo", "x", "/bin/sh -c x", "json .Config.Entrypoint", "[\"/bin/echo\"]"),
     ("-e A=b -e C", "echo $A-$C", "b-", "slice .Config.Env 0 0", "[]"),
@@ -57,6 +75,20 @@ const PROCESS: &[Row] = &[
 ];
 
 const SECURITY: &[Row] = &[
+    (
+        "--cap-add MKNOD --device-cgroup-rule 'c 1:11 rwm'",
+        "mknod /dev/k c 1 11 && true > /dev/k && echo opened",
+        "opened",
+        ".HostConfig.Privileged",
+        "false",
+    ),
+    (
+        "--cap-add MKNOD",
+        "mknod /dev/k c 1 11 && { true > /dev/k; } 2> /dev/null || echo refused",
+        "refused",
+        ".HostConfig.Privileged",
+        "false",
+    ),
     (
         "--cap-add NET_ADMIN --cap-drop CHOWN",
         "grep CapEff /proc/self/status | tr -d '\\t'",
@@ -131,6 +163,29 @@ const SECURITY: &[Row] = &[
 ];
 
 const LIMITS: &[Row] = &[
+    (
+        "--device-read-bps $DISK:1mb",
+        "cat /sys/fs/cgroup/blkio/blkio.throttle.read_bps_device /sys/fs/cgroup/io.max 2> /dev/null | grep -o 1048576",
+        "1048576",
+        "(index .HostConfig.BlkioDeviceReadBps 0).Rate",
+        "1048576",
+    ),
+    (
+        "--device-write-bps $DISK:2mb --device-write-iops $DISK:777",
+        "cd /sys/fs/cgroup; cat blkio/blkio.throttle.write_*_device io.max 2> /dev/null | grep -o -e 2097152 -e 777",
+        "2097152\n777",
+        "(index .HostConfig.BlkioDeviceWriteIOps 0).Rate",
+        "777",
+    ),
+    (
+        "--device-read-iops $DISK:5",
+        "cd /sys/fs/cgroup; cat blkio/blkio.throttle.read_iops_device io.max 2> /dev/null | grep -c -e ' 5$' -e riops=5",
+        "1",
+        "len .HostConfig.BlkioDeviceReadIOps",
+        "1",
+    ),
+    ("--cgroups no-conmon", "true", "", ".HostConfig.Cgroups", "no-conmon"),
+    ("--cgroups enabled", "true", "", ".HostConfig.Cgroups", "default"),
     ("-m 64m", cgroup!("memory/memory.limit_in_bytes", "memory.max"), "67108864", ".HostConfig.Memory", "67108864"),
     (
         "-m 64m --memory-reservation 32m",
@@ -282,32 +337,22 @@ const MOUNTS: &[Row] = &[
 ];
 
 /// Runs every row and shows all that are not as they should be.
-fn check(rows: &[Row]) {
+fn check(table: &[Row]) {
     let engine = Engine::with(&[ALPINE]);
     engine
         .sh("cd $TMPDIR && echo FROM_FILE=yes > env && echo from=file > labels && mkdir dir owned && echo text > dir/file && echo 10.4.4.4 mine > hosts")
         .ok();
-    let mut wrong = Vec::new();
-    for (number, (options, script, prints, field, value)) in rows.iter().enumerate() {
-        let begin = format!("export OF_THE_HOST=here LABEL={}", engine.label);
-        let line = format!(
-            "{begin}; podctl run --name c{number} {options} alpine /bin/sh -c '{}'",
-            script.replace('\'', "'\\''")
-        );
-        let ran = engine.sh(&line);
-        let shown = engine.podctl(&["inspect", "--format", &format!("{{{{{field}}}}}"), &format!("c{number}")]);
-        if ran.stdout().trim_end_matches('\n') != *prints || !ran.err.is_empty() {
-            wrong.push(format!("{options}: want {prints:?}\n{ran}"));
-        }
-        if shown.stdout().trim_end_matches('\n') != *value {
-            wrong.push(format!("{options}: want {value:?}\n{shown}"));
-        }
-    }
+    let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+    let begin = format!("export OF_THE_HOST=here LABEL={} DISK={disk}", engine.label);
+    let line = |number: usize, options: &str, script: &str| {
+        format!("{begin}; podctl run --name c{number} {options} alpine /bin/sh -c {script}")
+    };
+    let wrong = rows::wrong(&engine, table, line, |number| vec!["inspect".to_owned(), format!("c{number}")]);
     // A parent that was asked for stays; what the containers had below it does not.
     engine.sh("podctl rm -fa -t 0 > /dev/null && rm -r $TMPDIR/*").ok();
     let parents = format!("/sys/fs/cgroup/*/{0}/there /sys/fs/cgroup/{0}/there", engine.label);
     engine.sh(&format!("for group in {parents}; do test ! -d $group || rmdir $group || exit 1; done")).ok();
-    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), table.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use harness::{
     image::{Image, Layer},
     images::{self, ALPINE},
     programs::is_stand_in,
+    until,
 };
 use serde_json::json;
 
@@ -137,4 +138,30 @@ fn the_command_is_pid_1_of_its_own_pids() {
     engine.sh("podctl run --rm alpine sh -c 'echo $$'").prints("1");
     let processes = engine.sh("podctl run --rm alpine ps -o pid,comm").lines();
     assert_eq!(processes.len(), 2, "{processes:?}");
+}
+
+#[test]
+fn descriptors_that_are_preserved_reach_run_and_exec() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("echo in > $TMPDIR/in").ok();
+    let script = "sh -c 'cat <&3; echo out >&4; ls /proc/self/fd/5 2> /dev/null'";
+    let files = "3< $TMPDIR/in 4> $TMPDIR/out";
+    let wrote = || assert_eq!(engine.sh("cat $TMPDIR/out && rm $TMPDIR/out").ok(), "out");
+    engine.sh(&format!("podctl run --rm --preserve-fds 2 alpine {script} {files}")).prints("in");
+    wrote();
+    engine.sh(&format!("podctl run -d --name c --preserve-fds 2 alpine {script} {files}")).ok();
+    engine.sh("podctl wait c && podctl logs c").prints("1\nin");
+    wrote();
+    // They went with the first run.
+    engine.sh("podctl start -a c").code(1).mentions("3: Bad file descriptor");
+    engine.sh("podctl run -d --name up alpine top").ok();
+    engine.sh(&format!("podctl exec --preserve-fds 2 up {script} {files}")).prints("in");
+    wrote();
+    let (code, shown) = engine.terminal(&format!("podctl exec -t --preserve-fds 2 up {script} {files}")).finish();
+    assert!(shown.contains("in"), "{code} {shown}");
+    wrote();
+    engine.sh(&format!("podctl exec -d --preserve-fds 2 up {script} {files}")).code(0);
+    until("what the detached one writes", || (engine.sh("cat $TMPDIR/out").stdout() == "out\n").then_some(()));
+    engine.sh("podctl exec --preserve-fds 1 up true").code(125).mentions("file descriptor 3 is not available");
+    engine.sh("rm $TMPDIR/in $TMPDIR/out").ok();
 }

@@ -83,13 +83,18 @@ const RACES: &[Race] = &[
     },
 ];
 
-/// Words by which something is told to nobody: they are of the kernel, of a part, or of a bug.
-const UNCLEAR: &[&str] = &["os error", "panicked", "early eof", "No such file", "went away", "Socket", "socket"];
+/// Words by which something is told to nobody: they are of the kernel, of the runtime, or of a bug. Whose monitor ends with
+/// the container while it is asked says so, and "ask again": that is a clear answer.
+const UNCLEAR: &[&str] = &["os error", "panicked", "No such file", "sync socket", "Broken pipe"];
+
+/// The code of a command that the end of its container has killed.
+const KILLED: i32 = 128 + 9;
 
 /// A lost race is told with a code and in words.
 fn is_told(run: &Run) -> bool {
     let words = run.stderr();
-    run.code == 0 || (words.contains("Error") && !UNCLEAR.iter().any(|unclear| words.contains(unclear)))
+    matches!(run.code, 0 | KILLED)
+        || (words.contains("Error") && !UNCLEAR.iter().any(|unclear| words.contains(unclear)))
 }
 
 /// Every so many rounds all is looked at; in the others it is only removed, and nothing may be left at the end.

@@ -129,6 +129,7 @@ pub struct Image {
     config: Value,
     layers: Vec<Vec<u8>>,
     architecture: &'static str,
+    history: Option<Value>,
 }
 
 /// Bytes and their name.
@@ -174,7 +175,15 @@ impl Image {
             config: json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}),
             layers: vec![],
             architecture: architecture(),
+            history: None,
         }
+    }
+
+    /// The steps it was made in; without them each layer is one.
+    #[must_use]
+    pub fn history(mut self, steps: &Value) -> Image {
+        self.history = Some(steps.clone());
+        self
     }
 
     /// Adds a layer on top.
@@ -200,10 +209,11 @@ impl Image {
 
     fn config(&self) -> Vec<u8> {
         let layers: Vec<String> = self.layers.iter().map(|layer| digest(layer)).collect();
+        let each = || self.layers.iter().map(|_| json!({"created": "2024-04-04T18:00:00Z"})).collect();
         let config = json!({
             "architecture": self.architecture, "os": "linux", "created": "2024-04-04T18:00:00Z",
             "config": self.config, "rootfs": {"type": "layers", "diff_ids": layers},
-            "history": self.layers.iter().map(|_| json!({"created": "2024-04-04T18:00:00Z"})).collect::<Vec<_>>(),
+            "history": self.history.clone().unwrap_or_else(each),
         });
         config.to_string().into_bytes()
     }

@@ -14,6 +14,7 @@
 //! oracle      what is there, and that nothing of ours is
 //! consistent  what is listed can be looked at and removed, and then nothing is left
 //! wait        until a condition holds; the only sleep of the suite
+//! rows        tables of options, and what comes of them
 //! programs    where the programs under test are
 //! ```
 
@@ -27,6 +28,7 @@ pub mod images;
 pub mod oracle;
 pub mod programs;
 pub mod registry;
+pub mod rows;
 pub mod table;
 pub mod terminal;
 pub mod wait;

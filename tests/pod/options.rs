@@ -1,10 +1,11 @@
 //! Every option of `pod create`: what a member sees of it, and what `pod inspect` says of it. And the flags that name
 //! pods and containers, which all verbs have.
 
-use harness::{Engine, images::ALPINE};
-
-/// Options, script in a member, its output, field of `pod inspect`, its value.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+use harness::{
+    Engine,
+    images::ALPINE,
+    rows::{self, Row},
+};
 
 const ROWS: &[Row] = &[
     ("--hostname box", "hostname; cat /etc/hostname", "box\nbox", ".Hostname", "box"),
@@ -59,6 +60,10 @@ const ROWS: &[Row] = &[
     ("--infra=false", "true", "", ".CreateInfra", "false"),
     ("--share ipc", "hostname | wc -c", "13", ".SharedNamespaces", "[ipc]"),
     ("--share +pid", "ps -o comm | grep -c podshim", "1", ".SharedNamespaces", "[ipc net pid uts]"),
+    ("--share +pid --pid host", "test $$ -ne 1 && echo theirs", "theirs", "index .InfraConfig \"pid_ns\"", "host"),
+    ("--uts host", "hostname | grep -c '^p[0-9]*$'; true", "0", "index .InfraConfig \"uts_ns\"", "host"),
+    ("--uts ns:/proc/1/ns/uts", "hostname | grep -c '^p[0-9]*$'; true", "0", "len .SharedNamespaces", "3"),
+    ("--uts private", "hostname | grep -c '^p[0-9]*$'; true", "1", "len .SharedNamespaces", "3"),
     ("--exit-policy stop", "true", "", ".ExitPolicy", "stop"),
     ("-l a=b --label-file $TMPDIR/labels", "true", "", "json .Labels", "{\"a\":\"b\",\"from\":\"file\"}"),
     ("-v vol:/d", "touch /d/x && echo w", "w", "(index .Mounts 0).Name", "vol"),
@@ -94,21 +99,13 @@ fn options_of_a_pod_reach_its_members_and_inspect() {
         .sh("cd $TMPDIR && mkdir dir && echo text > dir/file && echo from=file > labels && echo 10.4.4.4 mine > hosts")
         .ok();
     engine.sh("podctl run --name source -v from:/from alpine sh -c 'echo here > /from/f'").ok();
-    let mut wrong = Vec::new();
-    for (number, (options, script, prints, field, value)) in ROWS.iter().enumerate() {
-        let script = script.replace('\'', "'\\''");
-        let line = format!(
-            "podctl pod create --name p{number} {options} > /dev/null && podctl run --rm --pod p{number} alpine sh -c '{script}'"
-        );
-        let ran = engine.sh(&line);
-        let shown = engine.podctl(&["pod", "inspect", "--format", &format!("{{{{{field}}}}}"), &format!("p{number}")]);
-        if ran.stdout().trim_end_matches('\n') != *prints || !ran.err.is_empty() {
-            wrong.push(format!("{options}: want {prints:?}\n{ran}"));
-        }
-        if shown.stdout().trim_end_matches('\n') != *value {
-            wrong.push(format!("{options}: want {value:?}\n{shown}"));
-        }
-    }
+    let line = |number: usize, options: &str, script: &str| {
+        format!(
+            "podctl pod create --name p{number} {options} > /dev/null && podctl run --rm --pod p{number} alpine sh -c {script}"
+        )
+    };
+    let inspect = |number: usize| vec!["pod".to_owned(), "inspect".to_owned(), format!("p{number}")];
+    let wrong = rows::wrong(&engine, ROWS, line, inspect);
     engine.sh("podctl pod rm -fa -t 0 > /dev/null && podctl rm source && rm -r $TMPDIR/*").ok();
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), ROWS.len(), wrong.join("\n"));
 }

@@ -87,3 +87,17 @@ fn mounts_are_told_by_inspect() {
     );
     assert_eq!((&of("/dir")["Type"], &of("/dir")["RW"]), (&json!("bind"), &json!(false)));
 }
+
+#[test]
+fn a_volume_may_belong_to_somebody_and_keeps_its_owner() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl volume create --uid 1000 --gid 50 mine").prints("mine");
+    engine.sh("podctl volume create -o o=uid=7,gid=8 -l a=b theirs && podctl volume create --ignore theirs").code(0);
+    engine.sh("podctl volume inspect --format '{{.UID}}:{{.GID}} {{.Labels.a}}' theirs").prints("7:8 b");
+    // The image has something there, of root's.
+    engine
+        .sh("podctl run --rm -v mine:/etc/apk -v theirs:/empty alpine stat -c %u:%g /etc/apk /empty")
+        .prints("1000:50\n7:8");
+    engine.sh("podctl run --rm -u 1000:50 -v mine:/d alpine touch /d/x").code(0);
+    engine.sh("podctl volume create mine").code(125).mentions("volume already exists");
+}

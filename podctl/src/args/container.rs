@@ -21,19 +21,25 @@ pub const FLAGS: &[Flag] = &[
     list("cap-add", "Add capabilities to the container"),
     list("cap-drop", "Drop capabilities from the container"),
     text("cgroupns", "string", "cgroup namespace to use"),
+    text("cgroups", "string", "control container cgroup configuration (\"enabled\"|\"no-conmon\")").default("\"enabled\""),
     text("cidfile", "string", "Write the container ID to the file"),
     text("conmon-pidfile", "string", "Path to the file that will receive the PID of the container's monitor"),
     list("device", "Add a host device to the container"),
+    list("device-cgroup-rule", "Add a rule to the cgroup allowed devices list (TYPE MAJOR:MINOR ACCESS)"),
+    switch("disable-content-trust", "This is a Docker specific option and is a NOOP").default("true"),
     text("entrypoint", "string", "Overwrite the default ENTRYPOINT of the image"),
     array("env", "Set environment variables in container").short('e'),
     list("env-file", "Read in a file of environment variables"),
     switch("env-host", "Use all current host environment variables in container"),
+    list("env-merge", "Preprocess environment variables from image before injecting them into the container"),
     list("expose", "Expose a port or a range of ports"),
+    text("group-entry", "string", "Entry to write to /etc/group"),
     list("group-add", "Add additional groups to the primary container process"),
     text("hostname", "string", "Set container hostname").short('h'),
     switch("http-proxy", "Set proxy environment variables in the container based on the host proxy vars").default("true"),
     text("image-volume", "string", "How to handle the image's volumes (\"anonymous\"|\"bind\"|\"tmpfs\"|\"ignore\")").default("\"anonymous\""),
     switch("init", "Run an init binary inside the container that forwards signals and reaps processes"),
+    text("init-path", "string", "Path to the container-init binary"),
     switch("interactive", "Keep STDIN open even if not attached").short('i'),
     text("ipc", "string", "IPC namespace to use"),
     array("label", "Set metadata on container").short('l'),
@@ -45,6 +51,8 @@ pub const FLAGS: &[Flag] = &[
     switch("no-hostname", "Do not create /etc/hostname within the container, instead use the version from the image"),
     int("oom-score-adj", "Tune the host's OOM preferences (-1000 to 1000)"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
+    switch("passwd", "Add entries to /etc/passwd and /etc/group for a user that the image does not know").default("true"),
+    text("passwd-entry", "string", "Entry to write to /etc/passwd"),
     text("pid", "string", "PID namespace to use"),
     text("pidfile", "path", "Write the container process ID to the file"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with --arch and --os)"),
@@ -87,9 +95,11 @@ pub const FLAGS: &[Flag] = &[
     text("workdir", "string", "Working directory inside the container").short('w'),
 ];
 
+const ATTACH: Flag = list("attach", "Attach to STDIN, STDOUT or STDERR").short('a');
+
 /// Flags of `run` alone.
 pub const RUN_FLAGS: &[Flag] = &[
-    list("attach", "Attach to STDIN, STDOUT or STDERR").short('a'),
+    ATTACH,
     switch("detach", "Run container in background and print container ID").short('d'),
     text("detach-keys", "[a-Z]", "Override the key sequence for detaching a container. Format is a single character [a-Z] or a comma separated sequence of `ctrl-<value>`, where `<value>` is one of: `a-z`, `@`, `^`, `[`, `\\`, `]`, `^` or `_`").default("\"ctrl-p,ctrl-q\""),
     uint("preserve-fds", "Pass a number of additional file descriptors into the container"),
@@ -98,7 +108,8 @@ pub const RUN_FLAGS: &[Flag] = &[
 ];
 
 /// Flags of `create` alone.
-pub const CREATE_FLAGS: &[Flag] = &[text("init-ctr", "string", "Make this a pod init container (\"always\"|\"once\")")];
+pub const CREATE_FLAGS: &[Flag] =
+    &[ATTACH, text("init-ctr", "string", "Make this a pod init container (\"always\"|\"once\")")];
 
 /// Where a container goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,6 +226,7 @@ fn process(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
         config.env.extend(env::host());
     }
     config.env.extend(env::variables(&args.all("env-file"), &args.all("env"))?);
+    config.env_merge = args.all("env-merge");
     config.unset_env = args.all("unsetenv");
     config.unset_env_all = args.is("unsetenv-all");
     args.text_or_empty("user").clone_into(&mut config.user);
@@ -222,11 +234,15 @@ fn process(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     args.text_or_empty("workdir").clone_into(&mut config.workdir);
     args.text_or_empty("hostname").clone_into(&mut config.hostname);
     config.no_hostname = args.is("no-hostname");
+    config.passwd = args.switch("passwd");
+    args.text_or_empty("passwd-entry").clone_into(&mut config.passwd_entry);
+    args.text_or_empty("group-entry").clone_into(&mut config.group_entry);
     config.labels = value::labels(&args.all("label-file"), &args.all("label"))?;
     config.annotations = value::annotations(&args.all("annotation"))?;
     config.tty = args.is("tty");
     config.interactive = args.is("interactive");
     config.init = args.is("init");
+    config.init_path = args.text("init-path").map(value::absolute).transpose()?.unwrap_or_default();
     args.text_or_empty("tz").clone_into(&mut config.timezone);
     config.umask = value::umask(args.text_or_empty("umask"))?;
     config.systemd = match args.text_or_empty("systemd") {
@@ -288,6 +304,8 @@ fn limits(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     config.ulimits = value::ulimits(&args.all("ulimit"))?;
     config.sysctls = value::sysctls(&args.all("sysctl"))?;
     config.devices = value::devices(&args.all("device"))?;
+    config.device_rules = args.all("device-cgroup-rule");
+    config.cgroups = cgroups(args.text_or_empty("cgroups"))?;
     config.shm_size = resources::shm_size(args)?;
     config.read_only = args.is("read-only");
     config.read_only_tmpfs = args.switch("read-only-tmpfs");
@@ -298,6 +316,19 @@ fn limits(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
         })?;
     args.text_or_empty("cgroup-parent").clone_into(&mut config.cgroup_parent);
     Ok(())
+}
+
+/// `--cgroups`: a monitor has no control group of its own here, whatever is asked for.
+fn cgroups(mode: &str) -> Result<String, Failure> {
+    match mode {
+        "" | "enabled" | "no-conmon" => Ok(mode.to_owned()),
+        "disabled" | "split" => Err(Failure::invalid(format!(
+            "--cgroups {mode} is not supported: limits, pauses and the end of all processes of a container need a control group of its own: use enabled, and --cgroup-parent for its place"
+        ))),
+        _ => Err(Failure::invalid(format!(
+            "invalid cgroups mode \"{mode}\": choose from enabled, disabled, no-conmon, split"
+        ))),
+    }
 }
 
 /// How it ends, is watched and is logged.

@@ -5,6 +5,7 @@
 //! two reasons: users rely on pflag's habits and words to the letter (`-dt`, `--x=false`, `-e=A=b`, stop at the first
 //! operand, `unknown shorthand flag: 'x' in -xyz`), and `podctl exec` must not build a tree of 60 commands to read one.
 
+pub mod block;
 pub mod container;
 pub mod duration;
 pub mod env;
@@ -163,6 +164,8 @@ pub struct Command {
     pub interspersed: bool,
     /// Not in help.
     pub hidden: bool,
+    /// Whether it starts processes in cgroups ([`crate::hasten`]).
+    pub starts: bool,
     /// What it does.
     pub action: Action,
 }
@@ -180,6 +183,7 @@ impl Command {
         operands: Operands::Any,
         interspersed: true,
         hidden: false,
+        starts: false,
         action: Action::Group(&[]),
     };
 

@@ -24,6 +24,7 @@ pub const FLAGS: &[Flag] = &[
     list("label-file", "Read in a line delimited file of labels"),
     text("name", "string", "Assign a name to the pod").short('n'),
     switch("no-hostname", "Do not create /etc/hostname within the containers, instead use the version from the image"),
+    text("pid", "string", "PID namespace to use for the members that share it (\"private\"|\"host\"|\"ns:PATH\")"),
     text("pod-id-file", "string", "Write the pod ID to the file"),
     switch("replace", "If a pod with the same name exists, replace it"),
     text("restart", "string", "Restart policy to apply when a container exits (\"always\"|\"no\"|\"never\"|\"on-failure\"|\"unless-stopped\")"),
@@ -33,6 +34,7 @@ pub const FLAGS: &[Flag] = &[
     text("shm-size", "<number>[<unit>]", "Size of /dev/shm (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))").default("\"65536k\""),
     list("sysctl", "Sysctl options"),
     text("userns", "string", "User namespace to use (\"host\")"),
+    text("uts", "string", "UTS namespace to use for the members that share it (\"private\"|\"host\"|\"ns:PATH\")"),
     array("volume", "Bind mount a volume into the container").short('v'),
     array("volumes-from", "Mount volumes from the specified container(s)"),
 ];
@@ -83,6 +85,8 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
         shm_size: resources::shm_size(args)?,
         create_command: std::env::args().collect(),
         volumes_from: mount::volumes_from(&args.all("volumes-from"))?,
+        pid_mode: network::namespace(args.text_or_empty("pid"), &[])?,
+        uts_mode: network::namespace(args.text_or_empty("uts"), &[])?,
         userns: network::user_namespace(args.text_or_empty("userns"))?,
         share,
         ..Default::default()

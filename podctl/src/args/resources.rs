@@ -2,7 +2,7 @@
 
 use proto::wire::Resources;
 
-use super::{Args, Flag, float, int, switch, text, uint, value};
+use super::{Args, Flag, block, float, int, switch, text, uint, value};
 use crate::error::Failure;
 
 const SIZE: &str = "<number>[<unit>]";
@@ -34,7 +34,10 @@ pub const CONTAINER_FLAGS: &[Flag] = &[
 ];
 
 /// Flags of containers alone that hold from their creation on.
-pub const CREATE_FLAGS: &[Flag] = &[switch("oom-kill-disable", "Disable OOM Killer")];
+pub const CREATE_FLAGS: &[Flag] = &[
+    int("memory-swappiness", "Tune container memory swappiness (0 to 100, or -1 for system default)").default("-1"),
+    switch("oom-kill-disable", "Disable OOM Killer"),
+];
 
 /// Length of the CPU period that `--cpus` counts in, µs.
 const PERIOD: u64 = 100_000;
@@ -97,6 +100,7 @@ pub fn given(args: &Args) -> Result<Resources, Failure> {
             resources.cpu_quota = (cpus * PERIOD as f64) as i64;
         }
     }
+    block::config(args, &mut resources)?;
     if of_container {
         container(args, &mut resources)?;
     }
@@ -110,6 +114,15 @@ fn container(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
     if resources.memory > 0 && resources.memory_reservation > resources.memory {
         return Err(Failure::invalid("minimum memory limit cannot be less than memory reservation limit, see usage"));
     }
+    resources.memory_swappiness = match args.knows("memory-swappiness").then(|| args.int("memory-swappiness")).flatten()
+    {
+        None | Some(-1) => None,
+        Some(value) => Some(u32::try_from(value).ok().filter(|value| *value <= 100).ok_or_else(|| {
+            Failure::invalid(format!(
+                "invalid memory-swappiness {value}: give a number from 0 to 100, or -1 for the system's default"
+            ))
+        })?),
+    };
     resources.oom_kill_disable = args.knows("oom-kill-disable") && args.is("oom-kill-disable");
     resources.pids_limit = args.int("pids-limit").map_or(0, |limit| limit.max(-1));
     Ok(())
@@ -179,6 +192,10 @@ mod tests {
             (
                 "-m 10m --memory-reservation 20m",
                 "minimum memory limit cannot be less than memory reservation limit, see usage",
+            ),
+            (
+                "--memory-swappiness 101",
+                "invalid memory-swappiness 101: give a number from 0 to 100, or -1 for the system's default",
             ),
             ("--cpus 1 --cpu-quota 5", "--cpu-quota and --cpus cannot be set together"),
             ("--cpus 1 --cpu-period 5", "--cpu-period and --cpus cannot be set together"),

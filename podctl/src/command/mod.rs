@@ -6,6 +6,7 @@ pub mod image;
 pub mod network;
 pub mod pod;
 mod prompt;
+mod prune;
 mod row;
 pub mod secret;
 pub mod select;
@@ -36,9 +37,11 @@ pub static ROOT: Command = Command {
         &system::failpoints::COMMAND,
         &healthcheck::COMMAND,
         &system::help::COMMAND,
+        &image::history::COMMAND,
         &image::COMMAND,
         &image::list::IMAGES,
         &system::info::COMMAND,
+        &container::init::COMMAND,
         &container::inspect::ANY,
         &container::kill::COMMAND,
         &image::load::COMMAND,

@@ -85,7 +85,7 @@ pub async fn pods(engine: &Engine, args: &Args, ignore: bool, none: &str) -> Res
         if rows.is_empty() && flag(args, "latest") {
             return Err(Failure::invalid("no pods found, --latest names none: no such pod"));
         }
-        return rows.iter().map(|row| pod(row::text(row, "Id"))).collect();
+        return rows.iter().map(|row| Pod::listed(row::text(row, "Id"))).collect();
     }
     let mut names = args.operands.clone();
     for file in values(args, "pod-id-file") {
@@ -105,12 +105,16 @@ pub async fn pods(engine: &Engine, args: &Args, ignore: bool, none: &str) -> Res
     Ok(pods)
 }
 
-fn pod(id: &str) -> Result<Pod, Failure> {
-    Ok(Pod { typed: id.to_owned(), id: parse(id)? })
-}
-
-fn parse(id: &str) -> Result<Id, Failure> {
-    id.parse().map_err(|error| Failure::invalid(format!("the engine's list cannot be read: {error}")))
+impl Pod {
+    /// A pod of a list, by its id.
+    ///
+    /// # Errors
+    /// When that is no id.
+    pub fn listed(id: &str) -> Result<Pod, Failure> {
+        let parsed =
+            id.parse().map_err(|error| Failure::invalid(format!("the engine's list cannot be read: {error}")))?;
+        Ok(Pod { typed: id.to_owned(), id: parsed })
+    }
 }
 
 /// The containers that `args` names; see [`pods`]. `states` are the states that `--all` means, empty = every one.
@@ -136,7 +140,7 @@ pub async fn containers(
         if rows.is_empty() && flag(args, "latest") {
             return Err(Failure::invalid("no containers found, --latest names none: no such container"));
         }
-        return Ok(rows.iter().filter_map(|row| listed(engine, row)).collect());
+        return Ok(rows.iter().filter_map(|row| Container::listed(engine, row)).collect());
     }
     let mut names = args.operands.clone();
     for file in values(args, "cidfile") {
@@ -156,9 +160,11 @@ pub async fn containers(
     Ok(containers)
 }
 
-/// A container of a list; `None` where it has gone meanwhile.
-fn listed(engine: &Engine, row: &serde_json::Value) -> Option<Container> {
-    let id = row::text(row, "Id");
-    let found = engine.container(id).ok()?;
-    Some(Container { typed: id.to_owned(), found })
+impl Container {
+    /// A container of a list; `None` where it has gone meanwhile.
+    pub fn listed(engine: &Engine, row: &serde_json::Value) -> Option<Container> {
+        let id = row::text(row, "Id");
+        let found = engine.container(id).ok()?;
+        Some(Container { typed: id.to_owned(), found })
+    }
 }

@@ -10,7 +10,7 @@ use proto::{
 use ttrpc::context::Context;
 
 use super::{
-    container::ready,
+    container::{ready, run::no_infra},
     select::{Container, Pod},
 };
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 /// An act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// init
+    Init,
     /// start
     Start,
     /// stop
@@ -91,6 +93,9 @@ pub enum Shown {
     Name,
 }
 
+/// What came of an act: what is to be printed, `None` where nothing is.
+pub type Acted = Result<Option<String>, Failure>;
+
 /// Acts on pods and prints them. With `ignore` a pod that has gone meanwhile is no failure.
 ///
 /// # Errors
@@ -103,8 +108,19 @@ pub async fn on_pods(
     (shown, ignore): (Shown, bool),
     code: impl Fn(&Failure) -> i32,
 ) -> Outcome {
+    fan_out::report(each_pod(engine, pods, verb, options, (shown, ignore)).await, code)
+}
+
+/// Acts on pods; what is to be printed for each, in their order.
+pub async fn each_pod(
+    engine: &Engine,
+    pods: Vec<Pod>,
+    verb: Verb,
+    options: &Options,
+    (shown, ignore): (Shown, bool),
+) -> Vec<Acted> {
     let shims = Shims::new(engine);
-    let results = fan_out::each(pods, async |pod| {
+    fan_out::each(pods, async |pod| {
         let result = match on_pod(&shims, &pod.id, verb, options).await {
             Err(failure) if ignore && crate::error::is_missing(failure.kind) => return Ok(None),
             other => other?,
@@ -115,8 +131,7 @@ pub async fn on_pods(
         let name = if result.name.is_empty() { &pod.typed } else { &result.name };
         Ok(Some(if shown == Shown::Name { name.clone() } else { pod.id.to_string() }))
     })
-    .await;
-    fan_out::report(results, code)
+    .await
 }
 
 async fn on_pod(shims: &Shims<'_>, pod: &proto::Id, verb: Verb, options: &Options) -> Result<PodResult, Failure> {
@@ -132,6 +147,8 @@ async fn on_pod(shims: &Shims<'_>, pod: &proto::Id, verb: Verb, options: &Option
     let client = shims.of(pod).await?.pods();
     let context = options.context();
     let result = match verb {
+        // Whoever resolves names has refused it: see on_container.
+        Verb::Init => return Err(no_infra(pod.as_str(), "initialize")),
         Verb::Start => client.start(context, &request).await,
         Verb::Stop => client.stop(context, &request).await,
         Verb::Restart => client.restart(context, &request).await,
@@ -161,6 +178,17 @@ pub async fn on_containers(
     ignore: bool,
     code: impl Fn(&Failure) -> i32,
 ) -> Outcome {
+    fan_out::report(each_container(engine, containers, verb, options, ignore).await, code)
+}
+
+/// Acts on containers; what is to be printed for each, in their order.
+pub async fn each_container(
+    engine: &Engine,
+    containers: Vec<Container>,
+    verb: Verb,
+    options: &Options,
+    ignore: bool,
+) -> Vec<Acted> {
     let shims = Shims::new(engine);
     let act = async |container: Container| match on_container(&shims, &container, verb, options).await {
         Err(failure) if ignore && crate::error::is_missing(failure.kind) => Ok(None),
@@ -186,11 +214,11 @@ pub async fn on_containers(
         }
         again = left;
     }
-    fan_out::report(results, code)
+    results
 }
 
 /// Which were not removed because another container needs them.
-fn needed(results: &[Result<Option<String>, Failure>]) -> Vec<usize> {
+fn needed(results: &[Acted]) -> Vec<usize> {
     let is_needed = |at: &usize| results[*at].as_ref().is_err_and(|failure| failure.kind == Kind::InUse);
     (0..results.len()).filter(is_needed).collect()
 }
@@ -200,6 +228,7 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         Found::Container { pod, id } => (pod, id),
         // The infra has no process: stopping it stops the pod, and so on.
         Found::Infra(pod) if verb == Verb::Remove && !options.depend => return Err(infra(&container.typed, pod)),
+        Found::Infra(_) if verb == Verb::Init => return Err(no_infra(&container.typed, "initialize")),
         Found::Infra(pod) => return on_pod(shims, pod, verb, options).await.map(|_| ()),
     };
     let request = ContainerAct {
@@ -209,12 +238,17 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         signal: options.signal.clone(),
         force: options.force,
         volumes: options.volumes,
-        notify_socket: if verb == Verb::Start { ready::notify_socket() } else { String::new() },
+        notify_socket: match verb {
+            Verb::Init | Verb::Start => ready::notify_socket(),
+            _ => String::new(),
+        },
+        fresh: true,
         ..Default::default()
     };
     let client = shims.of(pod).await?.containers();
     let context = options.context();
     let result: ContainerResult = match verb {
+        Verb::Init => client.init(context, &request).await,
         Verb::Start => client.start(context, &request).await,
         Verb::Stop => client.stop(context, &request).await,
         Verb::Restart => client.restart(context, &request).await,

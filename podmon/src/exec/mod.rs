@@ -326,20 +326,24 @@ impl Terminal {
     }
 }
 
-/// The command's standard streams: the caller's pipes, or none.
+/// The command's standard streams, which are the caller's pipes or none, and after them what `--preserve-fds` passes.
 fn streams(request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
-    if request.preserve_fds > 0 {
-        return Err(Refusal::new(Kind::NotSupported, "--preserve-fds is not supported by exec"));
+    let preserved = usize::try_from(request.preserve_fds).unwrap_or(usize::MAX);
+    let own = if request.tty || request.detach { 0 } else { 3 };
+    if fds.len() != preserved.saturating_add(own) {
+        return Err(Refusal::invalid(format!(
+            "exec: {own} streams and {preserved} descriptors were to be passed, got {}",
+            fds.len()
+        )));
     }
-    if request.tty || request.detach {
-        let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-        let open = || -> io::Result<_> { Ok(vec![null()?, null()?, null()?]) };
-        return open().map_err(|error| Refusal::internal("/dev/null", error));
+    if own == 3 {
+        return Ok(fds);
     }
-    if fds.len() != 3 {
-        return Err(Refusal::invalid(format!("exec: stdin, stdout and stderr were to be passed, got {}", fds.len())));
-    }
-    Ok(fds)
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    let open = || -> io::Result<_> { Ok(vec![null()?, null()?, null()?]) };
+    let mut all = open().map_err(|error| Refusal::internal("/dev/null", error))?;
+    all.extend(fds);
+    Ok(all)
 }
 
 fn write_spec(path: &Path, spec: &serde_json::Value) -> Result<()> {

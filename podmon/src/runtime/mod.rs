@@ -114,7 +114,7 @@ impl Runtime {
     /// # Errors
     /// In the runtime's words, with what they mean.
     pub async fn create(&self, ends: Ends, pid_file: &Path, console: Option<&str>) -> Result<()> {
-        let Ends { stdin, stdout, stderr, errors, words } = ends;
+        let Ends { stdin, stdout, stderr, preserved, errors, words } = ends;
         let mut args = vec![self.name.clone().into(), "--root".into(), self.root.clone().into()];
         if let Some(words) = &words {
             // It only adds to it, and what an earlier one has said is of no use.
@@ -126,8 +126,10 @@ impl Runtime {
         if let Some(console) = console {
             args.extend(["--console-socket".into(), console.into()]);
         }
+        args.extend(preserve(preserved.len()));
         args.push(self.id.clone().into());
-        let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let fds: Vec<BorrowedFd<'_>> =
+            [&stdin, &stdout, &stderr].into_iter().chain(&preserved).map(AsFd::as_fd).collect();
         let mut outcome = self.run("create", &args, &fds, errors.as_deref(), CREATE).await?;
         if let Some(words) = &words {
             outcome.said = words::read(words);
@@ -186,6 +188,7 @@ impl Runtime {
         if let Some(console) = exec.console {
             args.extend(["--console-socket".into(), console.into()]);
         }
+        args.extend(preserve(exec.fds.len().saturating_sub(3)));
         args.push(self.id.clone().into());
         let result = self.run("exec", &args, exec.fds, None, EXEC).await;
         match result {
@@ -292,7 +295,7 @@ pub struct Exec<'a> {
     pub log: &'a Path,
     /// Name of a socket in the bundle.
     pub console: Option<&'a str>,
-    /// Descriptors 0, 1, 2.
+    /// Descriptors 0, 1, 2, and what the command gets beside them.
     pub fds: &'a [BorrowedFd<'a>],
 }
 
@@ -303,6 +306,11 @@ pub struct Exec<'a> {
 pub fn read_pid(path: &Path) -> io::Result<u32> {
     let text = std::fs::read_to_string(path)?;
     text.trim().parse().map_err(|_| io::Error::other(format!("the runtime wrote no pid into {}", path.display())))
+}
+
+/// The option that passes `count` descriptors after the standard streams.
+fn preserve(count: usize) -> Vec<OsString> {
+    if count == 0 { Vec::new() } else { vec!["--preserve-fds".into(), count.to_string().into()] }
 }
 
 /// `/dev/null`, and both ends of a pipe for what is said.

@@ -52,6 +52,8 @@ pub struct Ends {
     pub stdout: OwnedFd,
     /// Descriptor 2: also where the runtime says why it failed.
     pub stderr: OwnedFd,
+    /// Descriptors 3 and on: what `--preserve-fds` passes.
+    pub preserved: Vec<OwnedFd>,
     /// Where that can be read. Before the container is started nothing else is written there.
     pub errors: Option<Rc<AsyncFd<OwnedFd>>>,
     /// Where the runtime is to say it instead, because descriptor 2 is not ours.
@@ -60,6 +62,10 @@ pub struct Ends {
 
 /// What the descriptors of whoever started the container are passed as (log driver `passthrough`).
 const CALLERS: [&str; 3] = ["caller-stdin", "caller-stdout", "caller-stderr"];
+
+/// What the descriptors that `--preserve-fds` passes are called, with their number from 0 on. The container alone has
+/// them: another run of it has none.
+const PRESERVED: &str = "caller-preserved-";
 
 /// See the module.
 #[derive(Debug)]
@@ -76,6 +82,8 @@ pub struct Stdio {
     /// For the container, with log driver `passthrough`.
     callers: RefCell<[Option<OwnedFd>; 3]>,
     passes_through: Cell<bool>,
+    /// For the container's next run: see [`PRESERVED`].
+    preserved: RefCell<Vec<OwnedFd>>,
 }
 
 impl Stdio {
@@ -93,12 +101,15 @@ impl Stdio {
             pumps: RefCell::default(),
             callers: RefCell::default(),
             passes_through: Cell::default(),
+            preserved: RefCell::default(),
         }
     }
 
     /// Takes what of `passed` whoever started the container has given for it.
     pub fn take_callers(&self, passed: &mut HashMap<String, OwnedFd>) {
         *self.callers.borrow_mut() = CALLERS.map(|name| passed.remove(name));
+        *self.preserved.borrow_mut() =
+            (0..).map_while(|number| passed.remove(&format!("{PRESERVED}{number}"))).collect();
     }
 
     /// Log and clients.
@@ -121,6 +132,11 @@ impl Stdio {
     /// # Errors
     /// Naming what of the log or the run directory cannot be used.
     pub fn prepare(&self, start: &StartRecord) -> Result<Ends> {
+        let ends = self.ends(start)?;
+        Ok(Ends { preserved: self.preserved.take(), ..ends })
+    }
+
+    fn ends(&self, start: &StartRecord) -> Result<Ends> {
         self.passes_through.set(log::passes_through(&start.log));
         if self.passes_through() {
             return self.pass_through(start).map_err(|error| self.refusal(&error));
@@ -154,6 +170,7 @@ impl Stdio {
             stdin: or_null(stdin)?,
             stdout: or_null(stdout)?,
             stderr: or_null(stderr)?,
+            preserved: Vec::new(),
             errors: None,
             words: Some(self.directory.join("runtime.log")),
         })
@@ -174,7 +191,7 @@ impl Stdio {
             let (errors, stderr) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
             console::set_nonblocking(&errors)?;
             let errors = Some(pump::watch(errors, false)?);
-            return Ok(Ends { stdin: null()?, stdout: null()?, stderr, errors, words: None });
+            return Ok(Ends { stdin: null()?, stdout: null()?, stderr, preserved: Vec::new(), errors, words: None });
         }
         let owner = Some((start.uid, start.gid));
         for stream in STREAMS {
@@ -197,6 +214,7 @@ impl Stdio {
             stdin,
             stdout: fifo::open_both(&self.directory.join("stdout"), false)?,
             stderr: fifo::open_both(&self.directory.join("stderr"), false)?,
+            preserved: Vec::new(),
             errors,
             words: None,
         })

@@ -31,11 +31,11 @@ pub(super) struct Devices {
     pub rules: Vec<LinuxDeviceCgroup>,
 }
 
-/// The devices asked for (a later one for the same path wins), or all where `privileged`.
+/// The devices asked for (a later one for the same path wins), or all where `privileged`, and who may use others.
 ///
 /// # Errors
 /// A path that is no device, naming the flag.
-pub(super) fn devices(asked: &[wire::Device], privileged: bool) -> Result<Devices> {
+pub(super) fn devices(asked: &[wire::Device], rules: &[String], privileged: bool) -> Result<Devices> {
     let mut found: Vec<(LinuxDevice, String)> = Vec::new();
     if privileged {
         let mut paths = Vec::new();
@@ -60,7 +60,54 @@ pub(super) fn devices(asked: &[wire::Device], privileged: bool) -> Result<Device
         }
         all.nodes.push(node);
     }
+    for text in rules {
+        all.rules.push(device_rule(text)?);
+    }
     Ok(all)
+}
+
+/// A rule of `--device-cgroup-rule`: `TYPE MAJOR:MINOR ACCESS`, as the kernel's devices controller has it.
+///
+/// # Errors
+/// podman's words.
+pub fn device_rule(text: &str) -> Result<LinuxDeviceCgroup> {
+    let refuse = |words: String| Refusal::invalid(format!("--device-cgroup-rule: {words}"));
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = parts.as_slice() else {
+        let text = text.escape_debug();
+        return Err(refuse(format!(
+            "invalid device cgroup rule requires type, major:Minor, and access rules: \"{text}\""
+        )));
+    };
+    let typ = match *kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        other => {
+            return Err(refuse(format!("invalid device type in device-access-add: {}", other.escape_debug())));
+        }
+    };
+    // None = any.
+    let number = |text: &str| match text {
+        "*" => Some(None),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse::<u32>().ok().map(Some),
+        _ => None,
+    };
+    let both = numbers.split_once(':').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+    let Some((major, minor)) = both else {
+        return Err(refuse(format!("give MAJOR:MINOR, each a number or *: \"{}\"", numbers.escape_debug())));
+    };
+    if access.is_empty() || access.chars().any(|c| !"rwm".contains(c)) {
+        return Err(refuse(format!("invalid device access in device-access-add: \"{}\"", access.escape_debug())));
+    }
+    let mut rule = LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).access(*access);
+    if let Some(major) = major {
+        rule = rule.major(i64::from(major));
+    }
+    if let Some(minor) = minor {
+        rule = rule.minor(i64::from(minor));
+    }
+    rule.build().map_err(|error| Refusal::internal("--device-cgroup-rule", error))
 }
 
 fn add(device: &wire::Device, found: &mut Vec<(LinuxDevice, String)>) -> Result<()> {
@@ -149,13 +196,29 @@ fn rule(allow: bool, node: Option<&LinuxDevice>, access: &str) -> Result<LinuxDe
 mod tests {
     use super::*;
 
+    #[test]
+    fn rules_without_a_node() {
+        let json = serde_json::to_value(device_rule("c 189:* rwm").expect("a rule")).expect("json");
+        assert_eq!((json["allow"].as_bool(), json["major"].as_i64(), json.get("minor")), (Some(true), Some(189), None));
+        for (text, words) in [
+            ("c 1:3", "invalid device cgroup rule requires type, major:Minor, and access rules: \"c 1:3\""),
+            ("x 1:3 r", "invalid device type in device-access-add: x"),
+            ("c 1 r", "give MAJOR:MINOR, each a number or *: \"1\""),
+            ("c -1:3 r", "give MAJOR:MINOR, each a number or *: \"-1:3\""),
+            ("c 1:3 rx", "invalid device access in device-access-add: \"rx\""),
+        ] {
+            let refusal = device_rule(text).expect_err(text);
+            assert_eq!(refusal.message, format!("--device-cgroup-rule: {words}"));
+        }
+    }
+
     fn asked(host: &str, inside: &str, permissions: &str) -> wire::Device {
         wire::Device { host_path: host.into(), container_path: inside.into(), permissions: permissions.into() }
     }
 
     #[test]
     fn a_device_is_denied_unless_asked_for() {
-        let all = devices(&[asked("/dev/null", "/dev/foo", "r")], false).expect("devices");
+        let all = devices(&[asked("/dev/null", "/dev/foo", "r")], &[], false).expect("devices");
         let rules: Vec<String> = all.rules.iter().map(ToString::to_string).collect();
         assert_eq!(rules, ["a *:* rwm", "c 1:3 r"]);
         assert!(!all.rules[0].allow() && all.rules[1].allow());
@@ -164,8 +227,8 @@ mod tests {
 
     #[test]
     fn the_last_one_for_a_path_wins() {
-        let all =
-            devices(&[asked("/dev/null", "/dev/x", ""), asked("/dev/zero", "/dev/x", "")], false).expect("devices");
+        let all = devices(&[asked("/dev/null", "/dev/x", ""), asked("/dev/zero", "/dev/x", "")], &[], false)
+            .expect("devices");
         assert_eq!((all.nodes.len(), all.nodes[0].minor()), (1, 5));
     }
 
@@ -179,14 +242,14 @@ mod tests {
             (asked("/dev/null", "/dev/a\nb", ""), "--device /dev/null: give absolute paths"),
             (asked("/dev/null", "", "rx"), "--device /dev/null: invalid device mode: rx"),
         ] {
-            let refusal = devices(&[device], false).expect_err(words);
+            let refusal = devices(&[device], &[], false).expect_err(words);
             assert!(refusal.message.starts_with(words), "{refusal}");
         }
     }
 
     #[test]
     fn privileged_means_all_of_the_host_but_what_runtimes_make() {
-        let all = devices(&[], true).expect("devices");
+        let all = devices(&[], &[], true).expect("devices");
         assert!(all.rules.len() == 1 && all.rules[0].allow());
         assert!(!all.nodes.iter().any(|node| node.path() == Path::new("/dev/null")));
     }

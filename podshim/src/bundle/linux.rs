@@ -41,14 +41,19 @@ pub(super) fn namespaces(namespaces: &Namespaces) -> Result<Vec<LinuxNamespace>>
     .map_err(wrong)
 }
 
-/// The limits of the member's cgroup, but for the weight of block I/O, which is set without the runtime.
+/// The limits of the member's cgroup, but for those of block I/O, which are set without the runtime.
 ///
 /// # Errors
 /// See [`cgroup::check`].
 pub(super) fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> Result<LinuxResources> {
     cgroup::check(limits)?;
     let mut all = LinuxResourcesBuilder::default().devices(devices);
-    if limits.memory > 0 || limits.memory_swap != 0 || limits.memory_reservation > 0 || limits.oom_kill_disable {
+    if limits.memory > 0
+        || limits.memory_swap != 0
+        || limits.memory_reservation > 0
+        || limits.oom_kill_disable
+        || limits.memory_swappiness.is_some()
+    {
         let mut memory = LinuxMemoryBuilder::default();
         if limits.memory > 0 {
             memory = memory.limit(limits.memory);
@@ -58,6 +63,9 @@ pub(super) fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> 
         }
         if limits.memory_reservation > 0 {
             memory = memory.reservation(limits.memory_reservation);
+        }
+        if let Some(value) = limits.memory_swappiness {
+            memory = memory.swappiness(value);
         }
         if limits.oom_kill_disable {
             memory = memory.disable_oom_killer(true);

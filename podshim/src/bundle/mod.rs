@@ -12,6 +12,7 @@
 //! Everything is checked before the first file is written. The runtime trusts `config.json`, so nothing of an image
 //! gets into it unread. Works with crun and runc, with or without CAP_SYS_RESOURCE, on cgroup v1, hybrid and v2.
 
+mod accounts;
 mod bpf;
 mod capabilities;
 mod chown;
@@ -48,7 +49,9 @@ use proto::{
 
 use crate::cgroup;
 use capabilities::{Names, Sets};
+pub use devices::device_rule;
 use inside::Inside;
+pub use process::check_init_path;
 use user::User;
 
 /// Version of the runtime specification: what crun 1.8 and runc 1.1 speak.
@@ -167,7 +170,7 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
         .map_err(|error| Refusal::internal(input.bundle.display(), error))?;
     let rootfs = Inside::open(input.rootfs).map_err(|error| Refusal::internal(input.rootfs.display(), error))?;
     let security = security(input);
-    let user = user(input, &rootfs)?;
+    let (user, completed) = user(input, &rootfs)?;
     let ours = capabilities::ours()?;
     let sets = capabilities::sets(&security, user.uid, &ours)?;
     let cwd = process::cwd(input)?;
@@ -180,7 +183,10 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
         annotations.insert(SECCOMP_PROGRAM.to_owned(), BASE64_STANDARD.encode(program));
     }
 
+    let (passwd, group) = own_files::accounts(input, completed)?;
     let files = mounts::OurFiles {
+        passwd,
+        group,
         init: process::init(input)?,
         localtime: own_files::localtime(input)?,
         containerenv: own_files::containerenv(input, security.privileged)?,
@@ -208,9 +214,8 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     // The library's own defaults would name the namespace that the pod shares.
     spec.set_hostname(hostname(input)?).set_annotations(Some(annotations).filter(|all| !all.is_empty()));
     store(input.bundle, &spec)?;
-    match input.record.config.resources.as_ref().map_or(0, |limits| limits.blkio_weight) {
-        0 => {}
-        weight => cgroup::set_blkio_weight(input.cgroup, weight)?,
+    if let Some(limits) = &input.record.config.resources {
+        cgroup::set_block_limits(input.cgroup, limits)?;
     }
     Ok(Bundle {
         uid: user.uid,
@@ -287,7 +292,8 @@ pub fn owner(record: &proto::record::ContainerRecord, root: &Path) -> Result<(u3
     Ok((user.uid, user.gid))
 }
 
-fn user(input: &Input<'_>, rootfs: &Inside) -> Result<User> {
+/// The user, and the files that know them where the image's do not.
+fn user(input: &Input<'_>, rootfs: &Inside) -> Result<(User, accounts::Completed)> {
     let read = |path: &str| {
         let found = match mounts::bound_at(input, path) {
             Some(source) => nix::fcntl::open(
@@ -305,7 +311,10 @@ fn user(input: &Input<'_>, rootfs: &Inside) -> Result<User> {
             .map_err(|error| Refusal::invalid(format!("{path} of the container: {error}")))
     };
     let files = user::Files::new(&read("/etc/passwd")?, &read("/etc/group")?)?;
-    user::resolve(&input.record.user, &input.record.config.groups, &files)
+    let user = user::resolve(&input.record.user, &input.record.config.groups, &files)?;
+    let has = |path: &str| rootfs.read(path, user::LARGEST_FILE).is_ok_and(|text| text.is_some());
+    let completed = accounts::completed(input, &files, &user, has);
+    Ok((user, completed))
 }
 
 fn process(
@@ -381,7 +390,7 @@ fn apparmor(security: &wire::Security) -> Result<Option<String>> {
 fn linux(input: &Input<'_>, security: &wire::Security, sets: &Sets) -> Result<Linux> {
     let (config, pod) = (&input.record.config, &input.pod.config);
     let asked: Vec<wire::Device> = pod.devices.iter().chain(&config.devices).cloned().collect();
-    let devices = devices::devices(&asked, security.privileged)?;
+    let devices = devices::devices(&asked, &config.device_rules, security.privileged)?;
     let sysctl = sysctl::sysctls(pod.sysctls.iter().chain(&config.sysctls), input.namespaces)?;
     let limits = config.resources.clone().unwrap_or_default();
     let hidden = hidden::paths(security.privileged, &security.mask, &security.unmask)?;

@@ -23,6 +23,10 @@ pub(super) struct OurFiles {
     pub containerenv: PathBuf,
     /// /etc/localtime
     pub localtime: Option<PathBuf>,
+    /// /etc/passwd
+    pub passwd: Option<PathBuf>,
+    /// /etc/group
+    pub group: Option<PathBuf>,
     /// /run/podman-init
     pub init: Option<PathBuf>,
 }
@@ -241,6 +245,8 @@ fn files(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
         ("/etc/resolv.conf", input.resolv_conf),
         ("/etc/hostname", input.hostname_file),
         ("/etc/localtime", ours.localtime.as_deref()),
+        ("/etc/passwd", ours.passwd.as_deref()),
+        ("/etc/group", ours.group.as_deref()),
         ("/run/.containerenv", Some(ours.containerenv.as_path())),
     ];
     let files = files.into_iter().filter_map(|(path, source)| Some((path, source?)));

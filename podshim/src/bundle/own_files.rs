@@ -11,7 +11,7 @@ use proto::{
     refusal::Result,
 };
 
-use super::Input;
+use super::{Input, accounts::Completed};
 
 const ZONES: &str = "/usr/share/zoneinfo";
 /// Largest zone file that is taken for one.
@@ -74,6 +74,17 @@ fn zone_file(zone: &str) -> Result<PathBuf> {
         )));
     }
     Ok(Path::new(ZONES).join(zone))
+}
+
+/// `/etc/passwd` and `/etc/group`, where the container gets others than its image has.
+pub(super) fn accounts(
+    input: &Input<'_>,
+    Completed { passwd, group }: Completed,
+) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
+    let write = |name: &str, text: Option<String>| {
+        text.map(|text| write_file(input.bundle, name, text.as_bytes(), 0o644)).transpose()
+    };
+    Ok((write("passwd", passwd)?, write("group", group)?))
 }
 
 /// Written whole with the mode that people in the container need; the bundle's directory is for us alone.

@@ -28,9 +28,24 @@ pub(super) fn init(input: &Input<'_>) -> Result<Option<PathBuf>> {
     if !input.record.config.init {
         return Ok(None);
     }
+    let asked = &input.record.config.init_path;
+    if !asked.is_empty() {
+        return check_init_path(asked).map(|()| Some(PathBuf::from(asked)));
+    }
     INITS.iter().map(PathBuf::from).find(|path| path.is_file()).map(Some).ok_or_else(|| {
         Refusal::new(Kind::NotSupported, "--init: no catatonit on this machine: install the package catatonit")
     })
+}
+
+/// Refuses an `--init-path` that is no file of the host.
+///
+/// # Errors
+/// Naming the flag.
+pub fn check_init_path(path: &str) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(()),
+        _ => Err(Refusal::invalid(format!("--init-path {}: there is no such file", path.escape_debug()))),
+    }
 }
 
 /// The command line.

@@ -45,6 +45,18 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Whether an account has this uid.
+    pub(super) fn knows_user(&self, uid: u32) -> bool {
+        accounts(&self.passwd).any(|account| account.uid == uid)
+    }
+
+    /// Whether a group has this gid.
+    pub(super) fn knows_group(&self, gid: u32) -> bool {
+        groups(&self.group).any(|group| group.gid == gid)
+    }
+}
+
 struct Account<'a> {
     name: &'a str,
     uid: u32,

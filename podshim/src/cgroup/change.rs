@@ -5,8 +5,9 @@ use std::{fs, io, path::PathBuf};
 use proto::{Refusal, refusal::Result, wire::Resources};
 
 use super::{
+    block,
     hierarchy::{Hierarchies, Version},
-    limits::{self, CPU_PERIOD, memory_swap, settings, weight_file},
+    limits::{self, CPU_PERIOD, memory_swap, settings},
     tree,
 };
 
@@ -24,7 +25,7 @@ struct Change {
 
 /// See [`super::update`].
 pub(super) fn update(hierarchies: &Hierarchies, path: &str, limits: &Resources, given: &[String]) -> Result<()> {
-    let changes = changes(hierarchies, path, limits, given);
+    let changes = changes(hierarchies, path, limits, given)?;
     // Between two runs there is none; the next one gets them from the runtime.
     let there = |change: &Change| change.file.parent().is_some_and(|dir| dir.exists());
     let changes: Vec<Change> = changes.into_iter().filter(there).collect();
@@ -70,7 +71,7 @@ fn write(mut changes: Vec<Change>) -> std::result::Result<(), (Change, io::Error
 }
 
 /// What is to be written for the options that were given: the limits, and where one is gone the kernel's own default.
-fn changes(hierarchies: &Hierarchies, path: &str, limits: &Resources, given: &[String]) -> Vec<Change> {
+fn changes(hierarchies: &Hierarchies, path: &str, limits: &Resources, given: &[String]) -> Result<Vec<Change>> {
     let given = |names: &[&str]| given.iter().any(|given| names.contains(&given.as_str()));
     let mut part = Resources::default();
     let mut all = Vec::new();
@@ -142,14 +143,14 @@ fn changes(hierarchies: &Hierarchies, path: &str, limits: &Resources, given: &[S
     if given(&["blkio-weight"]) {
         part.blkio_weight = if limits.blkio_weight == 0 { DEFAULT_WEIGHT } else { limits.blkio_weight };
     }
-    all.extend(settings(&part).into_iter().filter_map(|setting| {
+    all.extend(settings(&part)?.into_iter().filter_map(|setting| {
         let hierarchy = hierarchies.with(setting.controller)?;
         let (file, value) = setting.of(hierarchy.version)?.clone();
-        let file = if setting.controller == "blkio" { weight_file(hierarchy, file)? } else { file.to_owned() };
+        let file = if setting.controller == "blkio" { block::file(hierarchy, file)? } else { file.to_owned() };
         let file = hierarchy.dir(path).join(file);
         Some(Change { flag: setting.flag, controller: setting.controller, file, value, optional: false })
     }));
-    all
+    Ok(all)
 }
 
 /// The kernel's, of v2 and of BFQ.
@@ -178,7 +179,11 @@ mod tests {
         let given: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
         let name =
             |change: Change| (change.file.file_name().unwrap_or_default().to_string_lossy().into_owned(), change.value);
-        changes(&machine(Path::new("/nowhere"), version), "/p/c", limits, &given).into_iter().map(name).collect()
+        changes(&machine(Path::new("/nowhere"), version), "/p/c", limits, &given)
+            .expect("changes")
+            .into_iter()
+            .map(name)
+            .collect()
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Limits of a pod's cgroup: which file takes which value, and which flag is at fault when it cannot.
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
 use super::{
-    hierarchy::{Hierarchies, Hierarchy, Version},
+    block,
+    hierarchy::{Hierarchies, Version},
     tree,
 };
 
@@ -20,9 +21,9 @@ pub(super) struct Setting {
     /// Controller by its v1 name.
     pub controller: &'static str,
     /// File and value in v1; `None` = v1 has nothing for it.
-    v1: Option<(&'static str, String)>,
+    pub v1: Option<(&'static str, String)>,
     /// File and value in v2.
-    v2: Option<(&'static str, String)>,
+    pub v2: Option<(&'static str, String)>,
 }
 
 /// The quota and period of `limits` in µs; `--cpus` counts where no quota is given.
@@ -60,7 +61,10 @@ pub(super) fn bytes(value: i64) -> String {
 }
 
 /// Everything `limits` asks for, in the order in which it must be written.
-pub(super) fn settings(limits: &Resources) -> Vec<Setting> {
+///
+/// # Errors
+/// For a device that is none.
+pub(super) fn settings(limits: &Resources) -> Result<Vec<Setting>> {
     let mut all = Vec::new();
     memory(limits, &mut all);
     cpu(limits, &mut all);
@@ -73,15 +77,8 @@ pub(super) fn settings(limits: &Resources) -> Vec<Setting> {
             v2: Some(("pids.max", value)),
         });
     }
-    if limits.blkio_weight > 0 {
-        all.push(Setting {
-            flag: format!("--blkio-weight {}", limits.blkio_weight),
-            controller: "blkio",
-            v1: Some(("blkio.weight", limits.blkio_weight.to_string())),
-            v2: Some(("io.weight", limits.blkio_weight.to_string())),
-        });
-    }
-    all
+    all.extend(block::settings(limits)?);
+    Ok(all)
 }
 
 fn memory(limits: &Resources, all: &mut Vec<Setting>) {
@@ -112,6 +109,10 @@ fn memory(limits: &Resources, all: &mut Vec<Setting>) {
             Some(("memory.soft_limit_in_bytes", value.clone())),
             Some(("memory.low", value)),
         );
+    }
+    if let Some(value) = limits.memory_swappiness {
+        let setting = Some(("memory.swappiness", value.to_string()));
+        add(format!("--memory-swappiness {value}"), setting, None);
     }
     if limits.oom_kill_disable {
         add("--oom-kill-disable".to_owned(), Some(("memory.oom_control", "1".to_owned())), None);
@@ -160,13 +161,13 @@ fn cpu(limits: &Resources, all: &mut Vec<Setting>) {
 
 /// See [`super::check`].
 pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()> {
-    for setting in settings(limits) {
+    for setting in settings(limits)? {
         let Setting { flag, controller, .. } = &setting;
         let Some(hierarchy) = hierarchies.with(controller) else {
             return Err(unavailable(hierarchies, flag, controller));
         };
         let Some((file, _)) = setting.of(hierarchy.version) else {
-            if hierarchy.version == Version::V2 && setting.v1.is_some() && *flag != "--oom-kill-disable" {
+            if hierarchy.version == Version::V2 && *controller == "cpu" {
                 continue;
             }
             return Err(Refusal::new(
@@ -176,7 +177,7 @@ pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()>
         };
         // The root of v2 has no limit files, and most of v1 has; these two depend on the kernel's build and the boot.
         if (*file == "memory.memsw.limit_in_bytes" && !hierarchy.mount.join(file).exists())
-            || (*controller == "blkio" && weight_file(hierarchy, file).is_none())
+            || (*controller == "blkio" && block::file(hierarchy, file).is_none())
         {
             return Err(Refusal::new(
                 Kind::NotSupported,
@@ -266,25 +267,14 @@ fn parse_list(text: &str) -> Option<Vec<(u32, u32)>> {
         .collect()
 }
 
-/// The file that takes a weight of blkio: `file`, or that of the BFQ scheduler where the kernel has only this. The root
-/// shows neither, any cgroup below it does; one is made for a moment where there is none.
-pub(super) fn weight_file(hierarchy: &Hierarchy, file: &str) -> Option<String> {
-    let bfq = file.replace(".weight", ".bfq.weight");
-    let among = |dir: &Path| [file, &bfq].into_iter().find(|file| dir.join(file).exists()).map(str::to_owned);
-    let mut children = fs::read_dir(&hierarchy.mount).into_iter().flatten().flatten();
-    if let Some(child) = children.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        return among(&child.path());
+/// See [`super::set_block_limits`].
+pub(super) fn set_block(hierarchies: &Hierarchies, path: &str, limits: &Resources) -> Result<()> {
+    let only = block::only(limits);
+    if only == Resources::default() {
+        return Ok(());
     }
-    let probe = hierarchy.mount.join(format!("podctl-probe-{}", std::process::id()));
-    let found = fs::create_dir(&probe).ok().and_then(|()| among(&probe));
-    let _ = fs::remove_dir(&probe);
-    found
-}
-
-/// See [`super::set_blkio_weight`].
-pub(super) fn set_blkio_weight(hierarchies: &Hierarchies, path: &str, weight: u32) -> Result<()> {
     tree::create(hierarchies, path)?;
-    apply(hierarchies, path, &Resources { blkio_weight: weight, ..Default::default() })
+    apply(hierarchies, path, &only)
 }
 
 impl Setting {
@@ -299,14 +289,14 @@ impl Setting {
 
 /// Writes the limits of the cgroup `path`.
 pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -> Result<()> {
-    for setting in settings(limits) {
+    for setting in settings(limits)? {
         let Setting { flag, controller, .. } = &setting;
         let Some(hierarchy) = hierarchies.with(controller) else {
             return Err(unavailable(hierarchies, flag, controller));
         };
         let Some((file, value)) = setting.of(hierarchy.version) else { continue };
         let file = match *controller {
-            "blkio" => weight_file(hierarchy, file).unwrap_or_else(|| (*file).to_owned()),
+            "blkio" => block::file(hierarchy, file).unwrap_or_else(|| (*file).to_owned()),
             _ => (*file).to_owned(),
         };
         tree::put(&hierarchy.dir(path).join(&file), value).map_err(|error| match error.kind() {
@@ -332,7 +322,7 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -
 mod tests {
     use std::path::PathBuf;
 
-    use super::*;
+    use super::{super::hierarchy::Hierarchy, *};
 
     fn v1(controllers: &[&str]) -> Hierarchies {
         let all = controllers
@@ -391,7 +381,7 @@ mod tests {
     #[test]
     fn v2_takes_swap_alone_and_weights() {
         let limits = Resources { memory: 100, memory_swap: 150, cpu_shares: 1024, cpus: 1.5, ..Default::default() };
-        let v2: Vec<_> = settings(&limits).into_iter().filter_map(|setting| setting.v2).collect();
+        let v2: Vec<_> = settings(&limits).expect("settings").into_iter().filter_map(|setting| setting.v2).collect();
         assert_eq!(
             v2,
             [

@@ -11,6 +11,7 @@
 //! Nothing here moves a process: a migration can wait for a whole RCU grace period. Functions block for as long as they
 //! say; daemons call [`remove`], [`kill`] and [`freeze`] from a blocking thread where that matters.
 
+mod block;
 mod change;
 mod figures;
 mod freezer;
@@ -90,13 +91,13 @@ pub fn check(limits: &Resources) -> Result<()> {
     limits::check(Hierarchies::of_this_machine(), limits)
 }
 
-/// Makes a member's cgroup before its runtime does, with a weight for block I/O: runtimes know only the file of a
-/// scheduler that kernels since 5.0 do not have.
+/// Makes a member's cgroup before its runtime does, with what `limits` say of block I/O: runtimes know only the files of
+/// a scheduler that kernels since 5.0 do not have.
 ///
 /// # Errors
 /// Those of the kernel, naming the flag.
-pub fn set_blkio_weight(path: &str, weight: u32) -> Result<()> {
-    limits::set_blkio_weight(Hierarchies::of_this_machine(), path, weight)
+pub fn set_block_limits(path: &str, limits: &Resources) -> Result<()> {
+    limits::set_block(Hierarchies::of_this_machine(), path, limits)
 }
 
 /// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One

@@ -1,6 +1,6 @@
 //! What `image inspect` shows.
 
-use proto::{Kind, refusal::Result, time};
+use proto::{refusal::Result, time};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,12 +18,7 @@ impl Store {
     /// # Errors
     /// `NoSuchImage`, or when it cannot be read.
     pub fn inspect(&self, name: &str) -> Result<Value> {
-        let image = self.resolve(name).map_err(|mut refusal| {
-            if refusal.kind == Kind::ImageMissing {
-                refusal.kind = Kind::NoSuchImage;
-            }
-            refusal
-        })?;
+        let image = self.resolve(name).map_err(super::missing_is_no_such)?;
         self.document(&image)
     }
 

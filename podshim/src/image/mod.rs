@@ -9,7 +9,7 @@
 //! | [`archive`] | files in an archive, found without unpacking it |
 //! | [`plain`], [`tape`], [`unpack`] | a layer: decompressed, read as tar, written where no link leads out |
 //! | [`commit`], [`store`], [`remove_tree`] | the directory of the store, and its rubbish |
-//! | [`resolve`], [`list`], [`filter`], [`document`] | finding and showing |
+//! | [`resolve`], [`list`], [`filter`], [`document`], [`history`], [`usage`] | finding and showing |
 //! | [`remove`] | naming and removing |
 //!
 //! Whoever adds (pull, load) holds a shared lock while nothing of it is named yet; who removes collects only when nobody
@@ -30,6 +30,7 @@ pub mod download;
 #[cfg(test)]
 mod fake_registry;
 pub mod filter;
+pub mod history;
 pub mod list;
 pub mod load;
 pub mod manifest;
@@ -46,6 +47,7 @@ pub mod save;
 pub mod store;
 pub mod tape;
 pub mod unpack;
+pub mod usage;
 
 /// The store of images.
 #[derive(Clone, Debug)]
@@ -92,6 +94,14 @@ impl Store {
 /// podman's words for an image that is not in the store.
 fn not_known(kind: Kind, name: &str) -> Refusal {
     Refusal::new(kind, format!("{}: image not known", printable(name))).about(name)
+}
+
+/// Where nothing is pulled a missing image is one that there is not.
+fn missing_is_no_such(mut refusal: Refusal) -> Refusal {
+    if refusal.kind == Kind::ImageMissing {
+        refusal.kind = Kind::NoSuchImage;
+    }
+    refusal
 }
 
 /// The refusal by which the image `name` is asked for: whoever can pull pulls it.

@@ -6,6 +6,7 @@ use std::{collections::HashMap, fs, io};
 
 use proto::{
     Kind, Refusal,
+    alive::Lock,
     failpoint::{self, Point},
     refusal::Result,
     wire::ImagesRemoved,
@@ -128,15 +129,30 @@ impl Store {
                 continue;
             }
             match self.delete(&image) {
-                Ok(()) => {
+                Ok(None) => {
                     done.untagged.extend(image.names);
                     done.deleted.push(image.id);
                 }
+                // Somebody has begun to use it since we looked.
+                Ok(Some(_)) => {}
                 Err(error) => done.errors.push(self.broken(&error).message),
             }
         }
+        let before = self.layers_size();
         self.collect().map_err(|error| self.broken(&error))?;
+        done.freed = before.saturating_sub(self.layers_size());
         Ok(done)
+    }
+
+    /// Whether the image with that id is still here, for whoever has just recorded that it uses it: a removal that had
+    /// looked for users before has come to its end then, and a later one finds the record.
+    ///
+    /// # Errors
+    /// `ImageMissing` when it has gone.
+    pub fn confirm(&self, image: &Image) -> Result<()> {
+        let _lock = Lock::take(&self.root().join("lock")).map_err(|error| self.broken(&error))?;
+        let name = if image.name.is_empty() { &image.id } else { &image.name };
+        if self.record_path(&image.id).exists() { Ok(()) } else { Err(super::missing(name)) }
     }
 
     fn existing(&self, name: &str) -> Result<Image> {
@@ -164,31 +180,42 @@ impl Store {
             )
             .about(name));
         }
-        if let Some(container) = users.get(&image.id).and_then(|containers| containers.first()) {
-            return Err(Refusal::new(
-                Kind::InUse,
-                format!(
-                    "image used by {container}: image is in use by a container: consider listing external containers \
-                     and force-removing image"
-                ),
-            )
-            .about(name));
+        let user = match users.get(&image.id).and_then(|containers| containers.first()) {
+            Some(container) => Some(container.clone()),
+            None => self.delete(&image).map_err(|error| self.broken(&error))?,
+        };
+        match user {
+            Some(container) => Err(in_use(&container).about(name)),
+            None => Ok((image.names, Some(image.id))),
         }
-        self.delete(&image).map_err(|error| self.broken(&error))?;
-        Ok((image.names, Some(image.id)))
     }
 
-    fn delete(&self, image: &Image) -> io::Result<()> {
+    /// Removes the record of `image` and its names, unless a container uses it, whose id is returned. Under the lock:
+    /// see [`Store::confirm`].
+    fn delete(&self, image: &Image) -> io::Result<Option<String>> {
         self.change_names(|all| {
+            if let Some(container) = self.users().remove(&image.id).and_then(|mut containers| containers.pop()) {
+                return Ok(Some(container));
+            }
             match fs::remove_file(self.record_path(&image.id)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             failpoint::check(Point::ImageRmRecord)?;
             all.names.retain(|_, hex| *hex != image.id);
-            Ok(())
+            Ok(None)
         })
     }
+}
+
+fn in_use(container: &str) -> Refusal {
+    Refusal::new(
+        Kind::InUse,
+        format!(
+            "image used by {container}: image is in use by a container: consider listing external containers \
+             and force-removing image"
+        ),
+    )
 }
 
 /// A name in full where a short one is of this host.

@@ -1,4 +1,4 @@
-//! Reaping what is orphaned to this shim.
+//! What becomes of the children of this shim: orphans that have ended are reaped, a monitor that was stopped is noticed.
 //!
 //! podshim is the subreaper above its monitors: when a monitor is killed, its container becomes our child and its exit
 //! status is ours to witness. Children that other code of this process waits for (nft) share our process group, a
@@ -25,17 +25,34 @@ impl Reaper {
         Ok(Reaper { children: Signals::catch(&[libc::SIGCHLD])? })
     }
 
-    /// The orphans that have ended since the last call: pid and raw wait status (wait(2)).
-    pub(super) async fn orphans(&mut self) -> Vec<(u32, i32)> {
+    /// What has happened since the last call.
+    pub(super) async fn changes(&mut self) -> Vec<Change> {
         loop {
             // First of all what ended before anybody looked: an earlier program of this process had children, too.
-            let reaped = reap();
-            if !reaped.is_empty() {
-                return reaped;
+            let mut changes = stopped();
+            changes.extend(reap().into_iter().map(|(pid, status)| Change::Ended(pid, status)));
+            if !changes.is_empty() {
+                return changes;
             }
             self.children.next().await;
         }
     }
+}
+
+/// What may become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// An orphan has ended: pid and raw wait status (wait(2)).
+    Ended(u32, i32),
+    /// A child was stopped by a signal.
+    Stopped(u32),
+}
+
+fn stopped() -> Vec<Change> {
+    let look = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+    std::iter::from_fn(|| waitid(WaitId::All, look).ok()?.pid())
+        .map(|pid| Change::Stopped(pid.as_raw().unsigned_abs()))
+        .collect()
 }
 
 fn reap() -> Vec<(u32, i32)> {

@@ -12,7 +12,7 @@ use std::{
 
 use proto::{
     Id, Kind, Refusal, Roots,
-    alive::Process,
+    alive::{self, Process},
     failpoint::{self, Point},
     layout::sockets,
     record::{self, Durability, ExitRecord, MonitorState, Phase, StartRecord},
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     notify::{Message, NotifySocket},
     orphan,
-    reap::Reaper,
+    reap::{Change, Reaper},
 };
 use crate::{config::Engine, programs, sys};
 
@@ -60,6 +60,8 @@ struct Entry {
     /// Successors started in a row without a minute of peace between them.
     successors: u32,
     since: std::time::Instant,
+    /// When its monitor was last stopped by a signal.
+    stopped: Option<std::time::Instant>,
 }
 
 /// How often a monitor may die in a row before its container is given up.
@@ -90,8 +92,11 @@ impl Supervisor {
         let witness = supervisor.clone();
         tokio::spawn(async move {
             loop {
-                for (pid, status) in reaper.orphans().await {
-                    witness.witnessed(pid, status);
+                for change in reaper.changes().await {
+                    match change {
+                        Change::Ended(pid, status) => witness.witnessed(pid, status),
+                        Change::Stopped(pid) => witness.stopped(pid),
+                    }
                 }
             }
         });
@@ -195,6 +200,7 @@ impl Supervisor {
             store,
             successors: 0,
             since: std::time::Instant::now(),
+            stopped: None,
         };
         self.entries().insert(container.clone(), entry);
         self.watch(container, &process);
@@ -354,6 +360,20 @@ impl Supervisor {
             entry.store.remove(&name);
         } else if let (Some(name), Some(fd)) = (message.store, message.fds.into_iter().next()) {
             entry.store.insert(name, fd);
+        }
+    }
+
+    /// A child was stopped. Nobody stops a monitor who knows what he does: it goes on, and where that does not last, it
+    /// gets a successor, as if it had died.
+    fn stopped(&self, pid: u32) {
+        let mut entries = self.entries();
+        let Some((container, entry)) = entries.iter_mut().find(|(_, entry)| entry.process.pid == pid) else { return };
+        let again = entry.stopped.replace(std::time::Instant::now()).is_some_and(|last| last.elapsed() < PEACE);
+        let signal = if again { libc::SIGKILL } else { libc::SIGCONT };
+        tracing::warn!("container {container}: its monitor (pid {pid}) was stopped by a signal");
+        if let Ok(pidfd) = entry.process.pidfd() {
+            // It has ended meanwhile: fine.
+            let _ = alive::pidfd_signal(&pidfd, signal);
         }
     }
 

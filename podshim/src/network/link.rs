@@ -118,17 +118,24 @@ pub(super) fn address_and_up(socket: &mut Socket, index: u32, address: Ipv4Net) 
 }
 
 /// Makes a pair; the host's end is up and on the bridge, the pod's end is down.
+///
+/// One queue each, which is what the kernel uses anyway: where that is not said, it makes one for each processor first and
+/// waits for a grace period, twice, until it has but one (drivers/net/veth.c, veth_init_queues).
 pub(super) fn add_pair(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
     let netns = u32::try_from(pair.netns.as_raw_fd()).map_err(io::Error::other)?;
     let peer = Message::default()
         .raw(&link_header(0, false))
         .text(libc::IFLA_IFNAME, pair.inside)
         .bytes(libc::IFLA_ADDRESS, &pair.mac)
+        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+        .number(libc::IFLA_NUM_RX_QUEUES, 1)
         .number(libc::IFLA_NET_NS_FD, netns);
     let data = Message::default().nest(VETH_INFO_PEER, with_mtu(peer, pair.mtu));
     let message = new_link(0, true, CREATE | EXCLUSIVE)
         .text(libc::IFLA_IFNAME, pair.host)
         .number(libc::IFLA_MASTER, pair.bridge)
+        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+        .number(libc::IFLA_NUM_RX_QUEUES, 1)
         .nest(
             libc::IFLA_LINKINFO,
             Message::default().text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, data),

@@ -125,6 +125,22 @@ impl Networks {
         })
     }
 
+    /// The network as far as its removal needs it: of one whose record cannot be read, its name and id.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_to_remove(&self, name: &str) -> Result<NetworkRecord> {
+        match self.get(name) {
+            Err(refusal) if refusal.kind == Kind::Internal => Ok(NetworkRecord {
+                name: name.to_owned(),
+                id: id_of(name)?,
+                interface: String::new(),
+                ..default_network()?
+            }),
+            other => other,
+        }
+    }
+
     /// All, the default network first.
     ///
     /// # Errors

@@ -184,7 +184,7 @@ fn remove_bridge(networks: &Networks, network: &str, host: &mut Host, patience: 
 
 /// Removes a network with all that is there of it.
 pub(super) fn remove_network(networks: &Networks, name: &str) -> Result<()> {
-    let record = networks.get(name)?;
+    let record = networks.get_to_remove(name)?;
     if record.name == DEFAULT {
         return Err(Refusal::invalid(format!("default network {} cannot be removed", record.name)).about(name));
     }

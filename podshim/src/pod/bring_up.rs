@@ -32,6 +32,10 @@ use crate::{
 pub(super) struct Core {
     /// Absent until the pod is created and after it is removed.
     pub(super) record: Option<Arc<PodRecord>>,
+    /// The record cannot be read, and `record` is a stand-in for it: the pod can go down, not up.
+    damaged: bool,
+    /// The record of what is up cannot be read: that can go down, and until then nothing else comes up.
+    lost: bool,
     up: Option<Up>,
 }
 
@@ -72,7 +76,7 @@ fn kinds(pod: &PodRecord) -> Vec<Kind> {
     if shares("ipc") {
         kinds.push(Kind::Ipc);
     }
-    if shares("uts") {
+    if spec::makes(&pod.config, "uts") {
         kinds.push(Kind::Uts);
     }
     if has_own_network(&pod.config.network.clone().unwrap_or_default()) && (shares("net") || pod.config.hidden) {
@@ -99,6 +103,14 @@ impl Pod {
     pub(super) async fn ensure_up(&self) -> Result<Arc<PodRecord>> {
         let mut core = self.core.lock().await;
         let pod = core.record.clone().ok_or_else(|| Refusal::no_such_pod(self.id.as_str()))?;
+        if core.damaged {
+            let words = "its record cannot be read: remove it with pod rm -f";
+            return Err(Refusal::internal(format!("pod {}", pod.name), words));
+        }
+        if core.lost {
+            let words = "its record of what is up cannot be read: stop it first with pod stop";
+            return Err(Refusal::internal(format!("pod {}", pod.name), words));
+        }
         if core.up.is_none() && !pod.config.no_infra {
             core.up = Some(self.bring_up(&pod).await?);
         }
@@ -139,7 +151,7 @@ impl Pod {
             let lent = self.namespace_of(name, Kind::Net)?;
             pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
         }
-        let infra_init = if pod.config.share.iter().any(|share| share == "pid") {
+        let infra_init = if spec::makes(&pod.config, "pid") {
             let program = std::env::current_exe().map_err(broken("its PID 1"))?;
             let infra = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
             undo.push({
@@ -264,7 +276,16 @@ impl Pod {
 
     /// Takes the infra down. Members have ended. Asked twice it does nothing.
     pub(super) async fn take_down(&self, core: &mut Core) {
-        let Some(up) = core.up.take() else { return };
+        let Some(up) = core.up.take() else {
+            if std::mem::take(&mut core.lost) {
+                let parent = core.record.as_ref().map(|pod| pod.config.cgroup_parent.as_str());
+                super::intent::clear(&self.engine.roots, &self.id, parent.unwrap_or_default()).await;
+                drop_shm(&self.engine.roots.run_pod(&self.id).join("shm"));
+                // Not there is as good.
+                let _ = fs::remove_file(self.engine.roots.pod_state(&self.id));
+            }
+            return;
+        };
         let Up { mut state, _holds: holds, _dns: dns, _guard: guard } = up;
         drop((dns, guard));
         self.take_network_down(&state).await;
@@ -360,10 +381,9 @@ impl Pod {
         let roots = &self.engine.roots;
         let mut core = self.core.lock().await;
         let Some(found) = index::pod(roots, &self.id) else { return Ok(()) };
-        let pod = found.record.map_err(|_| {
-            Refusal::internal(format!("pod {}", self.id), "its record cannot be read: remove it with rm -f")
-        })?;
-        let pod = Arc::new(pod);
+        core.damaged = found.record.is_err();
+        core.lost = found.state.is_none() && roots.pod_state(&self.id).exists();
+        let pod = Arc::new(found.record.unwrap_or_else(|_| super::record::stand_in(roots, &self.id)));
         core.record = Some(pod.clone());
         if let Some(mut state) = found.state.filter(|state| state.started) {
             let pinned = self.pin_again(&pod, &state, &found.containers);

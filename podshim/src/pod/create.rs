@@ -18,7 +18,7 @@ use super::{
     sources::{Brought, Opened, ROOT, assign},
 };
 use crate::{
-    cgroup,
+    bundle, cgroup,
     image::{self, Image},
     network, spec,
     volume::Volumes,
@@ -143,6 +143,10 @@ impl Pod {
             cgroup::check(limits)?;
         }
         cgroup::pod_path(&self.id, &config.cgroup_parent)?;
+        if config.init && !config.init_path.is_empty() {
+            bundle::check_init_path(&config.init_path)?;
+        }
+        config.device_rules.iter().try_for_each(|rule| bundle::device_rule(rule).map(drop))?;
         self.engine.runtime_path(&config.runtime)?;
         self.check_members(&config, pod)?;
         Ok(config)
@@ -199,8 +203,10 @@ impl Pod {
             failpoint::refuse(Point::MemberHeld)?;
             create_container(roots, &record)?;
             failpoint::pass(Point::MemberRecorded);
-            // After the record, which keeps `volume rm` from taking what was made for it.
-            match self.ensure_volumes(&record).and_then(|()| failpoint::refuse(Point::MemberVolumes)) {
+            // After the record, which keeps the image and what is made for it from being removed.
+            let kept = image.map_or(Ok(()), |image| self.images.confirm(image));
+            let made = kept.and_then(|()| self.ensure_volumes(&record));
+            match made.and_then(|()| failpoint::refuse(Point::MemberVolumes)) {
                 Ok(()) => Ok(record),
                 Err(refusal) => self.forget(&record).and(Err(refusal)),
             }
@@ -228,7 +234,8 @@ impl Pod {
         let rootfs = Some(&rootfs).filter(|_| !record.config.rootfs.is_empty());
         let driver = record.config.log.as_ref().map_or("", |log| &log.driver);
         let passes_through = matches!(driver, "passthrough" | "passthrough-tty");
-        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, fds)
+        let preserved = usize::try_from(record.config.preserve_fds).unwrap_or(usize::MAX);
+        assign(rootfs.into_iter().chain(of_pod).chain(&record.config.mounts), passes_through, preserved, fds)
     }
 
     /// `--replace`: whoever has the name now goes. Only of this pod; podctl asks other pods itself.

@@ -78,15 +78,11 @@ pub(super) fn release(roots: &Roots, names: &[String], dependent: &Id) {
 
 /// The containers that need `target` and are there.
 fn dependents(roots: &Roots, target: &Target) -> Vec<Id> {
-    let entries = fs::read_dir(roots.dependents(target)).into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Id>().ok());
-    let target =
+    let target_of =
         |id: &Id| fs::read_link(roots.names().join(id.as_str())).ok().and_then(|link| Target::from_link(&link));
     // One that is being made counts; one whose maker was killed has a name and nothing else.
-    let is_there = |id: &Id| target(id).is_some_and(|target| record::is_there(roots, &target));
-    let mut ids: Vec<Id> = ids.filter(is_there).collect();
-    ids.sort();
-    ids
+    let is_there = |id: &Id| target_of(id).is_some_and(|target| record::is_there(roots, &target));
+    index::dependents(roots, target).into_iter().filter(is_there).collect()
 }
 
 /// Refuses to remove the container `id` of `pod` while others need it; those of the pod itself do not count where the

@@ -278,12 +278,8 @@ fn settle_records(roots: &Roots, pod: &Id, new: bool) -> io::Result<()> {
             }
         }
     }
-    for entry in fs::read_dir(roots.names()).into_iter().flatten().flatten() {
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-        let target = fs::read_link(entry.path()).ok().and_then(|link| Target::from_link(&link));
-        if let Some(target) = target.filter(|target| target.pod() == pod)
-            && !names.contains(&(name.clone(), target.clone()))
-        {
+    for (name, target) in records::names_of(roots, pod) {
+        if !names.contains(&(name.clone(), target.clone())) {
             records::release(roots, &name, &target);
         }
     }

@@ -52,8 +52,14 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
-        let (record, _) = self.container(id)?;
+    pub async fn init(&self, id: &Id, notify_socket: &str, fresh: bool) -> Result<ContainerResult> {
+        let (record, found) = self.container(id)?;
+        if fresh && found.state.is_alive() {
+            return Err(Refusal::new(
+                Kind::WrongState,
+                format!("container {id} has already been created in runtime: container state improper"),
+            ));
+        }
         self.init_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
         Ok(result(&record))
     }

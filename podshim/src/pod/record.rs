@@ -179,6 +179,39 @@ pub fn claim_container(roots: &Roots, pod: &Id, id: &Id, wanted: &str) -> Result
     Ok(name)
 }
 
+/// The names that stand for `pod` or something of it, each with what it stands for.
+pub fn names_of(roots: &Roots, pod: &Id) -> Vec<(String, Target)> {
+    let entries = fs::read_dir(roots.names()).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let target = Target::from_link(&fs::read_link(entry.path()).ok()?)?;
+        Some((entry.file_name().to_str()?.to_owned(), target))
+    });
+    named.filter(|(_, target)| target.pod() == pod).collect()
+}
+
+/// What is known of a pod whose record cannot be read: what its names say. Enough to stop and to remove it.
+pub fn stand_in(roots: &Roots, pod: &Id) -> PodRecord {
+    let mut record = PodRecord {
+        schema: record::SCHEMA,
+        id: pod.clone(),
+        name: pod.to_string(),
+        created: 0,
+        infra: None,
+        config: PodConfig::default(),
+    };
+    for (name, target) in names_of(roots, pod) {
+        match (target, name.parse::<Id>()) {
+            (Target::Pod(_), Err(_)) => record.name = name,
+            (Target::Infra(_), Err(_)) => record.config.infra_name = name,
+            (Target::Infra(_), Ok(infra)) => record.infra = Some(infra),
+            _ => {}
+        }
+    }
+    // A hidden pod of one has no name of its own.
+    record.config.hidden = record.name == pod.as_str();
+    record
+}
+
 /// Writes a container's record for the first time.
 ///
 /// # Errors

@@ -131,10 +131,8 @@ impl Pod {
         }
         let roots = &self.engine.roots;
         let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
-        for entry in std::fs::read_dir(roots.names()).into_iter().flatten().flatten() {
-            if let Some(name) = entry.file_name().to_str() {
-                record::release(roots, name, &target);
-            }
+        for (name, _) in record::names_of(roots, &self.id) {
+            record::release(roots, &name, &target);
         }
         record::bury_container(roots, &self.id, id)?;
         let broken = |error: std::io::Error| Refusal::internal(format!("removing container {id}"), error);

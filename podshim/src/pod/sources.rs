@@ -62,18 +62,22 @@ pub(super) struct Brought {
 /// What podmon calls the streams of the caller.
 const STREAMS: [&str; 3] = ["caller-stdin", "caller-stdout", "caller-stderr"];
 
-/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in); the last three are the streams of
-/// a container that writes past its monitor.
+/// What podmon calls the descriptors of `--preserve-fds`, with their number from 0 on.
+const PRESERVED: &str = "caller-preserved-";
+
+/// Assigns `fds` to the binds of `mounts`, in order (the order podctl opened them in); after them come the three streams
+/// of a container that writes past its monitor, and the `preserved` descriptors that it gets beside its own.
 pub(super) fn assign<'a>(
     mounts: impl Iterator<Item = &'a Mount>,
     passes_through: bool,
+    preserved: usize,
     mut fds: Vec<OwnedFd>,
 ) -> Opened {
-    let streams = if passes_through && fds.len() >= STREAMS.len() {
-        STREAMS.map(str::to_owned).into_iter().zip(fds.split_off(fds.len() - STREAMS.len())).collect()
-    } else {
-        Vec::new()
-    };
+    let mut last = |count: usize| if fds.len() >= count { fds.split_off(fds.len() - count) } else { Vec::new() };
+    let preserved = last(preserved);
+    let standard = last(if passes_through { STREAMS.len() } else { 0 });
+    let preserved = preserved.into_iter().enumerate().map(|(number, fd)| (format!("{PRESERVED}{number}"), fd));
+    let streams = STREAMS.map(str::to_owned).into_iter().zip(standard).chain(preserved).collect();
     let binds = mounts
         .filter(|mount| mount.kind() == mount::Kind::Bind)
         .zip(fds)

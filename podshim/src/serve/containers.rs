@@ -55,7 +55,7 @@ impl Containers for ContainerService {
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.init(&id, &act.notify_socket).await }).await?)
+        Ok(self.0.act(async move { pod.init(&id, &act.notify_socket, act.fresh).await }).await?)
     }
 
     async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {

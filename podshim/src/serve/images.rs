@@ -176,6 +176,10 @@ impl proto::wire::Images for Images {
         Ok(Empty {})
     }
 
+    async fn history(&self, _: &TtrpcContext, request: ImageName) -> ttrpc::Result<Document> {
+        Ok(document(&self.blocking(move |store| store.history(&request.name)).await?))
+    }
+
     async fn prune(&self, _: &TtrpcContext, request: PruneImages) -> ttrpc::Result<ImagesRemoved> {
         let removed = self.blocking(move |store| store.prune(request.all, &request.filters)).await?;
         self.note_removed(&removed);

@@ -78,7 +78,7 @@ impl Service {
     }
 
     async fn remove_network(&self, name: &str, force: bool) -> Result<()> {
-        let record = self.networks.get(name)?;
+        let record = self.networks.get_to_remove(name)?;
         let pods = self.pods()?;
         let users = users(&pods, &record);
         if record.name != DEFAULT && !users.is_empty() {

@@ -11,7 +11,7 @@ use crate::{
     check,
     config::Engine,
     pod::copy::blocking,
-    view::{EngineStores, View, events, info, inspect, programs},
+    view::{EngineStores, View, events, info, inspect, programs, usage},
 };
 
 /// Serves System.
@@ -53,6 +53,16 @@ impl wire::System for System {
 
     async fn programs(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
         Ok(super::json(&programs::document(&self.view())?))
+    }
+
+    async fn disk_usage(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
+        let engine = self.engine.clone();
+        // Every file of every volume is looked at.
+        let document = blocking(move || {
+            let stores = EngineStores::open(&engine.roots);
+            usage::document(&View { engine: &engine, stores: &stores })
+        });
+        Ok(super::json(&document.await?))
     }
 
     async fn events(&self, _: &TtrpcContext, request: EventsRequest) -> ttrpc::Result<wire::Empty> {

@@ -1,6 +1,6 @@
 //! The service Volumes, for `podshim host`.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use proto::{
@@ -16,6 +16,7 @@ use ttrpc::r#async::TtrpcContext;
 
 use crate::{
     index, spec,
+    view::disk,
     volume::{self, Filter, Volumes, users::Users},
 };
 
@@ -56,16 +57,9 @@ impl Service {
                 spec::quotable(option)
             )));
         }
-        if let Some(option) = request.options.keys().next() {
-            return Err(Refusal::new(
-                Kind::NotSupported,
-                format!(
-                    "--opt {option}: volumes that mount something are not supported by this version: leave it away"
-                ),
-            ));
-        }
+        let owner = owner((request.uid, request.gid), &request.options)?;
         spec::check_labels(&request.labels)?;
-        match self.volumes.create(&name, request.labels) {
+        match self.volumes.create(&name, request.labels, request.options, owner) {
             Err(refusal) if request.ignore && refusal.kind == Kind::NameInUse => {}
             result => drop(result?),
         }
@@ -131,8 +125,12 @@ impl Service {
             if !wanted || users.uses(&record.name) || !passes(&filters, &record, &users) {
                 continue;
             }
+            let held = if request.measure { disk::size(&self.volumes.data(&record.name)) } else { 0 };
             match self.volumes.remove_unless(&record.name, || self.users()?.none_of(&record.name)) {
-                Ok(()) => removed.names.push(record.name),
+                Ok(()) => {
+                    removed.freed = removed.freed.saturating_add(held);
+                    removed.names.push(record.name);
+                }
                 // Somebody has begun to use it, or removed it, since we looked.
                 Err(refusal) if matches!(refusal.kind, Kind::InUse | Kind::NoSuchVolume) => {}
                 Err(refusal) => removed.errors.push(refusal.message),
@@ -154,6 +152,46 @@ impl Service {
     fn one(&self, record: &VolumeRecord, users: &Users) -> Value {
         volume::document(record, &self.volumes.data(&record.name), users.mount_count(&record.name))
     }
+}
+
+/// Whose the volume's directory is: `--uid` and `--gid`, or `-o uid=…`, or `-o o=uid=…,gid=…`. All other options would
+/// mount something.
+fn owner(
+    (mut uid, mut gid): (Option<u32>, Option<u32>),
+    options: &BTreeMap<String, String>,
+) -> Result<Option<(u32, u32)>> {
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    for (option, value) in options {
+        let unsupported = |option: &str| {
+            Refusal::new(
+                Kind::NotSupported,
+                format!(
+                    "--opt {option}: volumes that mount something are not supported by this version: leave it away"
+                ),
+            )
+        };
+        match option.as_str() {
+            "o" => {
+                for part in value.split(',') {
+                    match part.split_once('=') {
+                        Some((key @ ("uid" | "gid"), value)) => wanted.push((key, value)),
+                        _ => return Err(unsupported(&format!("o={}", spec::quotable(part)))),
+                    }
+                }
+            }
+            "uid" | "UID" => wanted.push(("uid", value)),
+            "gid" | "GID" => wanted.push(("gid", value)),
+            _ => return Err(unsupported(option)),
+        }
+    }
+    for (key, value) in wanted {
+        // The largest number means "nobody in particular" to chown(2).
+        let id = value.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(|| {
+            Refusal::invalid(format!("cannot convert {key} {} to integer: give a number", spec::quotable(value)))
+        })?;
+        *if key == "uid" { &mut uid } else { &mut gid } = Some(id);
+    }
+    Ok((uid.is_some() || gid.is_some()).then(|| (uid.unwrap_or(0), gid.unwrap_or(0))))
 }
 
 fn passes(filters: &[Filter], record: &VolumeRecord, users: &Users) -> bool {
@@ -282,7 +320,7 @@ mod tests {
                 driver: driver.into(),
                 options: options.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect(),
                 labels: [(label.to_owned(), String::new())].into(),
-                ignore: false,
+                ..Default::default()
             };
             f.service.create_volume(request).expect_err("refused").message
         };
@@ -297,6 +335,11 @@ mod tests {
              required plugin missing"
         );
         assert_eq!(create("w", "", &["foo"], "a"), "invalid mount option foo for driver 'local': invalid argument");
+        assert_eq!(create("w", "", &["uid"], "a"), "cannot convert uid x to integer: give a number");
+        assert_eq!(
+            create("w", "", &["o"], "a"),
+            "--opt o=x: volumes that mount something are not supported by this version: leave it away"
+        );
         assert_eq!(
             create("w", "", &["type"], "a"),
             "--opt type: volumes that mount something are not supported by this version: leave it away"
@@ -356,7 +399,7 @@ mod tests {
             f.service.volumes.ensure(name, true).expect("made");
         }
         f.pod("p", &two);
-        let prune = |all| f.service.prune_volumes(&PruneVolumes { filters: Vec::new(), all }).expect("pruned").names;
+        let prune = |all| f.service.prune_volumes(&PruneVolumes { all, ..Default::default() }).expect("pruned").names;
         assert_eq!(prune(false), [one]);
         assert_eq!(prune(true), ["named"]);
         assert_eq!(f.names(&[]), [two]);

@@ -146,6 +146,10 @@ fn hostname(config: &ContainerConfig, sharing: &Sharing) -> Result<()> {
 fn what_runs(config: &mut ContainerConfig) -> Result<()> {
     process::arguments(config)?;
     text::env(&config.env)?;
+    text::env(&config.env_merge)?;
+    text::host_file("--init-path", &config.init_path)?;
+    text::no_controls("--passwd-entry", &config.passwd_entry)?;
+    text::no_controls("--group-entry", &config.group_entry)?;
     for name in &config.unset_env {
         text::no_controls("--unsetenv", name)?;
     }
@@ -182,6 +186,9 @@ fn mounts_and_limits(config: &mut ContainerConfig, sharing: &Sharing) -> Result<
     }
     config.resources = limits::resources(config.resources.take())?;
     limits::ulimits(&config.ulimits)?;
+    if !matches!(config.cgroups.as_str(), "" | "enabled" | "no-conmon") {
+        return Err(Refusal::invalid(format!("invalid cgroups mode {}", text::quoted(&config.cgroups))));
+    }
     limits::shm_size(config.shm_size)?;
     if config.shm_size != 0 && sharing.ipc == Place::Host {
         return Err(Refusal::invalid(

@@ -50,6 +50,25 @@ pub(super) fn resources(limits: Option<Resources>) -> Result<Option<Resources>> 
     if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
         return Err(Refusal::invalid("range of blkio weight is from 10 to 1000"));
     }
+    for limit in &limits.blkio_weights {
+        if !(10..=1000).contains(&limit.value) {
+            return Err(Refusal::invalid(format!(
+                "invalid weight for device: {}:{}",
+                shown(&limit.device),
+                limit.value
+            )));
+        }
+    }
+    let rates = [&limits.read_bps, &limits.write_bps, &limits.read_iops, &limits.write_iops];
+    for limit in rates.into_iter().chain([&limits.blkio_weights]).flatten() {
+        let parts = limit.device.split('/').skip(1);
+        if !limit.device.starts_with("/dev/") || parts.into_iter().any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Refusal::invalid(format!("bad format for device path: {}", shown(&limit.device))));
+        }
+    }
+    if limits.memory_swappiness.is_some_and(|value| value > 100) {
+        return Err(Refusal::invalid("invalid memory-swappiness: give a number from 0 to 100"));
+    }
     Ok(Some(limits))
 }
 
@@ -195,6 +214,18 @@ mod tests {
         assert_eq!((limits.cpu_quota, limits.cpu_period), (150_000, 100_000));
         // Whoever derived them before us said the same.
         assert_eq!(resources(Some(limits.clone())).expect("fine"), Some(limits));
+    }
+
+    #[test]
+    fn limits_of_devices_name_devices() {
+        let of = |device: &str, value| {
+            let limit = proto::wire::BlockLimit { device: device.into(), value };
+            resources(Some(Resources { blkio_weights: vec![limit], ..Default::default() })).map(|_| ())
+        };
+        assert!(of("/dev/a/b", 10).is_ok());
+        for (device, value) in [("/dev/a", 9), ("/dev/../x", 10), ("/etc/x", 10), ("/dev//x", 10), ("/dev/", 10)] {
+            assert!(of(device, value).is_err(), "{device}:{value}");
+        }
     }
 
     #[test]

@@ -129,8 +129,30 @@ fn environment(config: &ContainerConfig, defaults: &Defaults) -> Vec<String> {
     let terminal = config.tty.then_some("TERM=xterm");
     let own = [Some(PATH), terminal, Some(MARK)].into_iter().flatten();
     own.chain(defaults.env.iter().map(String::as_str)).filter(|entry| !unset(entry)).for_each(&mut set);
+    config.env_merge.iter().for_each(|entry| set(&expanded(entry, &defaults.env)));
     config.env.iter().for_each(|entry| set(entry));
     env
+}
+
+/// `--env-merge`: `entry` with the image's value for each `$NAME` and `${NAME}`; nothing where it has none.
+fn expanded(entry: &str, image: &[String]) -> String {
+    let value = |name: &str| {
+        let found = image.iter().filter_map(|entry| entry.split_once('=')).find(|(key, _)| *key == name);
+        found.map_or("", |(_, value)| value)
+    };
+    let mut out = String::with_capacity(entry.len());
+    let mut rest = entry;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let braced = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        let (name, left) = braced.unwrap_or_else(|| {
+            after.split_at(after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len()))
+        });
+        // A dollar of nothing is a dollar.
+        out.push_str(if name.is_empty() && braced.is_none() { "$" } else { value(name) });
+        rest = left;
+    }
+    out + rest
 }
 
 /// The options' mounts, then the pod's, then the image's volumes, each where nothing is yet; parents first.
@@ -286,6 +308,7 @@ mod tests {
             "PATH=/image TERM=xterm container=podman A= B=1 C=z"
         );
         assert_eq!(env(|c| c.unset_env = vec!["A".into(), "PATH".into()]), "container=podman B=1");
+        assert_eq!(env(|c| c.env_merge = vec!["C=$A-${A}x$".into()]).rsplit(' ').next(), Some("C=image-imagex$"));
         assert_eq!(env(|c| (c.unset_env_all, c.env) = (true, vec!["A=mine".into()])), "A=mine");
     }
 

@@ -50,7 +50,7 @@ pub use health::merge_health;
 pub use image::publish_all;
 pub use log::IN_TAG;
 pub use merge::merge;
-pub use modes::{Place, Sharing, hostname, not_a_member};
+pub use modes::{Place, Sharing, hostname, makes, not_a_member};
 pub use mounts::is_anonymous;
 pub use network::check_attached as check_network;
 pub use pod::check_pod;

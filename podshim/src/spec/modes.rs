@@ -50,11 +50,55 @@ impl Sharing {
         Sharing {
             net: if net == Place::Pod && pod_on_host { Place::Host } else { net },
             ipc: place(&config.ipc_mode, shares("ipc")),
-            uts: place(&config.uts_mode, shares("uts")),
-            pid: place(&config.pid_mode, shares("pid")),
+            uts: of_pod(place(&config.uts_mode, shares("uts")), &pod.uts_mode),
+            pid: of_pod(place(&config.pid_mode, shares("pid")), &pod.pid_mode),
             cgroup: place(&config.cgroupns_mode, shares("cgroup")),
         }
     }
+}
+
+/// Where a namespace that is the pod's comes from: `--pid` and `--uts` of `pod create`.
+fn of_pod(place: Place, mode: &str) -> Place {
+    match place {
+        Place::Pod if mode == "host" => Place::Host,
+        Place::Pod => mode.strip_prefix("ns:").map_or(Place::Pod, |path| Place::Path(path.to_owned())),
+        place => place,
+    }
+}
+
+/// Whether the pod makes this namespace (`pid`, `uts`) for its members.
+pub fn makes(pod: &PodConfig, namespace: &str) -> bool {
+    let mode = if namespace == "pid" { &pod.pid_mode } else { &pod.uts_mode };
+    pod.share.iter().any(|shared| shared == namespace) && matches!(mode.as_str(), "" | "private")
+}
+
+/// The grammar of `--pid` and `--uts` of a pod, whose `share` is final.
+pub(super) fn of_pod_check(pod: &PodConfig) -> Result<()> {
+    for (flag, namespace, mode) in [("--pid", "pid", &pod.pid_mode), ("--uts", "uts", &pod.uts_mode)] {
+        match mode.as_str() {
+            "" | "private" => continue,
+            "host" => {}
+            mode if mode.starts_with("ns:") => named(flag, mode)?,
+            _ => {
+                return Err(Refusal::invalid(format!(
+                    "{flag} {}: a pod's namespace is private, host or ns:PATH",
+                    shown(mode)
+                )));
+            }
+        }
+        if !pod.share.iter().any(|shared| shared == namespace) {
+            return Err(Refusal::invalid(format!(
+                "{flag} {}: the members do not share this namespace: add --share +{namespace}",
+                shown(mode)
+            )));
+        }
+        if namespace == "uts" && !pod.hostname.is_empty() {
+            return Err(Refusal::invalid(
+                "cannot set hostname when the pod does not make its UTS namespace: leave --hostname or --uts out",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Where one namespace comes from. An empty mode leaves it to the pod.
@@ -206,5 +250,26 @@ mod tests {
         let named = ContainerConfig { hostname: "own".into(), ..Default::default() };
         assert_eq!(hostname(Some((&id, &named)), "web", &pod(&["net"])), "own");
         assert_eq!(hostname(None, &format!("{}-{}", "x".repeat(63), "y"), &pod(&[])), "x".repeat(63));
+    }
+
+    #[test]
+    fn a_pod_has_its_members_in_the_hosts_namespace_or_another() {
+        let on = |mode: &str| PodConfig { uts_mode: mode.into(), pid_mode: mode.into(), ..pod(&["pid", "uts"]) };
+        let of = |mode: &str| {
+            let sharing = Sharing::of(&ContainerConfig::default(), &on(mode));
+            (sharing.uts, sharing.pid)
+        };
+        assert_eq!(of("private"), (Place::Pod, Place::Pod));
+        assert_eq!(of("host"), (Place::Host, Place::Host));
+        assert_eq!(of("ns:/x").0, Place::Path("/x".into()));
+        assert!(makes(&on(""), "pid") && !makes(&on("host"), "uts") && !makes(&pod(&["net"]), "pid"));
+        for mode in ["pod", "container:x", "bogus"] {
+            let refusal = of_pod_check(&on(mode)).expect_err(mode);
+            assert_eq!(refusal.message, format!("--pid {mode}: a pod's namespace is private, host or ns:PATH"));
+        }
+        let refusal = of_pod_check(&PodConfig { share: vec!["net".into()], ..on("host") }).expect_err("not shared");
+        assert_eq!(refusal.message, "--pid host: the members do not share this namespace: add --share +pid");
+        let refusal = of_pod_check(&PodConfig { hostname: "h".into(), ..on("host") }).expect_err("a name for the host");
+        assert!(refusal.message.starts_with("cannot set hostname when the pod does not make its UTS namespace"));
     }
 }

@@ -39,6 +39,7 @@ pub fn check_pod(mut config: PodConfig) -> Result<PodConfig> {
         without_infra(&config)?;
     }
     share(&mut config)?;
+    modes::of_pod_check(&config)?;
     config.exit_policy = policy::exit(&config.exit_policy)?;
     config.restart = policy::restart("pod", config.restart.take())?;
     if !config.no_infra {
@@ -132,7 +133,8 @@ fn limits_and_security(mut config: PodConfig) -> Result<PodConfig> {
     config.security = security::security(config.security.take())?;
     config.devices = security::devices(std::mem::take(&mut config.devices))?;
     let on_host = config.network.as_ref().is_some_and(|network| network.mode == "host");
-    let sharing = Sharing { net: if on_host { Place::Host } else { Place::Own }, ..Default::default() };
+    let host = |is: bool| if is { Place::Host } else { Place::Own };
+    let sharing = Sharing { net: host(on_host), uts: host(config.uts_mode == "host"), ..Default::default() };
     security::sysctls(&config.sysctls, &sharing)?;
     Ok(config)
 }

@@ -1,8 +1,9 @@
 //! Rows of `ps`.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use proto::{
+    Id, human,
     record::ExitRecord,
     refusal::Result,
     state::ContainerState,
@@ -11,8 +12,10 @@ use proto::{
 };
 use serde_json::Value;
 
+use crate::index;
+
 use super::{
-    Shown, View, disk, filter, human,
+    Shown, View, disk, filter,
     json::{map_or_null, object, seconds, strings, strings_or_null},
 };
 
@@ -25,6 +28,7 @@ use super::{
 pub fn list(view: &View<'_>, request: &ListContainers) -> Result<Value> {
     let pods = view.pods()?;
     let filters = filter::Containers::parse(view, &request.filters)?;
+    let needing = needing(view, &request.needing)?;
     // A wanted status overrides the rule that only running ones are shown.
     let all = request.all || request.last > 0 || filters.asks_for_status();
     let mut shown: Vec<Shown<'_>> = pods
@@ -32,6 +36,7 @@ pub fn list(view: &View<'_>, request: &ListContainers) -> Result<Value> {
         .flat_map(Shown::of)
         .filter(|container| all || container.state() == ContainerState::Running)
         .filter(|container| filters.match_all(*container))
+        .filter(|container| request.needing.is_empty() || needing.contains(container.id()))
         .collect();
     shown.sort_by_cached_key(|container| (container.created(), !container.is_infra(), container.id().clone()));
     if request.last > 0 {
@@ -40,6 +45,20 @@ pub fn list(view: &View<'_>, request: &ListContainers) -> Result<Value> {
     }
     let now = time::now();
     Ok(shown.into_iter().map(|container| row(view, request, container, now)).collect())
+}
+
+/// Everything that needs one of `wanted`, or what needs it; not these themselves.
+fn needing(view: &View<'_>, wanted: &[String]) -> Result<BTreeSet<Id>> {
+    let mut found = BTreeSet::new();
+    let mut names = wanted.to_vec();
+    while let Some(name) = names.pop() {
+        // What has gone meanwhile is needed by nobody.
+        let Some(target) = view.roots().resolve(&name)? else { continue };
+        let new = index::dependents(view.roots(), &target);
+        names.extend(new.into_iter().filter(|id| found.insert(id.clone())).map(String::from));
+    }
+    found.retain(|id| !wanted.iter().any(|name| name == id.as_str()));
+    Ok(found)
 }
 
 fn row(view: &View<'_>, request: &ListContainers, container: Shown<'_>, now: i64) -> Value {
@@ -51,7 +70,7 @@ fn row(view: &View<'_>, request: &ListContainers, container: Shown<'_>, now: i64
     object([
         ("AutoRemove", config.is_some_and(|config| config.auto_remove).into()),
         ("Command", strings_or_null(record.map_or(&[][..], |record| &record.args))),
-        ("CreatedAt", format!("{} ago", human::duration(now.saturating_sub(container.created()))).into()),
+        ("CreatedAt", format!("{} ago", span(now, container.created())).into()),
         ("CIDFile", config.map_or("", |config| &config.cidfile).into()),
         ("Exited", (state == ContainerState::Exited).into()),
         ("ExitedAt", seconds(finished).into()),
@@ -84,24 +103,29 @@ fn row(view: &View<'_>, request: &ListContainers, container: Shown<'_>, now: i64
 /// The words of the STATUS column.
 pub(super) fn status(container: Shown<'_>, finished: i64, now: i64) -> String {
     if let Some(ExitRecord { status, .. }) = container.restarting() {
-        let ago = human::duration(now.saturating_sub(status.finished_at));
+        let ago = span(now, status.finished_at);
         return format!("Restarting ({}) {ago} ago", status.code);
     }
     match container.state() {
         ContainerState::Running => {
             let health = container.health().map_or_else(String::new, |health| format!(" ({})", health.status.as_str()));
-            format!("Up {}{health}", human::duration(now.saturating_sub(container.started())))
+            format!("Up {}{health}", span(now, container.started()))
         }
         ContainerState::Exited => {
             // Of an exit nobody recorded the time is not known either.
             let since = if finished == 0 { container.started() } else { finished };
-            format!("Exited ({}) {} ago", container.exit_code(), human::duration(now.saturating_sub(since)))
+            format!("Exited ({}) {} ago", container.exit_code(), span(now, since))
         }
         state => {
             let word = state.as_str();
             word[..1].to_ascii_uppercase() + &word[1..]
         }
     }
+}
+
+/// How long ago `then` was, in words; both in nanoseconds.
+fn span(now: i64, then: i64) -> String {
+    human::duration(now.saturating_sub(then) / 1_000_000_000)
 }
 
 fn pod_name(container: Shown<'_>) -> String {

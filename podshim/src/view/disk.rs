@@ -12,7 +12,7 @@ use nix::{
 ///
 /// The tree belongs to a container that may swap its directories for links while we look: every directory is opened
 /// below `root` without following any. The walk is a list, so depth costs memory and no stack.
-pub(super) fn size(root: &Path) -> u64 {
+pub fn size(root: &Path) -> u64 {
     let Ok(root) = Dir::open(root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()) else {
         return 0;
     };

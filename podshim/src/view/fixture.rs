@@ -49,6 +49,7 @@ impl Stores for Networks {
             options: BTreeMap::new(),
             anonymous: false,
             copied_up: true,
+            owner: None,
         })
     }
     fn network(&self, name: &str) -> Option<NetworkRecord> {

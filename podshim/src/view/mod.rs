@@ -14,14 +14,14 @@
 //! | [`stats`] | what containers use |
 //! | [`events`] | what has happened, and what happens |
 //! | [`info`] | the engine and the machine |
+//! | [`usage`], [`disk`] | what is taken on disk |
 //!
 //! Documents are JSON with podman's keys in podman's order.
 
 pub mod containers;
-mod disk;
+pub mod disk;
 pub mod events;
 pub mod filter;
-pub mod human;
 pub mod info;
 pub mod inspect;
 mod json;
@@ -32,6 +32,7 @@ mod shown;
 pub mod stats;
 mod stores;
 pub mod top;
+pub mod usage;
 
 #[cfg(test)]
 mod fixture;

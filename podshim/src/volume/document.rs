@@ -18,6 +18,10 @@ pub fn document(record: &VolumeRecord, data: &Path, mount_count: usize) -> Value
         "MountCount": mount_count,
         "NeedsCopyUp": !record.copied_up,
     });
+    if let Some((uid, gid)) = record.owner {
+        document["UID"] = json!(uid);
+        document["GID"] = json!(gid);
+    }
     if record.anonymous {
         document["Anonymous"] = json!(true);
     }

@@ -137,6 +137,7 @@ mod tests {
             options: Default::default(),
             anonymous: false,
             copied_up: false,
+            owner: None,
         }
     }
 

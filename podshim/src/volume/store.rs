@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
@@ -72,18 +72,24 @@ impl Volumes {
         Ok((record, true))
     }
 
-    /// Creates the volume `name` with labels.
+    /// Creates the volume `name` with labels and the options it was asked for with; its directory belongs to `owner`.
     ///
     /// # Errors
     /// `NameInUse` when there is one, in podman's words.
-    pub fn create(&self, name: &str, labels: BTreeMap<String, String>) -> Result<VolumeRecord> {
+    pub fn create(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+        owner: Option<(u32, u32)>,
+    ) -> Result<VolumeRecord> {
         check(name)?;
         let _lock = self.lock_store()?;
         if self.dir(name).exists() {
             let words = format!("volume with name {name} already exists: volume already exists");
             return Err(Refusal::new(Kind::NameInUse, words).about(name));
         }
-        let record = VolumeRecord { labels, ..fresh(name) };
+        let record = VolumeRecord { labels, options, owner, ..fresh(name) };
         self.make(&record).map_err(|error| Refusal::internal(format!("creating volume {name}"), error).about(name))?;
         event::note(&self.roots, &Event::new("volume", "create", "", name));
         Ok(record)
@@ -197,7 +203,14 @@ impl Volumes {
             return Ok(());
         }
         let dir = beneath::directory(&self.dir(name)).map_err(failed)?;
-        if copy_up::run(&dir, rootfs, destination).map_err(failed)? == copy_up::Outcome::ChanceGone {
+        let outcome = copy_up::run(&dir, rootfs, destination).map_err(failed)?;
+        if let Some((uid, gid)) = record.owner {
+            // The image's owner came with its content.
+            let data =
+                beneath::no_links(&dir, Path::new(DATA), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
+            nix::unistd::fchown(&data, Some(uid.into()), Some(gid.into())).map_err(|no| failed(no.into()))?;
+        }
+        if outcome == copy_up::Outcome::ChanceGone {
             failpoint::check(Point::VolumeCopied).map_err(failed)?;
             record.copied_up = true;
             record::write(&self.record(name), &record, Durability::Durable).map_err(failed)?;
@@ -288,6 +301,9 @@ impl Volumes {
             DirBuilder::new().mode(0o755).create(new.join(DATA))?;
             // Whatever our umask is.
             fs::set_permissions(new.join(DATA), PermissionsExt::from_mode(0o755))?;
+            if let Some((uid, gid)) = record.owner {
+                std::os::unix::fs::chown(new.join(DATA), Some(uid), Some(gid))?;
+            }
             record::write(&new.join("volume.json"), record, durability)?;
             failpoint::check(Point::VolumeRecorded)?;
             fs::rename(&new, self.dir(&record.name))?;
@@ -330,6 +346,7 @@ fn fresh(name: &str) -> VolumeRecord {
         options: BTreeMap::new(),
         anonymous: false,
         copied_up: false,
+        owner: None,
     }
 }
 

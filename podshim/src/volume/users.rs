@@ -59,6 +59,11 @@ impl Users {
         self.by_volume.contains_key(volume)
     }
 
+    /// How many containers and pods use it.
+    pub fn count(&self, volume: &str) -> usize {
+        self.by_volume.get(volume).map_or(0, |users| users.len())
+    }
+
     /// How many running containers have it mounted.
     pub fn mount_count(&self, volume: &str) -> usize {
         self.mounted.get(volume).copied().unwrap_or(0)

@@ -1,5 +1,7 @@
 //! `podctl create`, and what `run` shares with it: where a container goes, its image, its bind sources.
 
+use std::os::fd::OwnedFd;
+
 use proto::{
     Id, Kind, Refusal,
     failpoint::{self, Point},
@@ -10,7 +12,7 @@ use proto::{
 
 use crate::{
     args::{
-        Action, Args, Command,
+        Action, Args, Command, block,
         container::{self, Place},
         health, network, resources,
     },
@@ -33,7 +35,9 @@ pub static COMMAND: Command = Command {
         container::CREATE_FLAGS,
         network::FLAGS,
         resources::FLAGS,
+        block::FLAGS,
         resources::CONTAINER_FLAGS,
+        block::CONTAINER_FLAGS,
         resources::PLACE_FLAGS,
         resources::CREATE_FLAGS,
     ],
@@ -75,6 +79,8 @@ pub struct Wish {
     replace: bool,
     pull: PullImage,
     quiet: bool,
+    /// What `--preserve-fds` passes.
+    pub preserved: Vec<OwnedFd>,
 }
 
 impl Wish {
@@ -93,7 +99,8 @@ impl Wish {
             authfile: args.text_or_empty("authfile").to_owned(),
             ..Default::default()
         };
-        Ok(Wish { config, place, replace: args.is("replace"), pull, quiet: args.is("quiet") })
+        let (replace, quiet) = (args.is("replace"), args.is("quiet"));
+        Ok(Wish { config, place, replace, pull, quiet, preserved: Vec::new() })
     }
 
     /// Whether the container gets our own standard streams.
@@ -131,6 +138,9 @@ impl Wish {
         let log = source::log_directory(self.config.log.as_ref().map_or("", |log| &log.path))?;
         if self.passes_through() && until != Until::Created {
             trees.get_or_insert_default().extend(source::streams()?);
+        }
+        if !self.preserved.is_empty() {
+            trees.get_or_insert_default().append(&mut self.preserved);
         }
         let mut request = CreateContainer {
             config: Some(self.config.clone()),

@@ -29,7 +29,7 @@ use crate::{
     error::{Failure, Outcome, warn},
     output,
     relay::{self, ENDING, Input, Printer, Stream},
-    sys,
+    source, sys,
     terminal::{self, DETACH_KEYS, DetachKeys, RawMode},
 };
 
@@ -61,6 +61,7 @@ pub static COMMAND: Command = Command {
     flags: &[FLAGS, select::LATEST, select::CIDFILE],
     interspersed: false,
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 
@@ -75,7 +76,9 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let (name, command) = if named { args.operands.split_at(1) } else { (&[][..], args.operands.as_slice()) };
     let keys = DetachKeys::parse(args.text("detach-keys").unwrap_or(DETACH_KEYS))?;
     let request = request(args, command)?;
-    let streams = Streams { interactive: args.is("interactive"), keys };
+    // Before anything of our own is opened, which could have these numbers.
+    let preserved = source::preserved(request.preserve_fds)?;
+    let streams = Streams { interactive: args.is("interactive"), keys, preserved };
     if request.tty && streams.interactive && !request.detach && !terminal::stdin_is_terminal() {
         warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
@@ -157,6 +160,8 @@ pub async fn running_monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Optio
 struct Streams {
     interactive: bool,
     keys: DetachKeys,
+    /// What `--preserve-fds` passes.
+    preserved: Vec<OwnedFd>,
 }
 
 async fn session(
@@ -165,15 +170,21 @@ async fn session(
     id: &Id,
     monitor: &Monitor,
     mut request: ExecRequest,
-    streams: Streams,
+    mut streams: Streams,
 ) -> Outcome {
     let client = monitor.client();
+    let words = |error: io::Error| Failure::io("exec in the container", &error);
+    let extra = std::mem::take(&mut streams.preserved);
+    let raw = engine.monitor_raw(pod, id).map_err(words)?;
+    if (request.detach || request.tty) && !extra.is_empty() {
+        request.token = raw::token().map_err(words)?;
+        let fds: Vec<BorrowedFd<'_>> = extra.iter().map(AsFd::as_fd).collect();
+        raw.deposit(&request.token, &fds).await.map_err(words)?;
+    }
     if request.detach {
         let started = client.exec(deadline(ACT), &request).await?;
         return output::line(&started.id);
     }
-    let words = |error: io::Error| Failure::io("exec in the container", &error);
-    let raw = engine.monitor_raw(pod, id).map_err(words)?;
     if request.tty {
         let started = client.exec(deadline(ACT), &request).await?;
         let master = master(&raw, &started.id).await.map_err(words)?;
@@ -182,13 +193,6 @@ async fn session(
     }
     let (theirs, ours) = pipes(streams.interactive).map_err(words)?;
     request.token = raw::token().map_err(words)?;
-    let extra = (0..request.preserve_fds)
-        .map(|offset| {
-            let number = 3 + i32::try_from(offset).unwrap_or(i32::MAX - 3);
-            sys::duplicate_inherited(number)
-                .map_err(|error| Failure::io(format!("file descriptor {number} is not available"), &error))
-        })
-        .collect::<Result<Vec<OwnedFd>, _>>()?;
     let fds: Vec<BorrowedFd<'_>> = theirs.iter().chain(&extra).map(AsFd::as_fd).collect();
     raw.deposit(&request.token, &fds).await.map_err(words)?;
     // Only the process holds them now: their end is its end.
@@ -464,7 +468,8 @@ mod tests {
             done.set(true);
             Ok(ExitStatus { known: true, code: 7, ..Default::default() })
         };
-        let streams = Streams { interactive: false, keys: DetachKeys::parse("").expect("keys") };
+        let keys = DetachKeys::parse("").expect("keys");
+        let streams = Streams { interactive: false, keys, preserved: Vec::new() };
         let session = piped_session(ours, exit, streams);
         let code = tokio::time::timeout(std::time::Duration::from_secs(5), session).await.expect("ends").expect("code");
         assert_eq!((code, done.get()), (7, true));
@@ -475,7 +480,8 @@ mod tests {
     async fn an_exit_that_nobody_saw_is_no_success() {
         let exit = async { Ok(proto::exit::unknown(0)) };
         let (_theirs, ours) = pipes(false).expect("pipes");
-        let streams = Streams { interactive: false, keys: DetachKeys::parse("").expect("keys") };
+        let keys = DetachKeys::parse("").expect("keys");
+        let streams = Streams { interactive: false, keys, preserved: Vec::new() };
         let failure = piped_session(ours, exit, streams).await.expect_err("unknown");
         assert_eq!((failure.code, failure.messages.len()), (125, 1));
     }

@@ -6,12 +6,14 @@ pub mod cp;
 pub mod create;
 pub mod exec;
 pub mod exists;
+pub mod init;
 pub mod inspect;
 pub mod kill;
 pub mod logrotate;
 pub mod logs;
 pub mod pause;
 pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod ready;
 pub mod rename;
@@ -49,6 +51,7 @@ pub static COMMAND: Command = Command {
         &create::COMMAND,
         &exec::COMMAND,
         &exists::COMMAND,
+        &init::COMMAND,
         &inspect::COMMAND,
         &kill::COMMAND,
         &ps::LIST,
@@ -56,6 +59,7 @@ pub static COMMAND: Command = Command {
         &logs::COMMAND,
         &pause::COMMAND,
         &port::COMMAND,
+        &prune::COMMAND,
         &rename::COMMAND,
         &restart::COMMAND,
         &rm::COMMAND,

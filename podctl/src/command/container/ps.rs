@@ -18,6 +18,7 @@ use crate::{
 
 const FLAGS: &[Flag] = &[
     switch("all", "Show all the containers, default is only running containers").short('a'),
+    switch("external", "Show containers in storage not controlled by podctl: there are none"),
     list("filter", "Filter output based on conditions given").short('f'),
     text("format", "string", "Pretty-print containers to JSON or using a Go template"),
     int("last", "Print the n last created containers (all states)").short('n').default("-1"),
@@ -142,6 +143,7 @@ fn once(engine: &Engine, args: &Args) -> Outcome {
         last: u32::try_from(last).unwrap_or(0),
         sync: args.is("sync"),
         namespaces: args.is("ns"),
+        ..Default::default()
     };
     let mut documents =
         engine.block_on(async { row::rows(&engine.host()?.containers().list(deadline(ASK), &request).await?) })?;

@@ -31,6 +31,7 @@ pub static COMMAND: Command = Command {
         select::CIDFILE,
     ],
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 

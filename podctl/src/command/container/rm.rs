@@ -1,17 +1,11 @@
 //! `podctl rm`
 
-use std::collections::BTreeSet;
-
-use proto::{
-    serve::deadline,
-    wire::{InspectObjects, ListContainers},
-};
-use serde_json::Value;
+use proto::{serve::deadline, wire::ListContainers};
 
 use crate::{
     args::{Action, Args, Command, int, switch},
     command::{
-        container::{ALL, inspect::Found as Inspected},
+        container::ALL,
         row,
         select::{self, Container, NO_NAME},
         verb::{Options, Verb, on_containers},
@@ -75,30 +69,14 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
 
 /// `--depend`: with those that need them, and those that need these.
 async fn with_dependents(engine: &Engine, mut containers: Vec<Container>) -> Result<Vec<Container>, Failure> {
-    let host = engine.host()?;
-    let list = ListContainers { all: true, ..Default::default() };
-    let rows = row::rows(&host.containers().list(deadline(ASK), &list).await?)?;
-    let names = rows.iter().map(|row| row::text(row, "Id").to_owned()).collect();
-    let request = InspectObjects { names, ..Default::default() };
-    let documents = Inspected::read(&host.containers().inspect(deadline(ASK), &request).await?)?.found;
-    let mut known: BTreeSet<String> = containers.iter().filter_map(id_of).collect();
-    loop {
-        let needs = |document: &&Value| {
-            let dependencies = document["Dependencies"].as_array().map_or(&[][..], Vec::as_slice);
-            dependencies.iter().filter_map(Value::as_str).any(|id| known.contains(id))
-        };
-        let new = documents.iter().filter(needs).map(|document| row::text(document, "Id").to_owned());
-        let new: Vec<String> = new.filter(|id| !known.contains(id)).collect();
-        if new.is_empty() {
-            return Ok(containers);
-        }
-        for id in new {
-            if let Ok(found) = engine.container(&id) {
-                containers.push(Container { typed: id.clone(), found });
-            }
-            known.insert(id);
-        }
+    let needing: Vec<String> = containers.iter().filter_map(id_of).collect();
+    if needing.is_empty() {
+        return Ok(containers);
     }
+    let list = ListContainers { all: true, needing, ..Default::default() };
+    let rows = row::rows(&engine.host()?.containers().list(deadline(ASK), &list).await?)?;
+    containers.extend(rows.iter().filter_map(|row| Container::listed(engine, row)));
+    Ok(containers)
 }
 
 fn id_of(container: &Container) -> Option<String> {

@@ -10,7 +10,7 @@ use proto::{
 };
 
 use crate::{
-    args::{Action, Args, Command, Operands, container, health, network, resources},
+    args::{Action, Args, Command, Operands, block, container, health, network, resources},
     attach::{self, Session},
     command::container::{
         attach::ended,
@@ -19,7 +19,7 @@ use crate::{
     },
     dial::{ACT, Engine, Shim},
     error::{Failure, Outcome, is_missing, warn},
-    output,
+    output, source,
     terminal::{self, DETACH_KEYS, DetachKeys},
 };
 
@@ -42,13 +42,16 @@ pub static COMMAND: Command = Command {
         container::RUN_FLAGS,
         network::FLAGS,
         resources::FLAGS,
+        block::FLAGS,
         resources::CONTAINER_FLAGS,
+        block::CONTAINER_FLAGS,
         resources::PLACE_FLAGS,
         resources::CREATE_FLAGS,
     ],
     operands: Operands::AtLeast(1),
     interspersed: false,
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 
@@ -98,13 +101,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         (stdin, stdout, stderr) = (false, false, false);
     }
     let keys = DetachKeys::parse(args.text("detach-keys").unwrap_or(DETACH_KEYS))?;
-    if wish.config.preserve_fds > 0 {
-        return Err(Refusal::new(
-            Kind::NotSupported,
-            "--preserve-fds is not supported by run: give the container a file by --volume, or use podctl exec --preserve-fds",
-        )
-        .into());
-    }
+    wish.preserved = source::preserved(wish.config.preserve_fds)?;
     // podman keeps stdin open for one who attaches to it by -a stdin.
     wish.config.interactive |= stdin;
     let cidfile = wish.cidfile()?;

@@ -35,6 +35,7 @@ pub static COMMAND: Command = Command {
         select::FILTER,
     ],
     action: Action::Run(run),
+    starts: true,
     ..Command::EMPTY
 };
 

@@ -16,6 +16,7 @@ const FLAGS: &[Flag] = &[
     switch("digests", "Show digests"),
     list("filter", "Filter output based on conditions provided").short('f'),
     text("format", "string", "Change the output format to JSON or a Go template"),
+    switch("history", "Display the image name history"),
     switch("no-trunc", "Do not truncate output").alias(&["notruncate"]),
     switch("noheading", "Do not print column headings").short('n'),
     switch("quiet", "Display only image IDs").short('q'),
@@ -108,11 +109,14 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         columns.push(("Digest", "DIGEST"));
     }
     columns.extend([("ID", "IMAGE ID"), ("CreatedSince", "CREATED"), ("Size", "SIZE")]);
+    if args.is("history") {
+        columns.push(("History", "HISTORY"));
+    }
     Listing { command: "images", columns: &columns, headers: HEADERS, indent: 4 }.print(args, &rows, &documents)
 }
 
 /// Repository and tag of a name; a digest is no tag.
-fn split(name: &str) -> (&str, &str) {
+pub fn split(name: &str) -> (&str, &str) {
     if let Some((repository, _)) = name.split_once('@') {
         return (repository, "<none>");
     }

@@ -1,9 +1,11 @@
 //! `podctl image …`, and the same verbs without the word.
 
 pub mod exists;
+pub mod history;
 pub mod inspect;
 pub mod list;
 pub mod load;
+pub mod prune;
 pub mod pull;
 pub mod rm;
 pub mod save;
@@ -20,9 +22,11 @@ pub static COMMAND: Command = Command {
     interspersed: false,
     action: Action::Group(&[
         &exists::COMMAND,
+        &history::COMMAND,
         &inspect::COMMAND,
         &list::COMMAND,
         &load::COMMAND,
+        &prune::COMMAND,
         &pull::COMMAND,
         &rm::COMMAND,
         &save::COMMAND,

@@ -18,6 +18,7 @@ const TEMPLATE: Command = Command {
     flags: &[&[
         switch("all", "Remove all images").short('a'),
         switch("force", "Force Removal of the image").short('f'),
+        switch("no-prune", "Do not remove dangling images: no other image is removed anyway"),
         switch("ignore", "Ignore errors if a specified image does not exist").short('i'),
     ]],
     action: Action::Run(run),

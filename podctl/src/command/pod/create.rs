@@ -9,7 +9,7 @@ use proto::{
 };
 
 use crate::{
-    args::{Action, Args, Command, Operands, network, pod, resources},
+    args::{Action, Args, Command, Operands, block, network, pod, resources},
     command::container::create::source_ids,
     dial::{ACT, Engine},
     error::{Failure, Outcome, is_missing, warn},
@@ -27,7 +27,7 @@ pub static COMMAND: Command = Command {
         "pod create --label foo=bar mypod",
         "pod create --name web -p 8080:80 -v vol1:/usr/share/nginx/html",
     ],
-    flags: &[pod::FLAGS, network::FLAGS, resources::FLAGS, resources::PLACE_FLAGS],
+    flags: &[pod::FLAGS, network::FLAGS, resources::FLAGS, block::FLAGS, resources::PLACE_FLAGS],
     operands: Operands::AtMost(1),
     interspersed: false,
     action: Action::Run(run),

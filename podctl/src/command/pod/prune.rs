@@ -1,18 +1,11 @@
 //! `podctl pod prune`
 
-use proto::{serve::deadline, wire::ListPods};
-
 use crate::{
     args::{Action, Args, Command, Operands, switch},
-    command::{
-        pod::plainly,
-        prompt::confirm,
-        row,
-        select::Pod,
-        verb::{Options, Shown, Verb, on_pods},
-    },
-    dial::{ASK, Engine},
-    error::{Failure, Outcome},
+    command::{prompt::confirm, prune},
+    dial::Engine,
+    error::Outcome,
+    fan_out,
 };
 
 /// The command.
@@ -31,19 +24,5 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     if !args.is("force") && !confirm("WARNING! This will remove all stopped/exited pods..")? {
         return Ok(0);
     }
-    engine.block_on(async {
-        let host = engine.host()?;
-        let rows = row::rows(&host.pods().list(deadline(ASK), &ListPods::default()).await?)?;
-        drop(host);
-        let ended = rows.iter().filter(|row| matches!(row::text(row, "Status"), "Stopped" | "Exited"));
-        let pods = ended
-            .map(|row| {
-                let id = row::text(row, "Id");
-                let parsed = id.parse().map_err(|error| Failure::invalid(format!("the engine's list: {error}")))?;
-                Ok(Pod { typed: id.to_owned(), id: parsed })
-            })
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let options = Options { volumes: true, ..Default::default() };
-        on_pods(engine, pods, Verb::Remove, &options, (Shown::Id, true), plainly).await
-    })
+    engine.block_on(async { fan_out::report(prune::pods(engine, Vec::new()).await?, prune::code) })
 }

@@ -2,11 +2,13 @@
 
 pub mod check;
 pub mod completion;
+pub mod df;
 pub mod events;
 pub mod failpoints;
 pub mod help;
 pub mod info;
 pub mod manpages;
+pub mod prune;
 pub mod upgrade;
 pub mod version;
 
@@ -19,6 +21,13 @@ pub static COMMAND: Command = Command {
     description: "Manage podctl",
     usage: "[command]",
     interspersed: false,
-    action: Action::Group(&[&check::COMMAND, &events::COMMAND, &info::COMMAND, &upgrade::COMMAND]),
+    action: Action::Group(&[
+        &check::COMMAND,
+        &df::COMMAND,
+        &events::COMMAND,
+        &info::COMMAND,
+        &prune::COMMAND,
+        &upgrade::COMMAND,
+    ]),
     ..Command::EMPTY
 };

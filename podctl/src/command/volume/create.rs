@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto::{name, serve::deadline, wire::CreateVolume};
 
 use crate::{
-    args::{Action, Args, Command, Operands, array, list, switch, text, value},
+    args::{Action, Args, Command, Operands, array, list, switch, text, uint, value},
     dial::{ASK, Engine},
     error::{Failure, Outcome},
     output,
@@ -17,12 +17,19 @@ pub static COMMAND: Command = Command {
     about: "Create a new volume",
     description: "If using the default driver, \"local\", the volume will be created on the host in the volumes directory under container storage.",
     usage: "[options] [NAME]",
-    examples: &["volume create myvol", "volume create", "volume create --label foo=bar myvol"],
+    examples: &[
+        "volume create myvol",
+        "volume create",
+        "volume create --label foo=bar myvol",
+        "volume create --uid 1000 --gid 1000 myvol",
+    ],
     flags: &[&[
         text("driver", "string", "Specify volume driver name").short('d').default("\"local\""),
         switch("ignore", "Don't fail if volume already exists"),
         list("label", "Set metadata for a volume").short('l'),
         array("opt", "Set driver specific options").short('o'),
+        uint("gid", "Set the GID of the volume owner"),
+        uint("uid", "Set the UID of the volume owner"),
     ]],
     operands: Operands::AtMost(1),
     action: Action::Run(run),
@@ -57,11 +64,22 @@ fn request(args: &Args) -> Result<CreateVolume, Failure> {
         })
         .collect();
     if let Some(bogus) = options.keys().find(|key| {
-        !matches!(key.as_str(), "type" | "device" | "o" | "size" | "uid" | "gid" | "noquota" | "copy" | "nocopy")
+        !matches!(
+            key.as_str(),
+            "type" | "device" | "o" | "size" | "uid" | "gid" | "UID" | "GID" | "inodes" | "noquota" | "copy" | "nocopy"
+        )
     }) {
         return Err(Failure::invalid(format!("invalid mount option {bogus} for driver 'local': invalid argument")));
     }
+    let id = |flag: &'static str| {
+        let wide = args.uint(flag);
+        let fits = |wide: u64| u32::try_from(wide).ok().filter(|id| *id != u32::MAX);
+        wide.map(|wide| fits(wide).ok_or_else(|| Failure::invalid(format!("--{flag} {wide}: no such id can be"))))
+            .transpose()
+    };
     Ok(CreateVolume {
+        uid: id("uid")?,
+        gid: id("gid")?,
         name,
         labels: value::labels(&[], &args.all("label"))?,
         options,
@@ -84,6 +102,7 @@ mod tests {
                 "--driver foo x",
                 "volume x uses volume plugin foo but it could not be retrieved: no volume plugin with name foo available: required plugin missing",
             ),
+            ("--uid 4294967295 x", "--uid 4294967295: no such id can be"),
             ("--label =x", "unable to process labels: invalid label format: \"=x\""),
         ] {
             let words_of = format!("volume create {line}").split(' ').map(str::to_owned).collect();

@@ -31,7 +31,7 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    let request = PruneVolumes { filters: args.all("filter"), all: args.is("all") };
+    let request = PruneVolumes { filters: args.all("filter"), all: args.is("all"), ..Default::default() };
     if !args.is("force") && !confirmed(engine, &request)? {
         return Ok(0);
     }

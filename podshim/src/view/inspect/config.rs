@@ -75,7 +75,7 @@ fn run_options(subject: &Subject<'_>, document: &mut Value) {
         [
             ("Timeout", config.map_or(0, |config| config.timeout_seconds).into()),
             ("StopTimeout", stop_timeout.into()),
-            ("Passwd", true.into()),
+            ("Passwd", config.and_then(|config| config.passwd).unwrap_or(true).into()),
         ],
     );
     let sdnotify = config.map_or("", |config| &config.sdnotify);

@@ -1,7 +1,8 @@
 //! `HostConfig` of a container's document: how it stands on the host (InspectContainerHostConfig).
 
 use oci_spec::runtime::PosixRlimit;
-use proto::wire::{ContainerConfig, Mount, NetworkConfig, Resources};
+use proto::human;
+use proto::wire::{BlockLimit, ContainerConfig, Mount, NetworkConfig, Resources};
 use serde_json::Value;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     mounts, settings,
 };
 use crate::view::{
-    Shown, human,
+    Shown,
     json::{map_or_null, object, strings},
 };
 
@@ -81,7 +82,7 @@ fn names(subject: &Subject<'_>, config: &ContainerConfig, volumes: &[Mount], doc
             ("GroupAdd", strings(&config.groups)),
             ("IpcMode", mode(subject, "ipc", &config.ipc_mode, "shareable").into()),
             ("Cgroup", "".into()),
-            ("Cgroups", "default".into()),
+            ("Cgroups", if config.cgroups == "no-conmon" { "no-conmon" } else { "default" }.into()),
             ("Links", Value::Null),
             ("OomScoreAdj", config.oom_score_adj.into()),
             ("PidMode", mode(subject, "pid", &config.pid_mode, "private").into()),
@@ -127,11 +128,11 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("NanoCpus", nano_cpus.into()),
             ("CgroupParent", parent.into()),
             ("BlkioWeight", limits.blkio_weight.into()),
-            ("BlkioWeightDevice", Value::Null),
-            ("BlkioDeviceReadBps", Value::Null),
-            ("BlkioDeviceWriteBps", Value::Null),
-            ("BlkioDeviceReadIOps", Value::Null),
-            ("BlkioDeviceWriteIOps", Value::Null),
+            ("BlkioWeightDevice", block_limits(&limits.blkio_weights, "Weight")),
+            ("BlkioDeviceReadBps", block_limits(&limits.read_bps, "Rate")),
+            ("BlkioDeviceWriteBps", block_limits(&limits.write_bps, "Rate")),
+            ("BlkioDeviceReadIOps", block_limits(&limits.read_iops, "Rate")),
+            ("BlkioDeviceWriteIOps", block_limits(&limits.write_iops, "Rate")),
             ("CpuPeriod", limits.cpu_period.into()),
             ("CpuQuota", limits.cpu_quota.into()),
             ("CpuRealtimePeriod", 0.into()),
@@ -143,7 +144,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("KernelMemory", 0.into()),
             ("MemoryReservation", limits.memory_reservation.into()),
             ("MemorySwap", limits.memory_swap.into()),
-            ("MemorySwappiness", Value::Null),
+            ("MemorySwappiness", limits.memory_swappiness.map_or(Value::Null, Value::from)),
             ("OomKillDisable", limits.oom_kill_disable.into()),
         ],
     );
@@ -160,6 +161,14 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("CgroupConf", Value::Null),
         ],
     );
+}
+
+/// `[{Path KEY}]`, or null.
+pub(super) fn block_limits(limits: &[BlockLimit], key: &'static str) -> Value {
+    if limits.is_empty() {
+        return Value::Null;
+    }
+    limits.iter().map(|limit| object([("Path", limit.device.as_str().into()), (key, limit.value.into())])).collect()
 }
 
 /// The mode of a namespace: `container:INFRA` where it is the pod's, else as asked for, else `default`.
@@ -207,7 +216,7 @@ fn log_config(subject: &Subject<'_>, config: &ContainerConfig) -> Value {
         ("Config", map_or_null(&log.options)),
         ("Path", path.into()),
         ("Tag", log.options.get("tag").map_or("", String::as_str).into()),
-        ("Size", human::size(log.max_size).into()),
+        ("Size", human::fine_size(u64::try_from(log.max_size).unwrap_or(0)).into()),
     ])
 }
 

@@ -100,10 +100,16 @@ fn infra_config(pod: &Pod, record: &PodRecord) -> Value {
     add(&mut document, "cpu_period", limits.cpu_period);
     add(&mut document, "cpu_quota", limits.cpu_quota);
     add(&mut document, "cpuset_cpus", limits.cpuset_cpus);
-    add(&mut document, "pid_ns", if shares("pid") { "pod" } else { "private" });
+    let pid = match record.config.pid_mode.as_str() {
+        "" | "private" if shares("pid") => "pod",
+        "" => "private",
+        mode => mode,
+    };
+    add(&mut document, "pid_ns", pid);
     let userns = record.config.userns.as_str();
     add(&mut document, "userns", if userns.is_empty() { "host" } else { userns });
-    add(&mut document, "uts_ns", "private");
+    let uts = record.config.uts_mode.as_str();
+    add(&mut document, "uts_ns", if uts.is_empty() { "private" } else { uts });
     document
 }
 
@@ -134,6 +140,13 @@ fn limits(view: &View<'_>, record: &PodRecord, document: &mut Value) {
     add(document, "memory_limit", limits.memory);
     add(document, "memory_swap", limits.memory_swap);
     add(document, "blkio_weight", limits.blkio_weight);
+    for (key, limits, value) in [
+        ("device_read_bps", &limits.read_bps, "Rate"),
+        ("device_write_bps", &limits.write_bps, "Rate"),
+        ("blkio_weight_device", &limits.blkio_weights, "Weight"),
+    ] {
+        add(document, key, super::host_config::block_limits(limits, value));
+    }
     add(document, "RestartPolicy", config.restart.as_ref().map_or("", |policy| &policy.name));
     // There is no table of locks; the key is podman's.
     extend(document, [("LockNumber", 0.into())]);

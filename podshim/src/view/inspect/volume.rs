@@ -23,6 +23,10 @@ pub(super) fn document(view: &View<'_>, volume: &VolumeRecord) -> Result<Value> 
         ("Scope", "local".into()),
         ("Options", map(&volume.options)),
     ]);
+    if let Some((uid, gid)) = volume.owner {
+        add(&mut document, "UID", uid);
+        add(&mut document, "GID", gid);
+    }
     add(&mut document, "Anonymous", volume.anonymous);
     let pods = view.pods()?;
     let mounted = pods

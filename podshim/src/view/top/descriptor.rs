@@ -4,7 +4,7 @@ use jiff::{Timestamp, ToSpan};
 use proto::{Refusal, refusal::Result};
 
 use super::{process::Process, users::Users};
-use crate::view::human;
+use proto::human;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl Context<'_> {
             "capeff" => capabilities(process.capabilities[2]),
             "capbnd" => capabilities(process.capabilities[3]),
             "capamb" => capabilities(process.capabilities[4]),
-            "etime" => human::go_duration(process.elapsed()),
+            "etime" => human::go_duration(nanoseconds(process.elapsed())),
             "group" => self.users.group(process.gids[1]),
             "rgroup" => self.users.group(process.gids[0]),
             "groups" => groups(&|gid| self.users.group(gid)),
@@ -170,7 +170,7 @@ impl Context<'_> {
             "seccomp" => seccomp(&process.seccomp).to_owned(),
             "state" => process.state.clone(),
             "stime" => start_time(process),
-            "time" => human::go_duration(process.cpu_time()),
+            "time" => human::go_duration(nanoseconds(process.cpu_time())),
             "tty" => tty(process.tty),
             "vsz" => (process.virtual_size / 1024).to_string(),
             _ => String::new(),
@@ -233,6 +233,10 @@ fn start_time(process: &Process) -> String {
     let elapsed = i64::try_from(process.elapsed().as_secs()).unwrap_or(0);
     let start = Timestamp::now().checked_sub(elapsed.seconds()).unwrap_or_default();
     start.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+}
+
+fn nanoseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
