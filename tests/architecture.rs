@@ -249,6 +249,20 @@ fn every_test_file_is_part_of_the_suite() {
 }
 
 #[test]
+fn whatever_the_readme_says_is_survived_has_a_test() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("README.md");
+    let page = readme.split("### What survives what").nth(1).expect("the page").split("\n## ").next().expect("its end");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 15, "{} rows", rows.len());
+    let tests: String = sources("tests").into_iter().map(|(_, text)| text).collect();
+    for row in rows {
+        let cell = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default().trim();
+        let name = cell.trim_matches('`');
+        assert!(cell.starts_with('`') && tests.contains(&format!("fn {name}()")), "no test {name:?} for\n{row}");
+    }
+}
+
+#[test]
 fn licences_bans_and_sources_are_as_deny_toml_allows() {
     let text = std::fs::read_to_string(workspace().join(".deny.toml")).expect(".deny.toml");
     let rules: toml::Table = text.parse().expect(".deny.toml");

@@ -60,6 +60,11 @@ mod prune;
 mod seed {
     mod walkthrough;
 }
+mod system {
+    mod check;
+    mod hostile;
+    mod upgrade;
+}
 mod volume {
     #[allow(clippy::module_inception, reason = "the noun has one file so far")]
     mod volume;

@@ -36,13 +36,13 @@ use proto::{
     serve::{client, deadline},
     socket,
     wire::{
-        ContainersClient, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient, SecretsClient,
-        SystemClient, VolumesClient,
+        ContainersClient, HelloReply, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient,
+        SecretsClient, SystemClient, VolumesClient,
     },
 };
 use ttrpc::r#async::Client;
 
-use crate::{error::Failure, relay, sys};
+use crate::{error::Failure, output, relay, sys};
 
 /// The words for a process that hangs, with the way out where it was stopped by a signal.
 fn process(pid: i32) -> String {
@@ -216,7 +216,10 @@ impl Engine {
                     who = socket::peer(stream.as_fd()).map(|peer| peer.pid());
                     let client = client(stream).map_err(|error| Failure::io("connect to podshim", &error))?;
                     match PodsClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
-                        Ok(_) => return Ok(Shim { client, dir }),
+                        Ok(reply) => {
+                            understood(&reply, &format!("the shim of pod {pod}"))?;
+                            return Ok(Shim { client, dir });
+                        }
                         Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
                             return Err(ttrpc::Error::RpcStatus(status).into());
                         }
@@ -313,7 +316,10 @@ impl Engine {
             };
             let client = client(stream).map_err(|error| Failure::io("connect to podmon", &error))?;
             match MonitorClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
-                Ok(_) => return Ok(Some(Monitor { client })),
+                Ok(reply) => {
+                    understood(&reply, &format!("the monitor of container {container}"))?;
+                    return Ok(Some(Monitor { client }));
+                }
                 Err(ttrpc::Error::RpcStatus(status)) => return Err(ttrpc::Error::RpcStatus(status).into()),
                 Err(error) if Instant::now() >= end => {
                     return Err(Failure::invalid(format!(
@@ -323,6 +329,20 @@ impl Engine {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
+    }
+
+    /// The version of the monitor of a container; `None` where it does not say.
+    pub async fn monitor_version(&self, pod: &Id, container: &Id) -> Option<String> {
+        let stream = socket::connect_stream(&self.roots.run_container(pod, container), sockets::MONITOR).ok()?;
+        let reply = MonitorClient::new(client(stream).ok()?).hello(deadline(DIAL), &hello()).await.ok()?;
+        Some(reply.version)
+    }
+
+    /// The version of the shim of a pod, which is not started for that; `None` where it does not say.
+    pub async fn shim_version(&self, pod: &Id) -> Option<String> {
+        let stream = socket::connect_stream(&self.roots.run_pod(pod), sockets::SHIM).ok()?;
+        let reply = PodsClient::new(client(stream).ok()?).hello(deadline(DIAL), &hello()).await.ok()?;
+        Some(reply.version)
     }
 
     /// A connection to the monitor's raw socket.
@@ -338,6 +358,18 @@ const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", 
 
 fn hello() -> HelloRequest {
     HelloRequest { protocol: proto::PROTOCOL, version: proto::VERSION.to_owned() }
+}
+
+/// Whether we know the language of whoever has greeted us. One that is older than ours we do: see
+/// [`proto::PROTOCOL`].
+fn understood(reply: &HelloReply, who: &str) -> Result<(), Failure> {
+    if reply.protocol <= proto::PROTOCOL {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{who} is of podctl {}, which is newer than this one: use that podctl",
+        output::escape::line(&reply.version)
+    )))
 }
 
 fn nobody_listens(error: &io::Error) -> bool {

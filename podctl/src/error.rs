@@ -98,7 +98,11 @@ impl From<ttrpc::Error> for Failure {
     fn from(error: ttrpc::Error) -> Failure {
         match error {
             status @ ttrpc::Error::RpcStatus(_) => Refusal::from(status).into(),
-            // The other end has gone: it was killed, or has crashed.
+            // The other end has gone: with its container, or it was killed, or has crashed. How the socket tells is no
+            // news for a user.
+            ttrpc::Error::Socket(_) | ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed => {
+                Failure { kind: Kind::Gone, ..Failure::invalid("the engine went away before it answered: ask again") }
+            }
             other => Failure {
                 kind: Kind::Gone,
                 ..Failure::invalid(format!("the engine went away before it answered ({other}): ask again"))

@@ -5,17 +5,30 @@
 //! (`cgroup_threadgroup_rwsem`, a percpu_rw_semaphore: linux/rcu_sync.h). So the wait begins when podctl does, beside
 //! everything that comes before the runtime.
 
-use std::{fs, path::Path, thread};
+use std::{fs, path::Path, thread, time::Duration};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-/// Begins the wait, on a thread that nobody waits for. Where it cannot, the runtime waits as it would have.
+/// Between two moves of ours: well within a grace period.
+const AGAIN: Duration = Duration::from_millis(4);
+/// So many moves: by then the runtime is past its own.
+const MOVES: usize = 12;
+
+/// Begins the wait, and keeps it from having to begin again, on a thread that nobody waits for. Where it cannot, the
+/// runtime waits as it would have.
 pub fn cgroups() {
     let Some(own) = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| own_procs(&text)) else { return };
     // Signals are for the thread that has asked for them.
     let Ok(before) = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK) else { return };
     // To move ourselves where we are changes nothing, and may be refused: who is not root.
-    let _no_matter = thread::Builder::new().spawn(move || fs::write(own, std::process::id().to_string()));
+    let _no_matter = thread::Builder::new().spawn(move || {
+        for _ in 0..MOVES {
+            if fs::write(&own, std::process::id().to_string()).is_err() {
+                break;
+            }
+            thread::sleep(AGAIN);
+        }
+    });
     let _it_was_valid = before.thread_set_mask();
 }
 

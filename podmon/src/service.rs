@@ -10,12 +10,12 @@ use std::sync::{
 
 use async_trait::async_trait;
 use proto::{
-    Kind, PROTOCOL, Refusal, VERSION,
+    Kind, Refusal,
     refusal::Result,
     wire::{
         __ttrpc_services_monitor::Monitor, Empty, ExecId, ExecRequest, ExecResizeRequest, ExecStarted, ExitStatus,
         HealthResult, HelloReply, HelloRequest, MonitorCreate, MonitorKill, MonitorStatus, MonitorStop, NewSupervisor,
-        WindowSize, WitnessedExit,
+        UpgradeMonitor, WindowSize, WitnessedExit,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +67,8 @@ pub enum Request {
     StoreFds(NewSupervisor, Reply<Empty>),
     /// The supervisor has reaped the container.
     ReportExit(WitnessedExit, Reply<Empty>),
+    /// Become this program.
+    Upgrade(String, Reply<Empty>),
 }
 
 /// The service.
@@ -106,7 +108,8 @@ impl Service {
 #[async_trait]
 impl Monitor for Service {
     async fn hello(&self, _ctx: &TtrpcContext, _: HelloRequest) -> ttrpc::Result<HelloReply> {
-        Ok(HelloReply { protocol: PROTOCOL, version: VERSION.to_owned(), pid: std::process::id() })
+        let (protocol, version) = proto::greeting();
+        Ok(HelloReply { protocol, version, pid: std::process::id() })
     }
     async fn create(&self, _ctx: &TtrpcContext, _: MonitorCreate) -> ttrpc::Result<MonitorStatus> {
         self.ask(Request::Create).await
@@ -164,6 +167,9 @@ impl Monitor for Service {
     }
     async fn report_exit(&self, _ctx: &TtrpcContext, exit: WitnessedExit) -> ttrpc::Result<Empty> {
         self.ask(|reply| Request::ReportExit(exit, reply)).await
+    }
+    async fn upgrade(&self, _ctx: &TtrpcContext, upgrade: UpgradeMonitor) -> ttrpc::Result<Empty> {
+        self.ask(|reply| Request::Upgrade(upgrade.program, reply)).await
     }
     async fn shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.ask(Request::Shutdown).await

@@ -48,6 +48,8 @@ pub struct Arguments {
     pub runtime: Option<String>,
     /// `--ready-fd`: one byte goes there when somebody serves the pod.
     pub ready_fd: Option<i32>,
+    /// `--lock-fd`: the pod's lock, held by the program that this process was before.
+    pub lock_fd: Option<i32>,
 }
 
 impl Arguments {
@@ -63,6 +65,7 @@ impl Arguments {
                 "--root" => parsed.root = Some(value()?.into()),
                 "--runroot" => parsed.runroot = Some(value()?.into()),
                 "--runtime" => parsed.runtime = Some(value()?),
+                "--lock-fd" => parsed.lock_fd = Some(value()?.parse()?),
                 "--ready-fd" => parsed.ready_fd = Some(value()?.parse()?),
                 _ => anyhow::bail!("unknown flag: {flag}"),
             }
@@ -144,10 +147,15 @@ const IDLE: Duration = Duration::from_millis(20);
 /// When the pod's directory cannot be made, or its records cannot be read.
 pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     let ready = arguments.ready_fd.map(sys::fd::inherited).transpose()?;
-    sys::fd::close_from(arguments.ready_fd.map_or(3, |number| number + 1));
+    let held = arguments.lock_fd.map(sys::fd::inherited).transpose()?;
+    sys::fd::close_from(arguments.ready_fd.max(arguments.lock_fd).map_or(3, |number| number + 1));
     sanitise();
     let engine = arguments.engine();
     let run = engine.roots.run_pod(id);
+    if let Some(held) = held {
+        let lock = Lock::inherited(held.into(), &engine.roots.pod_lock(id))?;
+        return serve_pod(&engine, id, ready, Before::Upgraded, None, lock);
+    }
     let cut_off = run.exists() || intent::is_open(&engine.roots, id);
     let newborn = Newborn::new(&engine.roots, id);
     let Some(lock) = intent::lock(&engine.roots, id)? else {
@@ -157,7 +165,8 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         return tell(ready);
     };
     newborn.iter().for_each(Newborn::renew);
-    let served = serve_pod(&engine, id, ready, cut_off, newborn, lock);
+    let before = if cut_off { Before::CutOff } else { Before::Nobody };
+    let served = serve_pod(&engine, id, ready, before, newborn, lock);
     if served.is_err() && !engine.roots.pod_record(id).exists() {
         // Nobody would come back for it.
         intent::leave(&engine.roots, id);
@@ -165,12 +174,23 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
     served
 }
 
+/// Who had the pod before us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Nobody, or one who has left.
+    Nobody,
+    /// One who was killed.
+    CutOff,
+    /// This process as another program: it is where it should be.
+    Upgraded,
+}
+
 /// The same with the pod's lock.
 fn serve_pod(
     engine: &Engine,
     id: &Id,
     ready: Option<OwnedFd>,
-    cut_off: bool,
+    before: Before,
     mut newborn: Option<Newborn>,
     lock: Lock,
 ) -> anyhow::Result<()> {
@@ -178,9 +198,11 @@ fn serve_pod(
     failpoint::check(Point::ShimLocked)?;
     nix::sys::prctl::set_child_subreaper(true)?;
     sys::memory::one_arena();
-    enter_mount_namespace(engine, id)?;
+    if before != Before::Upgraded {
+        enter_mount_namespace(engine, id)?;
+    }
     runtime()?.block_on(async {
-        if cut_off {
+        if before == Before::CutOff {
             intent::settle(&engine.roots, id);
             intent::tidy(&engine.roots, id).await;
             drop(newborn.take());
@@ -188,6 +210,7 @@ fn serve_pod(
         }
         intent::sweep(&engine.roots, Some(id)).await;
         let pod = Pod::open(engine.clone(), id.clone(), newborn).await?;
+        pod.keep_lock(&lock);
         failpoint::check(Point::ShimOpen)?;
         let stream = socket::listen_stream(&run, sockets::SHIM)?;
         serve::raw::listen(socket::listen_seqpacket(&run, sockets::SHIM_RAW)?, &pod.deposits)?;

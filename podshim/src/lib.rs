@@ -12,20 +12,23 @@
 //! ```text
 //! host  roles            what a process is
 //! serve                  the edge: one file per service; a handler parses, calls, translates
+//! check                  what a person or a crash has broken, and mending it
 //! pod                    what happens to one pod: one driver task, members' steps beside each other, undo
 //! view                   answers that only read
 //! monitor                starts podmon and speaks to it; keeps its descriptors
 //! bundle | spec          the OCI bundle of a member | what a pod and a container are, and what they may not be
 //! namespace | network | image | rootfs | volume | secret | cgroup | transfer
-//! index | etc            walking the records | host configuration
+//! index | etc | finding | programs  walking the records | host configuration | something that is broken | what runs
 //! config                 the engine's configuration
 //! sys                    every unsafe block
 //! ```
 
 pub mod bundle;
 pub mod cgroup;
+pub mod check;
 pub mod config;
 pub mod etc;
+pub mod finding;
 pub mod host;
 pub mod image;
 pub mod index;
@@ -33,6 +36,7 @@ pub mod monitor;
 pub mod namespace;
 pub mod network;
 pub mod pod;
+pub mod programs;
 pub mod rootfs;
 pub mod secret;
 pub mod serve;

@@ -98,6 +98,11 @@ pub fn start_time(pid: u32) -> Option<u64> {
     stat_fields(pid)?.get(19)?.parse().ok()
 }
 
+/// The parent of `pid`; `None` when there is no such process.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
 /// The state letter of `pid` (R, S, D, Z …).
 pub fn state_letter(pid: u32) -> Option<char> {
     stat_fields(pid)?.first()?.chars().next()
@@ -142,6 +147,26 @@ impl Lock {
                 return Ok(lock);
             }
         }
+    }
+
+    /// The lock at `path` that an earlier program of this process holds by `file`: it passes from one to the other and
+    /// is never free in between.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `file` is not that file, or somebody else has the lock.
+    pub fn inherited(file: File, path: &Path) -> io::Result<Lock> {
+        if fs::metadata(path)?.ino() != file.metadata()?.ino() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Lock).map_err(|_| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Its file, for [`Lock::inherited`].
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn file(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
     }
 
     fn take_with(path: &Path, how: FlockArg) -> io::Result<Option<Lock>> {

@@ -62,3 +62,13 @@ pub const PROTOCOL: u32 = 1;
 
 /// Version of the programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The protocol and version that this program greets with, or a test's stand-in from `PODCTL_GREETING` (`0 0.0.1`).
+pub fn greeting() -> (u32, String) {
+    let stand_in = std::env::var("PODCTL_GREETING").ok();
+    let parts = stand_in.as_deref().and_then(|text| text.split_once(' '));
+    match parts.and_then(|(protocol, version)| Some((protocol.parse().ok()?, version.to_owned()))) {
+        Some(greeting) => greeting,
+        None => (PROTOCOL, VERSION.to_owned()),
+    }
+}

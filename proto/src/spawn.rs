@@ -37,6 +37,42 @@ pub struct Program<'a> {
     pub apart: Apart,
 }
 
+/// Becomes `program`: same pid, same children, and of our descriptors those of `fds`. Ignored signals stay ignored, none
+/// is blocked. Comes back only when it cannot; our descriptors 0 and on are then not what they were, and the caller has
+/// to end.
+///
+/// `apart` and `directory` change nothing.
+pub fn replace(program: &Program<'_>) -> io::Error {
+    let prepare = || -> io::Result<()> {
+        // A descriptor that is also a target of another would be overwritten: move all above the targets.
+        let above = RawFd::try_from(program.fds.len()).unwrap_or(RawFd::MAX).max(3);
+        let moved: Vec<OwnedFd> = program
+            .fds
+            .iter()
+            .map(|fd| fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above)).map(own))
+            .collect::<nix::Result<_>>()?;
+        for (target, fd) in moved.iter().enumerate() {
+            let target = RawFd::try_from(target).map_err(io::Error::other)?;
+            // SAFETY: both are numbers; what `target` was is lost, which the caller has agreed to.
+            if unsafe { libc::dup2(fd.as_raw_fd(), target) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
+        Ok(())
+    };
+    if let Err(error) = prepare() {
+        return error;
+    }
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(program.args), pointers(program.env));
+    // SAFETY: path, arguments and environment are NUL-terminated strings in arrays ended by null, all alive.
+    unsafe { libc::execve(program.path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// Starts `program` with every signal at its default and none blocked. All descriptors of ours are close-on-exec, so it
 /// gets those of `fds` only.
 ///

@@ -17,6 +17,24 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "something is broken on the engine: system/check.rs breaks it",
+        &[
+            ("system/check.rs", "could not be repaired, see above"),
+            ("system/check.rs", "give --repair to mend what can be mended"),
+        ],
+    ),
+    (
+        "an upgrade of what is between two states, or of another version: system/upgrade.rs",
+        &[
+            ("system/upgrade.rs", "was not upgraded: try again"),
+            ("system/upgrade.rs", "the engine's answer cannot be read"),
+            ("system/check.rs", "the engine's answer cannot be read"),
+            ("podctl/src/dial.rs", "which is newer than this one: use that podctl"),
+            ("monitor/upgrade.rs", "is between two states: ask again"),
+            ("pod/upgrade.rs", "is being worked on: ask again"),
+        ],
+    ),
+    (
         "a container changes or goes between two questions of one command",
         &[
             ("container/attach.rs", "was removed before its exit code was read"),

@@ -210,7 +210,7 @@ impl Engine {
             }
             self.pids("").is_empty().then_some(())
         });
-        let links = "ip -o link | grep -o 'podman[0-9]*' | sort -u | xargs -r -n 1 ip link del";
+        let links = "ip -o link | grep -oE 'pod(man|ctl)[0-9]+' | sort -u | xargs -r -n 1 ip link del";
         self.sh(&format!("rm -rf ../runroot/*; nft flush ruleset; {links}")).code(0);
         oracle::remove_cgroups(&self.label);
     }

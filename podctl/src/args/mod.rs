@@ -164,7 +164,7 @@ pub struct Command {
     pub interspersed: bool,
     /// Not in help.
     pub hidden: bool,
-    /// Whether it starts processes in cgroups ([`crate::hasten`]).
+    /// Whether it starts processes in cgroups, always ([`crate::hasten`]).
     pub starts: bool,
     /// What it does.
     pub action: Action,

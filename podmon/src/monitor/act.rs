@@ -9,7 +9,10 @@ use proto::{
     record::Phase,
     time,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{Created, Init, Message, Monitor, Timer};
 use crate::{
@@ -164,6 +167,14 @@ impl Monitor {
     pub(super) fn take_init(&mut self, created: Created) {
         let Created { init, ended } = created;
         self.cgroup = crate::cgroup::Cgroup::of(init.process.pid, &self.start.cgroup);
+        self.watch_child(ended);
+        self.init = Some(init);
+        failpoint::pass(Point::MonInit);
+        self.store_fds();
+    }
+
+    /// Waits for the end of the first process, which is our child.
+    pub(super) fn watch_child(&self, ended: oneshot::Receiver<i32>) {
         let inbox = self.inbox.clone();
         tokio::task::spawn_local(async move {
             // The reaper has gone: then we have, too.
@@ -171,9 +182,6 @@ impl Monitor {
                 Monitor::send(&inbox, Message::Ended(Some(status)));
             }
         });
-        self.init = Some(init);
-        failpoint::pass(Point::MonInit);
-        self.store_fds();
     }
 
     /// Gives the supervisor what a successor needs.

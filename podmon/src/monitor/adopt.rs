@@ -14,6 +14,8 @@ use proto::{
     wire::ExitStatus,
 };
 
+use tokio::sync::oneshot;
+
 use super::{Asked, Init, Message, Monitor, witness};
 use crate::{cgroup::Cgroup, readiness, state::State, sys};
 
@@ -31,7 +33,9 @@ pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
 
 impl Monitor {
     /// Goes on where an earlier monitor was, or begins.
-    pub(super) async fn adopt(&mut self, stored: &mut HashMap<String, OwnedFd>) {
+    ///
+    /// `own` is told how the first process ends where it is our child: we were another program of the same process.
+    pub(super) async fn adopt(&mut self, stored: &mut HashMap<String, OwnedFd>, own: Option<oneshot::Receiver<i32>>) {
         let earlier = self.state_file.get();
         // Our own pid is in it now, whatever there was.
         failpoint::pass(Point::MonAdoptState);
@@ -68,7 +72,9 @@ impl Monitor {
         self.state.set(state);
         self.store_fds();
         self.go_on(state);
-        if exists {
+        if let Some(ended) = own {
+            self.watch_child(ended);
+        } else if exists {
             self.watch_adopted(process);
         } else {
             Monitor::send(&self.inbox, Message::Ended(known));

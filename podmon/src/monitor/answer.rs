@@ -33,6 +33,7 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::Upgrade(_, reply)
             | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => send(reply, Err(refusal)),
@@ -55,6 +56,7 @@ impl Request {
             | Request::ReopenLog(reply)
             | Request::RotateLog(reply)
             | Request::StoreFds(_, reply)
+            | Request::Upgrade(_, reply)
             | Request::Reload(reply)
             | Request::WaitReady(reply)
             | Request::ReportExit(_, reply) => reply.is_closed(),
@@ -130,6 +132,7 @@ impl Monitor {
                 self.store_fds();
                 send(reply, Ok(Empty {}));
             }
+            Request::Upgrade(program, reply) => self.upgrade(&program, reply),
             Request::ReportExit(exit, reply) => {
                 if self.init.as_ref().is_some_and(|init| init.process.pid == exit.pid) {
                     self.reported.set(Some(exit.wait_status));
@@ -161,6 +164,7 @@ impl Monitor {
             | Request::ReopenLog(..)
             | Request::RotateLog(..)
             | Request::StoreFds(..)
+            | Request::Upgrade(..)
             | Request::ReportExit(..) => request.refuse(Refusal::new(Kind::Internal, "not an event")),
         }
     }

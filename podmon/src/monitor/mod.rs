@@ -10,6 +10,7 @@ mod health;
 mod ready;
 mod reload;
 mod restart;
+mod upgrade;
 mod witness;
 
 use std::{
@@ -130,6 +131,7 @@ struct Monitor {
     record: PathBuf,
     runtime: Rc<Runtime>,
     reaper: Rc<Reaper>,
+    sockets: upgrade::Sockets,
     supervisor: Supervisor,
     heir: Rc<Heir>,
     stdio: Rc<Stdio>,
@@ -183,6 +185,10 @@ struct Monitor {
 /// When we cannot even begin to serve.
 pub async fn run(config: Config) -> Result<()> {
     let (reaper, signals) = Reaper::new().context("signalfd")?;
+    let earlier = adopt::earlier(&config.start);
+    // Held before anything is reaped: it may have ended while we became this program.
+    let own = upgrade::own_child(earlier.as_ref().and_then(|state| state.init.as_ref()));
+    let own = own.map(|pid| reaper.hold(pid));
     tokio::task::spawn_local(reaper.clone().run(signals));
     let (inbox, mut messages) = mpsc::unbounded_channel();
     let (sender, mut requests) = mpsc::unbounded_channel();
@@ -191,11 +197,13 @@ pub async fn run(config: Config) -> Result<()> {
     let mut stored = config.stored;
 
     let runtime = Rc::new(Runtime::new(&start, reaper.clone()).context("the runtime's path")?);
-    let state_file = StateFile::new(start.state_record.clone(), adopt::earlier(&start));
+    let state_file = StateFile::new(start.state_record.clone(), earlier);
+    let sockets_kept = upgrade::Sockets::of(&config.listener, &config.raw_listener).context("the sockets")?;
     let mut monitor = Monitor {
         stdio: Rc::new(Stdio::new(config.directory.clone(), start.tty)),
         execs: Rc::new(Execs::new(runtime.clone(), reaper.clone(), config.directory, Events::new(&start))),
         deposits: Rc::default(),
+        sockets: sockets_kept,
         supervisor: Supervisor::new(config.notify),
         heir: Heir::new(&start),
         exit_file: ExitFile::new(start.exit_record.clone()),
@@ -235,7 +243,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     failpoint::check(Point::MonBegun)?;
     monitor.stdio.take_callers(&mut stored);
-    monitor.adopt(&mut stored).await;
+    monitor.adopt(&mut stored, own).await;
     failpoint::check(Point::MonAdopted)?;
     // What is not the container's any more.
     drop(stored);

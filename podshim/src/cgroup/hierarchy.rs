@@ -133,7 +133,7 @@ fn v1_controllers(options: &str) -> Vec<String> {
 }
 
 /// Undoes mountinfo's octal escapes (`\040` for a blank).
-fn unescape(text: &str) -> PathBuf {
+pub fn unescape(text: &str) -> PathBuf {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

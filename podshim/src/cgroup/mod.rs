@@ -17,13 +17,16 @@ mod figures;
 mod freezer;
 mod hierarchy;
 mod limits;
+mod mark;
 mod path;
 mod tree;
+
+use std::path::Path;
 
 use proto::{Id, refusal::Result, wire::Resources};
 
 pub use figures::Figures;
-pub use hierarchy::{Hierarchies, Version};
+pub use hierarchy::{Hierarchies, Version, unescape};
 pub(crate) use limits::{cpu_quota, memory_swap};
 pub use path::DEFAULT_PARENT;
 
@@ -58,6 +61,17 @@ pub fn create_pod(path: &str, limits: Option<&Resources>) -> Result<()> {
         let _ = remove(path);
     }
     made
+}
+
+/// Marks the pod's cgroup as one of the engine whose run root is `run`: others may share the parent. Where no hierarchy
+/// keeps attributes (v1 alone) it stays without.
+pub fn mark(path: &str, run: &Path) {
+    mark::mark(Hierarchies::of_this_machine(), path, run);
+}
+
+/// The cgroups of pods below `parent` (as typed, "" = the default) that bear the mark of the engine at `run`.
+pub fn marked(parent: &str, run: &Path) -> Vec<(Id, String)> {
+    mark::marked(Hierarchies::of_this_machine(), parent, run)
 }
 
 /// Removes it and what is left below it; busy ones are retried for a short while (at most a second), missing ones are

@@ -180,6 +180,12 @@ impl Store {
         self.flock_using(FlockArg::LockShared)
     }
 
+    /// While it is held, nobody adds anything; `None` when somebody does now.
+    pub(super) fn alone(&self) -> io::Result<Option<Flock<File>>> {
+        self.make()?;
+        Ok(self.flock_using(FlockArg::LockExclusiveNonblock).ok())
+    }
+
     fn flock_using(&self, how: FlockArg) -> io::Result<Flock<File>> {
         let file = OpenOptions::new()
             .read(true)
@@ -223,9 +229,8 @@ impl Store {
 
     /// Removes what no record names, unless somebody is adding something.
     pub(super) fn collect(&self) -> io::Result<()> {
-        self.make()?;
         // Busy: the next one collects.
-        let Ok(alone) = self.flock_using(FlockArg::LockExclusiveNonblock) else { return Ok(()) };
+        let Some(alone) = self.alone()? else { return Ok(()) };
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         for hex in self.ids("")? {
             // What an unreadable record needs is not known: then nothing is rubbish.

@@ -28,12 +28,13 @@ impl Reaper {
     /// What has happened since the last call.
     pub(super) async fn changes(&mut self) -> Vec<Change> {
         loop {
-            self.children.next().await;
+            // First of all what ended before anybody looked: an earlier program of this process had children, too.
             let mut changes = stopped();
             changes.extend(reap().into_iter().map(|(pid, status)| Change::Ended(pid, status)));
             if !changes.is_empty() {
                 return changes;
             }
+            self.children.next().await;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -27,7 +27,7 @@ use super::{
     orphan,
     reap::{Change, Reaper},
 };
-use crate::{config::Engine, sys};
+use crate::{config::Engine, programs, sys};
 
 /// A container's monitor has ended for good: its exit is on disk, or there never was anything to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +156,33 @@ impl Supervisor {
             }
         });
         Ok(monitor)
+    }
+
+    /// The monitors as processes.
+    pub fn processes(&self) -> Vec<(Id, Process)> {
+        self.entries().iter().map(|(id, entry)| (id.clone(), entry.process.clone())).collect()
+    }
+
+    /// Has the monitor of `container` become `program`, and says to it who we are.
+    ///
+    /// # Errors
+    /// When it says no, or does not serve again.
+    pub async fn upgrade(&self, container: &Id, process: &Process, program: &Path) -> Result<()> {
+        let Some(monitor) = self.get(container) else { return Ok(()) };
+        let name = program.to_str().unwrap_or_default().to_owned();
+        let answer = monitor.client()?.upgrade(serve::deadline(PROMPT), &wire::UpgradeMonitor { program: name }).await;
+        if let Err(ttrpc::Error::RpcStatus(_)) = answer {
+            return answer.map(drop).map_err(Refusal::from);
+        }
+        // The connection has ended with the program that had it; the next one waits until the new program serves.
+        monitor.forget_client();
+        let Process { pid, start_time, boot_id } = Process::this();
+        let this = wire::NewSupervisor { pid, start_time, boot_id };
+        monitor.client()?.store_fds(serve::deadline(PROMPT), &this).await.map_err(Refusal::from)?;
+        if programs::is_current(process.pid, program) {
+            return Ok(());
+        }
+        Err(Refusal::internal(format_args!("the monitor of container {container}"), "it was replaced, not upgraded"))
     }
 
     fn register(&self, container: &Id, process: Process, store: HashMap<String, OwnedFd>) -> Result<Arc<Monitor>> {

@@ -194,6 +194,17 @@ pub(super) fn remove(socket: &mut Socket, table: &str, pod: &Id) -> io::Result<V
     Ok(published)
 }
 
+/// Whether the table is there, and the pods that have elements in it.
+pub(super) fn owners(socket: &mut Socket, table: &str) -> io::Result<(bool, Vec<Id>)> {
+    let there = nft::table_comment(socket, table)?.is_some();
+    let mut owners = Vec::new();
+    for map in [PORTS, HOST_PORTS] {
+        let elements = if there { nft::elements(socket, table, map)? } else { Vec::new() };
+        owners.extend(elements.iter().filter_map(|element| element.comment.parse::<Id>().ok()));
+    }
+    Ok((there, owners))
+}
+
 fn published_by(element: &Element) -> Option<Published> {
     // The key ends in protocol and port, padded to four bytes each, with and without an address before them.
     let tail = element.key.len().checked_sub(8)?;
@@ -245,6 +256,13 @@ pub(super) fn remove_bridge(socket: &mut Socket, table: &str, interface: &str, s
     let is_ours = |end: &Element| known.iter().any(|known| (&known.key, known.end) == (&end.key, end.end));
     batch.delete(SUBNETS, &range(subnet).filter(is_ours).collect::<Vec<_>>());
     batch.commit(socket)
+}
+
+/// Whether the table is there with all its rules.
+pub(super) fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
+    let mut wanted = Batch::new(table);
+    rules(&mut wanted, false);
+    Ok(nft::table_comment(socket, table)?.as_deref() == Some(VERSION) && nft::rules(socket, table)? >= wanted.rules())
 }
 
 /// Removes the whole table; that there is none is no error.

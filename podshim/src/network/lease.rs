@@ -191,13 +191,22 @@ impl<'a> Leases<'a> {
         fs::read_link(self.leases().join(address)).ok()?.to_str()?.parse().ok()
     }
 
+    /// The addresses that are leased, and to whom; `None` = to nobody who could be.
+    pub(super) fn all(&self) -> Vec<(String, Option<Id>)> {
+        let with_owner = |address: String| {
+            let owner = self.holder(&address);
+            (address, owner)
+        };
+        names(&self.leases()).into_iter().map(with_owner).collect()
+    }
+
     /// Whether nothing of `pod` is up: nobody holds its lock, and it has no state (members may outlive their shim).
     fn is_stale(&self, pod: &Id) -> bool {
         !Lock::is_held(&self.roots.pod_lock(pod)) && !self.roots.pod_state(pod).exists()
     }
 
     /// Removes the leases and notes of pods of which nothing is up, and leases that are nobody's.
-    fn collect(&self) {
+    pub(super) fn collect(&self) {
         for address in names(&self.leases()) {
             if self.holder(&address).is_none_or(|owner| self.is_stale(&owner)) {
                 let _ = fs::remove_file(self.leases().join(address));

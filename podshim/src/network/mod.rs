@@ -8,6 +8,7 @@
 //! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
 //! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
 //! document     what people read of a network                      filter    which they want to read of
+//! check        what is left of pods that have gone                guard     rules that somebody removes come back
 //! ```
 //! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
 //! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
@@ -15,12 +16,14 @@
 
 mod attachment;
 mod bring_up;
+pub mod check;
 mod connect;
 mod conntrack;
 mod dns;
 mod document;
 pub mod filter;
 mod firewall;
+mod guard;
 mod lease;
 mod link;
 mod netlink;
@@ -47,6 +50,7 @@ use proto::{
 pub use self::{
     dns::{DnsServer, serve as serve_dns},
     document::{NetworkDocument, document, inspect_document},
+    guard::{Guard, guard},
     resolv::resolv_conf,
     store::Networks,
 };
@@ -175,6 +179,14 @@ fn running(state: &PodState) -> connect::Running {
 pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
     let (networks, pod) = (networks.clone(), pod.clone());
     worker::on_thread("network", move || take_down::down(&networks, &pod)).await
+}
+
+/// As [`down`], with all that is put off there; blocks. For a pod that nobody has in hand.
+///
+/// # Errors
+/// As there.
+pub fn take_down_now(networks: &Networks, pod: &Id) -> Result<()> {
+    take_down::now(networks, pod)
 }
 
 /// Does what [`down`] put off in a program that was killed.

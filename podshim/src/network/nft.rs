@@ -21,7 +21,9 @@ mod msg {
     pub(super) const GETTABLE: u16 = 1;
     pub(super) const DELTABLE: u16 = 2;
     pub(super) const NEWCHAIN: u16 = 3;
+    pub(super) const DELCHAIN: u16 = 5;
     pub(super) const NEWRULE: u16 = 6;
+    pub(super) const GETRULE: u16 = 7;
     pub(super) const DELRULE: u16 = 8;
     pub(super) const NEWSET: u16 = 9;
     pub(super) const NEWSETELEM: u16 = 12;
@@ -110,12 +112,20 @@ pub(super) struct Batch<'a> {
     pub(super) table: &'a str,
     messages: Vec<Message>,
     sets: u32,
+    rules: usize,
+}
+
+/// Messages that take something away which is not an element of a set.
+pub(super) const REMOVALS: [u16; 3] = [msg::DELTABLE, msg::DELCHAIN, msg::DELRULE];
+
+/// The type that a message of nf_tables bears in its header.
+pub(super) fn kind(message: u16) -> u16 {
+    (libc::NFNL_SUBSYS_NFTABLES as u16) << 8 | message
 }
 
 /// A message of nf_tables for family ip.
 fn message(kind: u16, flags: u16) -> Message {
-    let subsystem = libc::NFNL_SUBSYS_NFTABLES as u16;
-    Message::new(subsystem << 8 | kind, flags).raw(&[libc::NFPROTO_IPV4 as u8, libc::NFNETLINK_V0 as u8, 0, 0])
+    Message::new(self::kind(kind), flags).raw(&[libc::NFPROTO_IPV4 as u8, libc::NFNETLINK_V0 as u8, 0, 0])
 }
 
 /// The begin or end of a batch: resource id is the subsystem.
@@ -148,7 +158,7 @@ fn comment_of(mut bytes: &[u8]) -> Option<String> {
 impl<'a> Batch<'a> {
     /// An empty transaction.
     pub(super) fn new(table: &'a str) -> Batch<'a> {
-        Batch { table, messages: Vec::new(), sets: 0 }
+        Batch { table, messages: Vec::new(), sets: 0, rules: 0 }
     }
 
     fn push(&mut self, kind: u16, flags: u16, build: impl FnOnce(Message) -> Message) {
@@ -216,8 +226,14 @@ impl<'a> Batch<'a> {
 
     /// Adds a rule at the end of a chain.
     pub(super) fn rule(&mut self, chain: &str, rule: Rule) {
+        self.rules += 1;
         let table = self.table;
         self.push(msg::NEWRULE, CREATE | APPEND, |message| message.text(1, table).text(2, chain).nest(4, rule.0));
+    }
+
+    /// How many rules it adds.
+    pub(super) fn rules(&self) -> usize {
+        self.rules
     }
 
     /// Adds elements; the very same element may be there already.
@@ -272,6 +288,15 @@ pub(super) fn table_comment(socket: &mut Socket, table: &str) -> io::Result<Opti
             Ok(Some(split(&answer, HEADER).and_then(|(_, table)| comment_of(table.get(6)?)).unwrap_or_default()))
         }
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How many rules a table has; none where it is not there.
+pub(super) fn rules(socket: &mut Socket, table: &str) -> io::Result<usize> {
+    match socket.ask(&message(msg::GETRULE, DUMP).text(1, table), |_| Some(())) {
+        Ok(rules) => Ok(rules.len()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(0),
         Err(error) => Err(error),
     }
 }

@@ -212,6 +212,21 @@ pub(super) fn in_use(name: &str) -> Refusal {
     Refusal::new(Kind::InUse, words).about(name)
 }
 
+/// Takes the pod's network down with all its devices, and waits for it. For a pod that nobody has in hand.
+pub(super) fn now(networks: &Networks, pod: &Id) -> Result<()> {
+    let mut devices = Vec::new();
+    for network in lease::networks(&networks.roots) {
+        devices.extend(Leases::of(&networks.roots, &network).device(pod));
+    }
+    down(networks, pod)?;
+    sweep(networks, &devices, &mut Host::open()?)
+}
+
+/// Removes bridges and rules that nobody needs.
+pub(super) fn unneeded(networks: &Networks) -> Result<()> {
+    sweep(networks, &[], &mut Host::open()?)
+}
+
 /// Waits for removals under way; a process that exits earlier leaves a bridge or the table to the next.
 pub(super) fn join_removals() {
     let removals = std::mem::take(&mut *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner));

@@ -44,6 +44,7 @@ struct Up {
     /// Host ports, bound for as long as they are published.
     _holds: Vec<OwnedFd>,
     _dns: Option<network::DnsServer>,
+    _guard: Option<network::Guard>,
 }
 
 impl Core {
@@ -128,6 +129,7 @@ impl Pod {
 
         let cgroup = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent)?;
         cgroup::create_pod(&cgroup, pod.config.resources.as_ref())?;
+        cgroup::mark(&cgroup, &roots.run);
         undo.push({
             let cgroup = cgroup.clone();
             move || drop(cgroup::remove(&cgroup))
@@ -202,7 +204,8 @@ impl Pod {
             Ok(dns) => {
                 undo.forget();
                 failpoint::pass(Point::UpServes);
-                Ok(Up { state, _holds: holds, _dns: dns })
+                let guard = self.guard(&state);
+                Ok(Up { state, _holds: holds, _dns: dns, _guard: guard })
             }
             Err(refusal) => {
                 drop(holds);
@@ -253,6 +256,15 @@ impl Pod {
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
     }
 
+    /// Sees to it that the rules of a pod with networks stay.
+    fn guard(&self, state: &PodState) -> Option<network::Guard> {
+        if state.networks.is_empty() {
+            return None;
+        }
+        let guard = network::guard(&self.networks, &self.id);
+        guard.map_err(|error| tracing::warn!("pod {}: its firewall rules are not watched: {error}", self.id)).ok()
+    }
+
     pub(super) fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {
         if !state.networks.iter().any(|network| network.dns) {
             return Ok(None);
@@ -274,8 +286,8 @@ impl Pod {
             }
             return;
         };
-        let Up { mut state, _holds: holds, _dns: dns } = up;
-        drop(dns);
+        let Up { mut state, _holds: holds, _dns: dns, _guard: guard } = up;
+        drop((dns, guard));
         self.take_network_down(&state).await;
         failpoint::pass(Point::DownNetwork);
         drop(holds);
@@ -390,7 +402,8 @@ impl Pod {
                 tracing::warn!("pod {}: {error}", pod.name);
             }
             self.write_state(&state);
-            core.up = Some(Up { state, _holds: holds, _dns: dns });
+            let guard = self.guard(&state);
+            core.up = Some(Up { state, _holds: holds, _dns: dns, _guard: guard });
             if !pinned {
                 for member in &found.containers {
                     self.monitors.end_runtime(member.id());

@@ -36,11 +36,13 @@ mod sources;
 mod stop;
 mod undo;
 mod update;
+mod upgrade;
 mod whole;
 
 use std::{
     collections::HashMap,
     future::Future,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -90,6 +92,8 @@ pub struct Pod {
     /// or any more.
     starts: AtomicUsize,
     changed: Notify,
+    /// The pod's lock once more, for the program that this one may become.
+    lock: Mutex<Option<OwnedFd>>,
 }
 
 /// A start that is under way, as long as this lives.
@@ -134,6 +138,7 @@ impl Pod {
             acts: AtomicUsize::new(0),
             starts: AtomicUsize::new(0),
             changed: Notify::new(),
+            lock: Mutex::default(),
         });
         pod.adopt().await?;
         let this = Arc::downgrade(&pod);
@@ -168,6 +173,11 @@ impl Pod {
     /// Nothing of the pod is up and nobody is at work.
     pub async fn is_idle(&self) -> bool {
         self.acts.load(Ordering::Acquire) == 0 && self.monitors.count() == 0 && !self.core.lock().await.is_up()
+    }
+
+    /// No act is under way.
+    fn is_at_rest(&self) -> bool {
+        self.acts.load(Ordering::Acquire) == 0
     }
 
     /// Waits until an act has ended.

@@ -286,7 +286,10 @@ fn finish_pod(roots: &Roots, pod: &PodRecord) -> io::Result<()> {
 }
 
 /// Gives the object `name` of `dir` the name of its tombstone.
-fn bury(dir: &Path, name: &str) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the disk.
+pub fn bury(dir: &Path, name: &str) -> io::Result<()> {
     match fs::rename(dir.join(name), dir.join(format!("{TOMBSTONE}{name}"))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -12,14 +12,15 @@ pub mod volumes;
 use std::future::Future;
 
 use proto::{
-    Id, Refusal, VERSION,
+    Id, Refusal,
     refusal::Result,
     wire::{Document, HelloReply, HelloRequest},
 };
 
 /// Answer to a client's or a newer program's greeting.
 pub(crate) fn hello(_: &HelloRequest) -> HelloReply {
-    HelloReply { protocol: proto::PROTOCOL, version: VERSION.to_owned(), pid: std::process::id() }
+    let (protocol, version) = proto::greeting();
+    HelloReply { protocol, version, pid: std::process::id() }
 }
 
 /// Runs `work` to its end even if the client goes away: ttrpc drops a handler whose connection is lost.

@@ -9,7 +9,7 @@ use proto::{
     refusal::Result,
     wire::{
         CreatePod, Document, HelloReply, HelloRequest, InspectObjects, ListPods, NetworkAct, PodAct, PodCreated,
-        PodResult, Pods,
+        PodResult, PodUpgraded, Pods, UpgradePod,
     },
 };
 use ttrpc::r#async::TtrpcContext;
@@ -98,6 +98,16 @@ impl Pods for PodService {
         let pod = self.0.clone();
         let name = act.attachment.unwrap_or_default().name;
         Ok(self.0.act(async move { pod.disconnect(&name, act.force).await }).await?)
+    }
+
+    async fn upgrade(&self, _: &TtrpcContext, request: UpgradePod) -> ttrpc::Result<PodUpgraded> {
+        self.check_id(&request.pod)?;
+        if request.shim {
+            self.0.upgrade_shim().await?;
+            return Ok(PodUpgraded::default());
+        }
+        let pod = self.0.clone();
+        Ok(self.0.act(async move { pod.upgrade_monitors().await }).await?)
     }
 
     async fn remove(&self, _: &TtrpcContext, act: PodAct) -> ttrpc::Result<PodResult> {

@@ -3,14 +3,15 @@
 use async_trait::async_trait;
 use proto::{
     Refusal,
-    wire::{self, Document, EventsRequest, HelloReply, HelloRequest, InspectObjects},
+    wire::{self, CheckRequest, Document, EventsRequest, HelloReply, HelloRequest, InspectObjects},
 };
 use ttrpc::r#async::TtrpcContext;
 
 use crate::{
+    check,
     config::Engine,
     pod::copy::blocking,
-    view::{EngineStores, View, events, info, inspect, usage},
+    view::{EngineStores, View, events, info, inspect, programs, usage},
 };
 
 /// Serves System.
@@ -42,6 +43,16 @@ impl wire::System for System {
     async fn info(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
         let document = info::document(&self.view())?;
         Ok(Document { json: document.to_string().into_bytes() })
+    }
+
+    async fn check(&self, _: &TtrpcContext, request: CheckRequest) -> ttrpc::Result<Document> {
+        let engine = self.engine.clone();
+        let document = super::to_the_end(blocking(move || check::run(&engine, &request))).await?;
+        Ok(super::json(&document))
+    }
+
+    async fn programs(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {
+        Ok(super::json(&programs::document(&self.view())?))
     }
 
     async fn disk_usage(&self, _: &TtrpcContext, _: wire::Empty) -> ttrpc::Result<Document> {

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// Takes the descriptor `number`, which the parent passed on purpose, and makes it close-on-exec.
@@ -35,6 +35,39 @@ pub fn close_from(first: RawFd) {
         // SAFETY: as above; closing a number that is not open is EBADF and nothing else.
         unsafe { libc::close(number.cast_signed()) };
     }
+}
+
+/// Lets a netlink socket hear only messages of these types, by what the first of a datagram is (socket(7),
+/// SO_ATTACH_FILTER; netlink(7)).
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn filter_netlink(fd: impl AsFd, kinds: &[u16]) -> io::Result<()> {
+    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    // The type is the third half-word of the header; the filter reads it as if it were in the order of the network.
+    let mut program = vec![op(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, 4)];
+    for (at, kind) in kinds.iter().enumerate() {
+        let to_the_end = u8::try_from(kinds.len() - at).map_err(io::Error::other)?;
+        let kind = u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, to_the_end, 0, kind));
+    }
+    program.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
+    program.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX));
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    let size = libc::socklen_t::try_from(size_of_val(&filter)).map_err(io::Error::other)?;
+    // SAFETY: the program is an array of `len` instructions that lives for the call, in which the kernel copies it; the
+    // descriptor is borrowed.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Takes a descriptor that recvmsg(2) has just installed.

@@ -27,6 +27,7 @@ pub mod inspect;
 mod json;
 pub mod logs;
 pub mod pods;
+pub mod programs;
 mod shown;
 pub mod stats;
 mod stores;

@@ -14,6 +14,7 @@
 //! and containers ([`users`]); a container's record names its volumes *before* they are ensured, and a removal looks at the
 //! records under the store's lock: so either the removal sees the record, or the volume is made again.
 
+pub mod check;
 mod copy_up;
 mod document;
 mod filter;

@@ -218,11 +218,38 @@ impl Volumes {
         Ok(())
     }
 
+    /// The directory of all volumes.
+    pub(super) fn store(&self) -> PathBuf {
+        self.roots.volumes()
+    }
+
+    /// Whether `name`, in that directory, is of something half made or half removed.
+    pub(super) fn is_remains(name: &str) -> bool {
+        name.starts_with(NEW) || name.starts_with(GONE)
+    }
+
+    /// Removes everything that is half made or half removed.
+    pub(super) fn remove_remains(&self) -> Result<()> {
+        let failed = |error: io::Error| Refusal::internal("removing what volumes have left", error);
+        let _lock = self.lock_store()?;
+        self.collect(NEW).and_then(|()| self.collect(GONE)).map_err(failed)
+    }
+
+    /// Removes the directory of a volume that has no data.
+    pub(super) fn forget(&self, name: &str) -> Result<()> {
+        let _lock = self.lock_store()?;
+        if self.data(name).exists() {
+            return Ok(());
+        }
+        fs::remove_dir_all(self.dir(name)).map_err(|error| Refusal::internal(format!("removing volume {name}"), error))
+    }
+
     fn dir(&self, name: &str) -> PathBuf {
         self.roots.volumes().join(name)
     }
 
-    fn record(&self, name: &str) -> PathBuf {
+    /// `NAME/volume.json`
+    pub(super) fn record(&self, name: &str) -> PathBuf {
         self.dir(name).join("volume.json")
     }
 

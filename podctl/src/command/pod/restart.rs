@@ -20,7 +20,6 @@ pub static COMMAND: Command = Command {
     examples: &["pod restart podID1 podID2", "pod restart --latest", "pod restart --all"],
     flags: &[ALL, select::LATEST_POD],
     action: Action::Run(run),
-    starts: true,
     ..Command::EMPTY
 };
 

@@ -20,7 +20,6 @@ pub static COMMAND: Command = Command {
     examples: &["pod start podID", "pod start --all"],
     flags: &[ALL, select::LATEST_POD, select::POD_ID_FILE],
     action: Action::Run(run),
-    starts: true,
     ..Command::EMPTY
 };
 

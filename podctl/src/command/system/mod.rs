@@ -1,5 +1,6 @@
 //! Commands about the engine and this program.
 
+pub mod check;
 pub mod completion;
 pub mod df;
 pub mod events;
@@ -8,6 +9,7 @@ pub mod help;
 pub mod info;
 pub mod manpages;
 pub mod prune;
+pub mod upgrade;
 pub mod version;
 
 use crate::args::{Action, Command};
@@ -19,6 +21,13 @@ pub static COMMAND: Command = Command {
     description: "Manage podctl",
     usage: "[command]",
     interspersed: false,
-    action: Action::Group(&[&df::COMMAND, &events::COMMAND, &info::COMMAND, &prune::COMMAND]),
+    action: Action::Group(&[
+        &check::COMMAND,
+        &df::COMMAND,
+        &events::COMMAND,
+        &info::COMMAND,
+        &prune::COMMAND,
+        &upgrade::COMMAND,
+    ]),
     ..Command::EMPTY
 };
