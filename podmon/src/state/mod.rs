@@ -24,7 +24,7 @@
 //!   │              Stop        └────────────────────── RerunFailed ───────┤                       │
 //!   └───────────────────────────────────────────────── RerunOver ─────────┴───────────────────────┘
 //! ```
-//! Nothing here waits or acts: [`step`] says what state comes next, what is to be done ([`Act`]) and what whoever asked
+//! Nothing here waits or acts: [`step()`] says what state comes next, what is to be done ([`Act`]) and what whoever asked
 //! gets to hear ([`Answer`]). `monitor` asks it for every event and does what it says, nothing else decides. Asking twice
 //! is not an error: the second request joins the first.
 //!
