@@ -70,7 +70,18 @@ fn control_c_ends_a_pull_with_nothing_left_and_the_terminal_as_it_was() {
     // With a process group of its own, as every command has that is typed at a shell.
     let terminal = engine.terminal("set -m; podctl pull 127.0.0.1:5001/slow/image");
     let before = terminal.settings();
-    terminal.expect("Copying blob ").expect("=>").send("\x03");
+    terminal.expect("Copying blob ").expect("=>");
+    // The shell may be about to give the terminal away, and would have the signal itself.
+    let in_front = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+        // Its process group, and that in the terminal's foreground (proc_pid_stat(5)).
+        fields.get(2).is_some_and(|group| fields.get(5) == Some(group))
+    };
+    // podctl itself, and not the shell above it.
+    let pull = || engine.pids("runroot pull 127.0.0.1:5001/slow/image");
+    until("podctl to have the terminal", || pull().iter().any(in_front).then_some(()));
+    terminal.send("\x03");
     until("podctl to end", || engine.pids(" pull 127.0.0.1:5001/slow/image").is_empty().then_some(()));
     assert_eq!(terminal.settings(), before);
     let (code, shown) = terminal.finish();
