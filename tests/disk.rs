@@ -106,8 +106,7 @@ fn a_volume_or_network_whose_record_cannot_be_read_hides_no_other() {
             "podctl volume create bad-vol",
         ),
         (
-            find(&engine.path("state"), "networks", "bad-net.json")
-                .or_else(|| find(&engine.path("state"), "networks/bad-net", "network.json")),
+            find(&engine.path("state"), "networks", "bad-net.json"),
             "podctl network rm bad-net",
             "podctl network create bad-net",
         ),

@@ -29,12 +29,13 @@ use nix::{
     unistd::Pid,
 };
 use proto::{
-    Id, Refusal, Roots,
+    Id, Refusal, Roots, alive,
     failpoint::{self, Point},
     layout::{Target, sockets},
     raw::Raw,
     serve::{client, deadline},
     socket,
+    spawn::environment,
     wire::{
         ContainersClient, HelloReply, HelloRequest, ImagesClient, MonitorClient, NetworksClient, PodsClient,
         SecretsClient, SystemClient, VolumesClient,
@@ -46,10 +47,9 @@ use crate::{error::Failure, output, relay, sys};
 
 /// The words for a process that hangs, with the way out where it was stopped by a signal.
 fn process(pid: i32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // After the name, which may have brackets and spaces in it (proc_pid_stat(5)).
-    match stat.rsplit_once(") ") {
-        Some((_, rest)) if rest.starts_with('T') => format!(" (pid {pid}, stopped by a signal: kill -CONT {pid})"),
+    let state = u32::try_from(pid).ok().and_then(alive::state);
+    match state {
+        Some('T') => format!(" (pid {pid}, stopped by a signal: kill -CONT {pid})"),
         _ => format!(" (pid {pid})"),
     }
 }
@@ -272,12 +272,10 @@ impl Engine {
         }
         let args = args.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let (tunables, lean) = proto::memory::NO_THREAD_CACHE;
-        let lean = detached.then_some((tunables.into(), lean.into()));
-        let environment: Vec<CString> = std::env::vars_os()
-            .filter(|(name, _)| !(detached && name == tunables))
-            .chain(lean)
-            .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
-            .collect();
+        let mut environment = environment(detached.then_some(tunables).as_slice());
+        if detached {
+            environment.push(CString::new(format!("{tunables}={lean}"))?);
+        }
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_open(0, "/dev/null", nix::fcntl::OFlag::O_RDONLY, nix::sys::stat::Mode::empty())?;
         actions.add_open(1, "/dev/null", nix::fcntl::OFlag::O_WRONLY, nix::sys::stat::Mode::empty())?;

@@ -21,7 +21,7 @@ use nix::unistd::getppid;
 use proto::{
     alive::{self, Lock, Process},
     record::{Heir as Command, StartRecord},
-    spawn::{Apart, Program, spawn},
+    spawn::{Apart, Program, environment, spawn},
 };
 use tokio::{io::Interest, task::JoinHandle, time::sleep};
 
@@ -104,10 +104,7 @@ fn start(command: &Command) -> io::Result<u32> {
     let args: Vec<CString> =
         command.args.iter().map(|arg| CString::new(arg.as_os_str().as_bytes())).collect::<Result<_, _>>()?;
     let Some(path) = args.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let env: Vec<CString> = std::env::vars_os()
-        .filter(|(name, _)| !OURS.iter().any(|ours| name == ours))
-        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
-        .collect();
+    let env = environment(&OURS);
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let fds = [null.as_fd(); 3];
     // Our child for as long as we live, and it lives longer: no signal of ours is for it. The reaper takes it if it ends.

@@ -82,8 +82,9 @@ pub fn boot_id() -> &'static str {
     })
 }
 
-/// Fields of `/proc/PID/stat` from the third on (the second may contain anything, parentheses too).
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
+/// Fields of `/proc/PID/stat` from the third on (the second may contain anything, parentheses too); `None` when there is
+/// no such process.
+pub fn stat_fields(pid: u32) -> Option<Vec<String>> {
     // The line is shorter than this (52 numbers and a name), and the kernel makes it anew for every read.
     let mut stat = [0u8; 2048];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
@@ -96,6 +97,12 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
 /// Start time of `pid` in clock ticks since boot; `None` when there is no such process.
 pub fn start_time(pid: u32) -> Option<u64> {
     stat_fields(pid)?.get(19)?.parse().ok()
+}
+
+/// The state of `pid` as proc_pid_stat(5) has it, `T` for one that a signal has stopped; `None` when there is no such
+/// process.
+pub fn state(pid: u32) -> Option<char> {
+    stat_fields(pid)?.first()?.chars().next()
 }
 
 /// The parent of `pid`; `None` when there is no such process.

@@ -4,7 +4,10 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
 };
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -44,13 +47,7 @@ pub struct Program<'a> {
 /// `apart` and `directory` change nothing.
 pub fn replace(program: &Program<'_>) -> io::Error {
     let prepare = || -> io::Result<()> {
-        // A descriptor that is also a target of another would be overwritten: move all above the targets.
-        let above = RawFd::try_from(program.fds.len()).unwrap_or(RawFd::MAX).max(3);
-        let moved: Vec<OwnedFd> = program
-            .fds
-            .iter()
-            .map(|fd| fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above)).map(own))
-            .collect::<nix::Result<_>>()?;
+        let moved = out_of_the_way(program.fds)?;
         for (target, fd) in moved.iter().enumerate() {
             let target = RawFd::try_from(target).map_err(io::Error::other)?;
             // SAFETY: both are numbers; what `target` was is lost, which the caller has agreed to.
@@ -73,6 +70,21 @@ pub fn replace(program: &Program<'_>) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// Our own environment but for the variables `without`, for a program that we start or become.
+pub fn environment(without: &[&str]) -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| !without.iter().any(|other| name == other))
+        // What comes from an environment has no NUL in it.
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
+        .collect()
+}
+
+/// Copies of `fds` above the numbers they are going to have: one that is also the target of another would be overwritten.
+fn out_of_the_way(fds: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
+    let above = RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX).max(3);
+    Ok(fds.iter().map(|fd| fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above)).map(own)).collect::<nix::Result<_>>()?)
+}
+
 /// Starts `program` with every signal at its default and none blocked. All descriptors of ours are close-on-exec, so it
 /// gets those of `fds` only.
 ///
@@ -81,15 +93,7 @@ pub fn replace(program: &Program<'_>) -> io::Error {
 /// # Errors
 /// Those of execve(2), of opening the directory, or of clone(2).
 pub fn spawn(program: &Program<'_>) -> io::Result<u32> {
-    // A descriptor that is also a target of another would be overwritten: move all above the targets.
-    let moved: Vec<OwnedFd> = program
-        .fds
-        .iter()
-        .map(|fd| {
-            let above = RawFd::try_from(program.fds.len()).unwrap_or(RawFd::MAX).max(3);
-            fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above)).map(own)
-        })
-        .collect::<nix::Result<_>>()?;
+    let moved = out_of_the_way(program.fds)?;
     let pointers = |list: &[CString]| -> Vec<*mut libc::c_char> {
         list.iter().map(|text| text.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
     };

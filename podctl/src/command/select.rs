@@ -117,6 +117,16 @@ impl Pod {
     }
 }
 
+/// As [`containers`], but what `--all` names has a process: the infra of pods is not among it.
+///
+/// # Errors
+/// As [`containers`].
+pub async fn members(engine: &Engine, args: &Args, states: &[&str], none: &str) -> Result<Vec<Container>, Failure> {
+    let mut found = containers(engine, args, false, states, none).await?;
+    found.retain(|container| !flag(args, "all") || !matches!(container.found, Found::Infra(_)));
+    Ok(found)
+}
+
 /// The containers that `args` names; see [`pods`]. `states` are the states that `--all` means, empty = every one.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use proto::{
     alive::{self, Process},
     layout::sockets,
     refusal::Result,
-    spawn::{Apart, Program, replace},
+    spawn::{Apart, Program, environment, replace},
     wire::Empty,
 };
 
@@ -99,10 +99,7 @@ impl Monitor {
         }
         let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
         let listen = HashMap::from([("LISTEN_FDS", passed.len().to_string()), ("LISTEN_FDNAMES", names.join(":"))]);
-        let mut env = Vec::new();
-        for (name, value) in std::env::vars_os().filter(|(name, _)| !PASSED.iter().any(|passed| name == passed)) {
-            env.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);
-        }
+        let mut env = environment(&PASSED);
         for (name, value) in listen {
             env.push(text(format!("{name}={value}").as_bytes())?);
         }

@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, time::Duration};
 
-use proto::alive::Process;
+use proto::alive::{self, Process};
 use tokio::{
     io::Interest,
     time::{Instant, sleep},
@@ -47,16 +47,9 @@ pub async fn end_of(process: Process, pidfd: Option<OwnedFd>, reported: Rc<Cell<
 
 /// Field 52 of `/proc/PID/stat`, which is there while it is a zombie.
 fn zombie_status(process: &Process) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{}/stat", process.pid)).ok()?;
-    let fields = stat_fields(&stat)?;
+    let fields = alive::stat_fields(process.pid)?;
     let is_it = fields.get(19)?.parse() == Ok(process.start_time);
-    (is_it && fields.first() == Some(&"Z")).then(|| fields.get(49)?.parse().ok())?
-}
-
-/// Fields from the third on.
-fn stat_fields(stat: &[u8]) -> Option<Vec<&str>> {
-    let end = memchr::memrchr(b')', stat)?;
-    Some(std::str::from_utf8(stat.get(end + 2..)?).ok()?.split_ascii_whitespace().collect())
+    (is_it && fields.first().is_some_and(|state| state == "Z")).then(|| fields.get(49)?.parse().ok())?
 }
 
 #[cfg(test)]

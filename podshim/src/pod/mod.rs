@@ -116,7 +116,7 @@ impl Pod {
     /// Takes charge of the pod `id`: what an earlier shim left running is adopted.
     ///
     /// # Errors
-    /// When the records of a running pod cannot be read.
+    /// When what an earlier shim left cannot be taken over.
     pub async fn open(engine: Engine, id: Id, newborn: Option<Newborn>) -> Result<Arc<Pod>> {
         let (ended, mut events) = mpsc::unbounded_channel::<Ended>();
         let monitors =

@@ -10,7 +10,7 @@ use proto::{
     Kind, Refusal,
     alive::Lock,
     refusal::Result,
-    spawn::{Apart, Program, replace},
+    spawn::{Apart, Program, environment, replace},
     wire::{PodUpgraded, Upgraded},
 };
 
@@ -79,8 +79,7 @@ impl Pod {
             b"3",
         ];
         let args = words.into_iter().map(text).collect::<Result<Vec<_>>>()?;
-        let variables = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
-        let env = variables.map(|entry| text(&entry)).collect::<Result<Vec<_>>>()?;
+        let env = environment(&[]);
         let path = text(program.as_os_str().as_bytes())?;
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), lock.as_fd()];

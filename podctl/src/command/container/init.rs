@@ -7,7 +7,7 @@ use crate::{
         select::{self, NO_NAME},
         verb::{Options, Verb, on_containers},
     },
-    dial::{Engine, Found},
+    dial::Engine,
     error::Outcome,
 };
 
@@ -26,8 +26,7 @@ pub static COMMAND: Command = Command {
 fn run(engine: &Engine, args: &Args) -> Outcome {
     engine.block_on(async {
         let states = ["created", "exited"];
-        let mut containers = select::containers(engine, args, false, &states, NO_NAME).await?;
-        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        let containers = select::members(engine, args, &states, NO_NAME).await?;
         on_containers(engine, containers, Verb::Init, &Options::default(), false, plainly).await
     })
 }

@@ -7,7 +7,7 @@ use crate::{
         select::{self, NO_NAME},
         verb::{Options, Verb, on_containers},
     },
-    dial::{Engine, Found},
+    dial::Engine,
     error::Outcome,
 };
 
@@ -31,8 +31,7 @@ pub static COMMAND: Command = Command {
 fn run(engine: &Engine, args: &Args) -> Outcome {
     let options = Options::with_signal(args)?;
     engine.block_on(async {
-        let mut containers = select::containers(engine, args, false, &["running"], NO_NAME).await?;
-        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        let containers = select::members(engine, args, &["running"], NO_NAME).await?;
         on_containers(engine, containers, Verb::Kill, &options, false, plainly).await
     })
 }

@@ -56,9 +56,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let keys = DetachKeys::parse(args.text("detach-keys").unwrap_or(DETACH_KEYS))?;
     engine.block_on(async {
         let states = ["created", "exited", "initialized"];
-        let mut containers =
-            select::containers(engine, args, false, &states, "start requires at least one argument").await?;
-        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        let containers = select::members(engine, args, &states, "start requires at least one argument").await?;
         match containers.as_slice() {
             [container] if attached => match &container.found {
                 Found::Container { pod, id } => attach_to(engine, args, (pod, id), keys).await,

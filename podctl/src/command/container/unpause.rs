@@ -7,7 +7,7 @@ use crate::{
         select::{self, NO_NAME},
         verb::{Options, Verb, on_containers},
     },
-    dial::{Engine, Found},
+    dial::Engine,
     error::Outcome,
 };
 
@@ -25,8 +25,7 @@ pub static COMMAND: Command = Command {
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
     engine.block_on(async {
-        let mut containers = select::containers(engine, args, false, &["paused"], NO_NAME).await?;
-        containers.retain(|container| !args.is("all") || !matches!(container.found, Found::Infra(_)));
+        let containers = select::members(engine, args, &["paused"], NO_NAME).await?;
         on_containers(engine, containers, Verb::Unpause, &Options::default(), false, plainly).await
     })
 }
