@@ -16,10 +16,9 @@ use serde_json::Value;
 
 use super::{
     Shown, View,
-    inspect::DEFAULT_CAPABILITIES,
     json::{object, strings},
 };
-use crate::sys::child;
+use crate::{bundle::capabilities, sys::child};
 
 /// How long a program may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -152,7 +151,7 @@ fn security() -> Value {
             "apparmorEnabled",
             fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n").into(),
         ),
-        ("capabilities", DEFAULT_CAPABILITIES.join(",").into()),
+        ("capabilities", capabilities::DEFAULT.join(",").into()),
         ("rootless", (!nix::unistd::geteuid().is_root()).into()),
         ("seccompEnabled", Path::new("/proc/sys/kernel/seccomp").exists().into()),
         ("seccompProfilePath", "".into()),
