@@ -16,7 +16,7 @@ pub static COMMAND: Command = Command {
     about: "Unmount a volume",
     description: "Unmounts what `volume mount` has mounted. Containers keep what they have of it.",
     usage: "VOLUME [VOLUME...]",
-    examples: &["volume unmount myvol", "volume umount myvol1 myvol2"],
+    examples: &["volume unmount myvol", "volume unmount myvol1 myvol2"],
     operands: Operands::AtLeast(1),
     action: Action::Run(run),
     ..Command::EMPTY
