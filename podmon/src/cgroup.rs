@@ -17,6 +17,19 @@ const FREEZE: Duration = Duration::from_secs(10);
 /// Name of the v2 hierarchy in [`Cgroup`].
 const UNIFIED: &str = "";
 
+/// Makes the cgroup of a container before its runtime does, with the limits of block I/O that runtimes do not know.
+///
+/// # Errors
+/// When the kernel refuses: the container would run without them.
+pub fn limit_blocks(limits: &[(PathBuf, String)]) -> Result<()> {
+    for (file, value) in limits {
+        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(file, value))
+            .map_err(|error| Refusal::internal(format!("limit of block I/O {value} in {}", file.display()), error))?;
+    }
+    Ok(())
+}
+
 /// Directories of one cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {

@@ -332,6 +332,9 @@ pub struct StartRecord {
     /// The root file system is not mounted where this monitor is: what runs goes on, but another run needs the shim.
     #[serde(default)]
     pub unmounted: bool,
+    /// Limits of block I/O, which the runtime does not set: files of the container's cgroup, and what goes into them.
+    #[serde(default)]
+    pub block_limits: Vec<(PathBuf, String)>,
     /// How the pod gets another shim when the one it has dies; absent where somebody else sees to that.
     #[serde(default)]
     pub heir: Option<Heir>,

@@ -143,6 +143,7 @@ impl Monitor {
                     // A monitor that was killed while it created has left it.
                     runtime.delete().await;
                 }
+                crate::cgroup::limit_blocks(&start.block_limits)?;
                 failpoint::refuse(Point::MonCreate)?;
                 let master = create(&runtime, &stdio, &start, &pid_file).await?;
                 failpoint::refuse(Point::MonCreated)?;

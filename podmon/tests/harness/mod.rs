@@ -163,6 +163,7 @@ impl Bench {
             readiness: None,
             witnessed_pid: 0,
             unmounted: false,
+            block_limits: Vec::new(),
             log_directory: None,
             heir: None,
         };

@@ -1,11 +1,18 @@
 //! Limits of block I/O: weights, and rates of single devices.
 
-use std::{fs, os::unix::fs::FileTypeExt, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
 
 use nix::sys::stat::{major, minor};
 use proto::{Refusal, refusal::Result, wire::Resources};
 
-use super::{hierarchy::Hierarchy, limits::Setting};
+use super::{
+    hierarchy::{Hierarchies, Hierarchy},
+    limits::Setting,
+};
 
 /// What of `limits` is about block I/O.
 pub(super) fn only(limits: &Resources) -> Resources {
@@ -45,17 +52,34 @@ pub(super) fn settings(limits: &Resources) -> Result<Vec<Setting>> {
         for limit in limits {
             let flag = format!("--{flag} {}:{}", limit.device.escape_debug(), limit.value);
             let device = device(&limit.device).map_err(|why| Refusal::invalid(format!("{flag}: {why}")))?;
-            // 0 is "no limit" in v1, and a word of its own in v2.
-            let value = if limit.value == 0 { "max".to_owned() } else { limit.value.to_string() };
+            // 0 is "no limit" of v1, and a word of its own in v2; a weight has the same word in both.
+            let (of_v1, of_v2) = match (limit.value, key) {
+                (0, "") => ("default".to_owned(), "default".to_owned()),
+                (0, _) => ("0".to_owned(), "max".to_owned()),
+                (value, _) => (value.to_string(), value.to_string()),
+            };
             all.push(Setting {
                 flag,
                 controller: "blkio",
-                v1: Some((v1, format!("{device} {}", limit.value))),
-                v2: Some((v2, format!("{device} {key}{value}"))),
+                v1: Some((v1, format!("{device} {of_v1}"))),
+                v2: Some((v2, format!("{device} {key}{of_v2}"))),
             });
         }
     }
     Ok(all)
+}
+
+/// The files of the cgroup `path` that take what `limits` say of block I/O, and what goes into them.
+///
+/// # Errors
+/// Like [`settings`].
+pub(super) fn files(hierarchies: &Hierarchies, path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
+    let Some(hierarchy) = hierarchies.with("blkio") else { return Ok(Vec::new()) };
+    let one = |setting: Setting| {
+        let (name, value) = setting.of(hierarchy.version)?;
+        Some((hierarchy.dir(path).join(file(hierarchy, name)?), value.clone()))
+    };
+    Ok(settings(limits)?.into_iter().filter_map(one).collect())
 }
 
 /// `MAJOR:MINOR` of the block device at `path`.

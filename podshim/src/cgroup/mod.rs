@@ -21,7 +21,7 @@ mod mark;
 mod path;
 mod tree;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proto::{Id, refusal::Result, wire::Resources};
 
@@ -98,6 +98,14 @@ pub fn check(limits: &Resources) -> Result<()> {
 /// Those of the kernel, naming the flag.
 pub fn set_block_limits(path: &str, limits: &Resources) -> Result<()> {
     limits::set_block(Hierarchies::of_this_machine(), path, limits)
+}
+
+/// What [`set_block_limits`] writes: for whoever makes the cgroup again without us.
+///
+/// # Errors
+/// For a device that is none, naming the flag.
+pub fn block_limits(path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
+    block::files(Hierarchies::of_this_machine(), path, limits)
 }
 
 /// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One
