@@ -182,6 +182,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("podmon/src/exec/process.rs", "it must be NAME=VALUE"),
             ("podmon/src/log/file.rs", "log option max-file={files}: give a number above 0"),
             ("podmon/src/log/journald.rs", "there is no journald at {}"),
+            ("podmon/src/log/file.rs", "log path {}: {error}"),
             ("podmon/src/log/mod.rs", "log driver {:?} is not known"),
             ("view/inspect/mod.rs", "latest is not supported for type"),
         ],

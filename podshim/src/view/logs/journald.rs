@@ -139,10 +139,13 @@ impl Journald {
             return Ok(());
         };
         let first = if counted.not_before[0] <= counted.not_before[1] { 0 } else { 1 };
-        self.from = match &begins[first] {
-            Some(cursor) => From::At(cursor.clone()),
-            None => From::After(last.clone()),
-        };
+        match &begins[first] {
+            Some(cursor) => self.from = From::At(cursor.clone()),
+            None => {
+                self.from = From::After(last);
+                return Ok(());
+            }
+        }
         self.skipped = begins.map(|begin| match begin {
             Some(cursor) => Some((cursor, false)),
             None => Some((last.clone(), true)),
