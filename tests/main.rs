@@ -31,9 +31,11 @@ mod disk;
 mod escape;
 mod events;
 mod fault {
+    mod chaos;
     mod killer;
     mod races;
     mod report;
+    mod scale;
     mod scenario;
     mod walk;
 }
