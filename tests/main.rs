@@ -29,6 +29,7 @@ mod disk;
 mod escape;
 mod events;
 mod fault {
+    mod hung;
     mod killer;
     mod races;
     mod report;

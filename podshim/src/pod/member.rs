@@ -28,9 +28,9 @@ use crate::{
     spec::{self, Place, Sharing},
 };
 
-/// Deadline of runtime create and what is around it.
+/// Deadline of runtime create and what is around it: the monitor has its own, which is shorter.
 const CREATE: Duration = Duration::from_secs(75);
-/// Deadline of runtime start.
+/// Deadline of runtime start, likewise.
 const START: Duration = Duration::from_secs(40);
 /// Deadline of what a monitor does by itself.
 const PROMPT: Duration = Duration::from_secs(15);
@@ -185,6 +185,7 @@ impl Pod {
                 ),
             ));
         }
+        sources::answer(record, &opened).await?;
         self.tear_down(record);
         let pod = self.ensure_up().await?;
         let roots = &self.engine.roots;

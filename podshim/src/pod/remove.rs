@@ -16,6 +16,7 @@ use super::{
     Pod, dependents,
     member::{is_new, result},
     record,
+    stop::RECORDED,
 };
 use crate::{image, volume::Volumes};
 
@@ -94,7 +95,7 @@ impl Pod {
             if is_new(&found) {
                 self.dismiss(&monitor).await;
             }
-            monitor.ended().await;
+            self.monitors.end(&monitor, RECORDED).await?;
         }
         failpoint::refuse(Point::RmTornDown)?;
         self.tear_down(&record);
@@ -127,7 +128,7 @@ impl Pod {
         {
             let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
             let _ = client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await;
-            monitor.ended().await;
+            self.monitors.end(&monitor, RECORDED).await?;
         }
         let roots = &self.engine.roots;
         let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
