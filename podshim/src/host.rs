@@ -31,7 +31,7 @@ use crate::{
     config::Engine,
     index, namespace,
     pod::{
-        Pod,
+        self, Pod,
         intent::{self, Newborn},
     },
     serve, sys,
@@ -280,6 +280,7 @@ fn enter_mount_namespace(engine: &Engine, id: &Id) -> io::Result<()> {
         }
     }
     namespace::engine::enter_new()?;
+    pod::volumes::forget_host_mounts(&engine.roots);
     // A runtime that is not there is refused by name when it is needed.
     if let Ok(runtime) = engine.runtime_path("")
         && let Err(error) = namespace::engine::guard(&runtime)

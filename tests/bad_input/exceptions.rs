@@ -16,6 +16,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("image/pull.rs", "ended without an answer: ask again"),
         ],
     ),
+    ("a volume that the host has mounted: volume/mounting.rs", &[("volume/store.rs", "is mounted, unmount it first")]),
     (
         "something is broken on the engine: system/check.rs breaks it",
         &[

@@ -321,7 +321,6 @@ pub const VERBS: &[Row] = &[
     ("save alpine localhost/mute", 125, Has("more than one image: use --multi-image-archive")),
     ("volume create used", 125, Is("volume with name used already exists: volume already exists")),
     ("volume prune --force --filter until=x", 125, Has("--filter until=x: give a time (RFC 3339, Unix) or a duration")),
-    ("network rm --force linked", 2, Has("--force removes no containers in this version: remove")),
     ("exec -u root:99999999999 up true", 125, Is("invalid group \"99999999999\"")),
     ("exec -w /proc/self up true", 125, Has("belongs to a process: see --workdir")),
     ("stop $'a\\nError: b'", 125, Is("no container with name or ID \"a\\nError: b\" found: no such container")),

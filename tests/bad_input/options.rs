@@ -304,5 +304,4 @@ pub const CONTAINER: &[Row] = &[
     ("run --device-cgroup-rule 'c 1:3 q' alpine", 125, Has("invalid device access in device-access-add: \"q\"")),
     ("volume create --uid 4294967295 v", 125, Is("--uid 4294967295: no such id can be")),
     ("volume create -o o=uid=x v", 125, Is("cannot convert uid x to integer: give a number")),
-    ("volume create -o o=size=1m v", 125, Has("--opt o=size=1m: volumes that mount something are not supported")),
 ];

@@ -1,6 +1,7 @@
 //! What podctl can do: one file per verb. A verb reads its arguments, asks once, and prints.
 
 pub mod container;
+mod forced;
 pub mod healthcheck;
 pub mod image;
 pub mod network;

@@ -63,6 +63,18 @@ impl Options {
         Options { timeout: args.int("time").map(milliseconds), ..Default::default() }
     }
 
+    /// `--force` of what removes, and `--time`, which needs it. Whatever depends on the removed goes with it.
+    ///
+    /// # Errors
+    /// podman's words for a time without force.
+    pub fn of_removal(args: &Args) -> Result<Options, Failure> {
+        let force = args.is("force");
+        if args.given("time") && !force {
+            return Err(Failure::invalid("--force option must be specified to use the --time option"));
+        }
+        Ok(Options { force, depend: true, ..Options::with_time(args) })
+    }
+
     /// `--signal` of `args`.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use proto::{Kind, Refusal, refusal::Result, wire::Security};
 /// Names with `CAP_`, in order.
 pub(super) type Names = BTreeSet<String>;
 
-/// What containers get unless told otherwise: podman's list.
-const DEFAULT: [&str; 11] = [
+/// What containers get unless told otherwise (containers.conf(5), `default_capabilities`), in order.
+pub const DEFAULT: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",

@@ -14,7 +14,7 @@
 
 mod accounts;
 mod bpf;
-mod capabilities;
+pub mod capabilities;
 mod chown;
 mod devices;
 mod hidden;

@@ -1,12 +1,12 @@
 //! Which hierarchies are mounted where, and which controllers are in them.
 
 use std::{
-    ffi::OsString,
     fs,
-    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+
+use crate::sys::mount::unescape;
 
 /// Kind of one hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,26 +132,6 @@ fn v1_controllers(options: &str) -> Vec<String> {
         .collect()
 }
 
-/// Undoes mountinfo's octal escapes (`\040` for a blank).
-pub fn unescape(text: &str) -> PathBuf {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.filter(|_| byte == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(plain) => {
-                out.push(plain);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(out))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +173,5 @@ mod tests {
     fn no_cgroups_at_all_is_no_error() {
         let found = Hierarchies::parse("rubbish\n1 2 - \n", |_| String::new());
         assert_eq!((found.all.len(), found.name()), (0, "not mounted"));
-        assert_eq!(unescape("/a\\040b\\"), PathBuf::from("/a b\\"));
     }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 use proto::{Id, refusal::Result, wire::Resources};
 
 pub use figures::Figures;
-pub use hierarchy::{Hierarchies, Version, unescape};
+pub use hierarchy::{Hierarchies, Version};
 pub(crate) use limits::{cpu_quota, memory_swap};
 pub use path::DEFAULT_PARENT;
 

@@ -1,17 +1,13 @@
 //! Mounts below our directories that the host sees: ours are in the pods' own mount namespaces.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, umount2};
 use proto::{Refusal, refusal::Result};
 
 use super::Scene;
 use crate::{
-    cgroup::unescape,
     finding::{Finding, shown},
+    sys::mount::{detach, points},
 };
 
 pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
@@ -33,15 +29,9 @@ pub(super) fn none_below(path: &Path) -> Result<()> {
     }
 }
 
-fn points() -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
-}
-
 fn finding(point: PathBuf) -> Finding {
     let problem = "is a mount that the host sees and no pod needs";
     Finding::repair("mount", shown(&point), problem, "unmounts it", move || {
-        umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
-            .map_err(|error| Refusal::internal(format_args!("unmounting {}", point.display()), error))
+        detach(&point).map_err(|error| Refusal::internal(format_args!("unmounting {}", point.display()), error))
     })
 }

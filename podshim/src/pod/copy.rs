@@ -40,6 +40,7 @@ use super::{
     Pod,
     record::make_dir,
     sources::{self, Opened, Places},
+    volumes,
 };
 use crate::{
     bundle::{self, BoundMount},
@@ -174,7 +175,8 @@ impl Pod {
         };
         let mut shown = record.clone();
         shown.mounts.retain(there);
-        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
+        let mounted = &volumes::provide(roots, &self.volumes, &shown, &run)?;
+        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target, mounted };
         let mut bound = sources::bind(&shown, &mut Opened::default(), &places)?;
         bound.sort_by_key(|bound| Path::new(&bound.mount.destination).components().count());
         for bound in &bound {

@@ -1,6 +1,13 @@
 //! The steps of one member: init (file system, mounts, bundle, monitor, runtime create), start, pause, signals, end.
 
-use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use proto::{
     Id, Kind, Refusal,
@@ -18,6 +25,7 @@ use super::{
     record::make_dir,
     sources::{self, Brought, Opened, Places},
     undo::Undo,
+    volumes,
 };
 use crate::{
     bundle::{self, Namespace, Namespaces},
@@ -217,7 +225,8 @@ impl Pod {
             move || sources::release(&run)
         });
         failpoint::refuse(Point::StartRootfs)?;
-        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target };
+        let mounted = &self.mount_volumes(record, &run).await?;
+        let places = Places { volumes: &self.volumes, images: &self.images, run_dir: &run, rootfs: &target, mounted };
         let mut mounts = sources::bind(record, &mut opened, &places)?;
         failpoint::refuse(Point::StartMounts)?;
         let secrets = self.give_secrets(record, &run)?;
@@ -272,6 +281,17 @@ impl Pod {
         undo.forget();
         self.note("init", record);
         Ok(monitor)
+    }
+
+    /// Mounts what its volumes mount, beside everything else this shim does.
+    async fn mount_volumes(&self, record: &ContainerRecord, run: &Path) -> Result<HashMap<usize, volumes::Mounted>> {
+        if !volumes::any(&self.volumes, record) {
+            return Ok(HashMap::new());
+        }
+        let (roots, volumes) = (self.engine.roots.clone(), self.volumes.clone());
+        let (record, run) = (record.clone(), run.to_owned());
+        let mounted = tokio::task::spawn_blocking(move || volumes::provide(&roots, &volumes, &record, &run)).await;
+        mounted.unwrap_or_else(|error| Err(Refusal::internal("mounting volumes", error)))
     }
 
     fn write_start_record(
@@ -364,7 +384,7 @@ impl Pod {
         record: &ContainerRecord,
         pod: &PodRecord,
         namespaces: &Namespaces,
-        run: &std::path::Path,
+        run: &Path,
     ) -> io::Result<OwnFiles> {
         let dir = self.engine.roots.run_pod(&pod.id);
         let network = record.config.network.clone().unwrap_or_default();

@@ -37,6 +37,7 @@ mod stop;
 mod undo;
 mod update;
 mod upgrade;
+pub mod volumes;
 mod whole;
 
 use std::{

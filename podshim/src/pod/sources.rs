@@ -24,7 +24,7 @@ use proto::{
 };
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
-use super::record::make_dir;
+use super::{record::make_dir, volumes::Mounted};
 use crate::{
     bundle::BoundMount,
     image,
@@ -111,6 +111,8 @@ pub(super) struct Places<'a> {
     pub(super) run_dir: &'a Path,
     /// Its root file system, mounted.
     pub(super) rootfs: &'a Path,
+    /// What its volumes mount, by the number of the mount: see [`super::volumes`].
+    pub(super) mounted: &'a HashMap<usize, Mounted>,
 }
 
 /// Makes every mount of `record` available in the engine's mount namespace.
@@ -118,7 +120,7 @@ pub(super) struct Places<'a> {
 /// # Errors
 /// When a source is missing or a volume cannot be made, naming the mount.
 pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Places<'_>) -> Result<Vec<BoundMount>> {
-    let Places { volumes, images, run_dir, rootfs } = places;
+    let Places { volumes, images, run_dir, rootfs, mounted } = places;
     let mut bound = Vec::with_capacity(record.mounts.len());
     for (number, mount) in record.mounts.iter().enumerate() {
         let made = Made { run_dir, number };
@@ -130,10 +132,11 @@ pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Place
             mount::Kind::Volume => {
                 let anonymous = record.anonymous_volumes.contains(&mount.source);
                 volumes.ensure(&mount.source, anonymous)?;
+                let at = mounted.get(&number).map(|mounted| mounted.path.as_path());
                 if !mount.options.iter().any(|option| option == "nocopy") {
-                    volumes.copy_up(&mount.source, rootfs, &mount.destination)?;
+                    volumes.copy_up(&mount.source, rootfs, &mount.destination, at)?;
                 }
-                volumes.data(&mount.source)
+                at.map_or_else(|| volumes.data(&mount.source), Path::to_owned)
             }
             mount::Kind::Image => {
                 let image = images.resolve(&mount.source).map_err(|refusal| Refusal {
@@ -150,7 +153,11 @@ pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Place
         };
         let source =
             if mount.options.iter().any(|option| option == "O") { made.overlay(&[source], "over")? } else { source };
-        bound.push(BoundMount { mount: mount.clone(), source });
+        let mut mount = mount.clone();
+        if let Some(mounted) = mounted.get(&number) {
+            mount.options = mounted.options(&mount.options);
+        }
+        bound.push(BoundMount { mount, source });
     }
     Ok(bound)
 }

@@ -63,13 +63,17 @@ impl Service {
     async fn remove_networks(&self, request: RemoveNetworks) -> Result<NetworksRemoved> {
         let mut removed = NetworksRemoved::default();
         for name in request.names {
-            match self.remove_network(&name, request.force).await {
+            match self.remove_network(&name).await {
                 Ok(()) => removed.names.push(name),
                 // As rm -f of everything else: what is not there is removed.
                 Err(refusal) if request.force && refusal.kind == Kind::NoSuchNetwork => {}
                 Err(refusal) => {
                     removed.missing |= refusal.kind == Kind::NoSuchNetwork;
                     removed.in_use |= refusal.kind == Kind::InUse;
+                    if refusal.kind == Kind::InUse {
+                        let (record, pods) = (self.networks.get(&name)?, self.pods()?);
+                        removed.users.extend(users(&pods, &record).into_iter().flat_map(stand_for));
+                    }
                     removed.errors.push(refusal.message);
                 }
             }
@@ -77,21 +81,12 @@ impl Service {
         Ok(removed)
     }
 
-    async fn remove_network(&self, name: &str, force: bool) -> Result<()> {
+    async fn remove_network(&self, name: &str) -> Result<()> {
         let record = self.networks.get_to_remove(name)?;
         let pods = self.pods()?;
         let users = users(&pods, &record);
         if record.name != DEFAULT && !users.is_empty() {
-            if !force {
-                return Err(network::in_use(name));
-            }
-            let pods: Vec<&str> = users.iter().map(|pod| pod.id().short()).collect();
-            let words = format!(
-                "\"{name}\" has associated containers with it. --force removes no containers in this version: remove {} first: \
-                 network is being used",
-                pods.join(", ")
-            );
-            return Err(Refusal::new(Kind::InUse, words).about(name));
+            return Err(network::in_use(name));
         }
         self.networks.remove(&record.name).await?;
         self.removed(&record);
@@ -134,6 +129,14 @@ fn users<'a>(pods: &'a [Pod], network: &NetworkRecord) -> Vec<&'a Pod> {
         records.into_iter().any(|record| uses(record.config.network.as_ref()))
     };
     pods.iter().filter(|pod| of_pod(pod) || of_member(pod) || member(pod, &network.name).is_some()).collect()
+}
+
+/// Ids that stand for the whole of a pod: of its infra, or of its containers.
+fn stand_for(pod: &Pod) -> Vec<String> {
+    match pod.record.as_ref().ok().and_then(|record| record.infra.as_ref()) {
+        Some(infra) => vec![infra.to_string()],
+        None => pod.containers.iter().map(|container| container.id().to_string()).collect(),
+    }
 }
 
 fn is_on(config: &NetworkConfig, network: &NetworkRecord) -> bool {
@@ -263,7 +266,8 @@ mod tests {
         );
         let forced = fixture.service.remove_networks(request(&["used", "nope"], true)).await.expect("answer");
         assert!(forced.in_use && !forced.missing);
-        assert!(forced.errors[0].contains(&format!("remove {} first", pod.short())), "{:?}", forced.errors);
+        let pods = fixture.service.pods().expect("pods");
+        assert_eq!(forced.users, pods.iter().find(|one| *one.id() == pod).map(stand_for).expect("the pod"));
         fs::remove_file(fixture.roots.pod_record(&pod)).expect("removed");
         let removed = fixture.service.remove_networks(request(&["used"], false)).await.expect("answer");
         assert_eq!((removed.names.len(), removed.errors.len()), (1, 0));

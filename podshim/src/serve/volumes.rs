@@ -1,6 +1,6 @@
 //! The service Volumes, for `podshim host`.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use proto::{
@@ -8,21 +8,18 @@ use proto::{
     record::VolumeRecord,
     refusal::Result,
     wire::{
-        CreateVolume, Document, ListVolumes, PruneVolumes, RemoveVolumes, VolumeCreated, VolumeNames, VolumesRemoved,
+        CreateVolume, Document, ListVolumes, PruneVolumes, RemoveVolumes, VolumeCreated, VolumeNames, VolumesMounted,
+        VolumesRemoved,
     },
 };
 use serde_json::Value;
 use ttrpc::r#async::TtrpcContext;
 
 use crate::{
-    index, spec,
+    index, pod, spec,
     view::disk,
     volume::{self, Filter, Volumes, users::Users},
 };
-
-/// Options of podman's local driver that this version does not mount by.
-const LOCAL_OPTIONS: [&str; 11] =
-    ["type", "device", "o", "size", "inodes", "uid", "gid", "UID", "GID", "noquota", "copy"];
 
 /// The service over the volumes of `roots`.
 #[derive(Clone, Debug)]
@@ -51,15 +48,10 @@ impl Service {
                 spec::quotable(&name)
             )));
         }
-        if let Some(option) = request.options.keys().find(|key| !LOCAL_OPTIONS.contains(&key.as_str())) {
-            return Err(Refusal::invalid(format!(
-                "invalid mount option {} for driver 'local': invalid argument",
-                spec::quotable(option)
-            )));
-        }
-        let owner = owner((request.uid, request.gid), &request.options)?;
+        let (options, owner) = spec::volume(request.options, (request.uid, request.gid))?;
+        source_is_there(&options)?;
         spec::check_labels(&request.labels)?;
-        match self.volumes.create(&name, request.labels, request.options, owner) {
+        match self.volumes.create(&name, request.labels, options, owner) {
             Err(refusal) if request.ignore && refusal.kind == Kind::NameInUse => {}
             result => drop(result?),
         }
@@ -89,13 +81,16 @@ impl Service {
         let names = if request.all { all()? } else { request.names.clone() };
         let mut removed = VolumesRemoved::default();
         for name in names {
-            match self.remove_one(&name, request.force) {
+            match self.remove_one(&name) {
                 Ok(()) => removed.names.push(name),
                 // As rm -f of everything else: what is not there is removed.
                 Err(refusal) if request.force && refusal.kind == Kind::NoSuchVolume => {}
                 Err(refusal) => {
                     removed.missing |= refusal.kind == Kind::NoSuchVolume;
                     removed.in_use |= refusal.kind == Kind::InUse;
+                    if refusal.kind == Kind::InUse {
+                        removed.users.extend(self.users()?.of_volume(&refusal.subject));
+                    }
                     removed.errors.push(refusal.message);
                 }
             }
@@ -103,17 +98,9 @@ impl Service {
         Ok(removed)
     }
 
-    fn remove_one(&self, text: &str, force: bool) -> Result<()> {
+    fn remove_one(&self, text: &str) -> Result<()> {
         let name = self.volumes.find(text)?.name;
-        self.volumes.remove_unless(&name, || self.users()?.none_of(&name)).map_err(|refusal| {
-            let Some(words) = refusal.message.strip_suffix(": volume is being used").filter(|_| force) else {
-                return refusal;
-            };
-            let message = format!(
-                "{words} (--force removes no containers in this version: remove them first): volume is being used"
-            );
-            Refusal { message, ..refusal }
-        })
+        self.volumes.remove_unless(&name, || self.users()?.none_of(&name))
     }
 
     fn prune_volumes(&self, request: &PruneVolumes) -> Result<VolumesRemoved> {
@@ -150,48 +137,45 @@ impl Service {
     }
 
     fn one(&self, record: &VolumeRecord, users: &Users) -> Value {
-        volume::document(record, &self.volumes.data(&record.name), users.mount_count(&record.name))
+        let mounts = users.mount_count(&record.name) + self.volumes.mounts_of(record);
+        volume::document(record, &self.volumes.data(&record.name), mounts)
+    }
+
+    fn each(&self, names: &[String], act: impl Fn(&str) -> Result<PathBuf>) -> VolumesMounted {
+        let mut answer = VolumesMounted::default();
+        for text in names {
+            match self.volumes.find(text).and_then(|record| act(&record.name)) {
+                Ok(path) => answer.paths.push(path.to_string_lossy().into_owned()),
+                Err(refusal) => answer.errors.push(refusal.message),
+            }
+        }
+        answer
+    }
+
+    fn mount_volumes(&self, request: &VolumeNames) -> VolumesMounted {
+        self.each(&request.names, |name| pod::volumes::mount_on_host(&self.roots, &self.volumes, name))
+    }
+
+    fn unmount_volumes(&self, request: &VolumeNames) -> VolumesMounted {
+        self.each(&request.names, |name| pod::volumes::unmount_on_host(&self.volumes, name))
     }
 }
 
-/// Whose the volume's directory is: `--uid` and `--gid`, or `-o uid=…`, or `-o o=uid=…,gid=…`. All other options would
-/// mount something.
-fn owner(
-    (mut uid, mut gid): (Option<u32>, Option<u32>),
-    options: &BTreeMap<String, String>,
-) -> Result<Option<(u32, u32)>> {
-    let mut wanted: Vec<(&str, &str)> = Vec::new();
-    for (option, value) in options {
-        let unsupported = |option: &str| {
-            Refusal::new(
-                Kind::NotSupported,
-                format!(
-                    "--opt {option}: volumes that mount something are not supported by this version: leave it away"
-                ),
-            )
-        };
-        match option.as_str() {
-            "o" => {
-                for part in value.split(',') {
-                    match part.split_once('=') {
-                        Some((key @ ("uid" | "gid"), value)) => wanted.push((key, value)),
-                        _ => return Err(unsupported(&format!("o={}", spec::quotable(part)))),
-                    }
-                }
-            }
-            "uid" | "UID" => wanted.push(("uid", value)),
-            "gid" | "GID" => wanted.push(("gid", value)),
-            _ => return Err(unsupported(option)),
-        }
-    }
-    for (key, value) in wanted {
-        // The largest number means "nobody in particular" to chown(2).
-        let id = value.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(|| {
-            Refusal::invalid(format!("cannot convert {key} {} to integer: give a number", spec::quotable(value)))
-        })?;
-        *if key == "uid" { &mut uid } else { &mut gid } = Some(id);
-    }
-    Ok((uid.is_some() || gid.is_some()).then(|| (uid.unwrap_or(0), gid.unwrap_or(0))))
+/// What a volume is to bind is there and a directory.
+fn source_is_there(options: &BTreeMap<String, String>) -> Result<()> {
+    let (Some(device), "bind") = (options.get("device"), options.get("type").map_or("", String::as_str)) else {
+        return Ok(());
+    };
+    let words = match fs::metadata(device) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "not a directory",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "no such file or directory",
+        Err(_) => "it cannot be looked up",
+    };
+    Err(Refusal::invalid(format!(
+        "invalid volume option device for driver 'local': stat {}: {words}",
+        spec::quotable(device)
+    )))
 }
 
 fn passes(filters: &[Filter], record: &VolumeRecord, users: &Users) -> bool {
@@ -238,6 +222,16 @@ impl proto::wire::Volumes for Service {
     async fn prune(&self, _: &TtrpcContext, request: PruneVolumes) -> ttrpc::Result<VolumesRemoved> {
         let service = self.clone();
         beside(move || service.prune_volumes(&request)).await
+    }
+
+    async fn mount(&self, _: &TtrpcContext, request: VolumeNames) -> ttrpc::Result<VolumesMounted> {
+        let service = self.clone();
+        beside(move || Ok(service.mount_volumes(&request))).await
+    }
+
+    async fn unmount(&self, _: &TtrpcContext, request: VolumeNames) -> ttrpc::Result<VolumesMounted> {
+        let service = self.clone();
+        beside(move || Ok(service.unmount_volumes(&request))).await
     }
 }
 
@@ -337,14 +331,6 @@ mod tests {
         assert_eq!(create("w", "", &["foo"], "a"), "invalid mount option foo for driver 'local': invalid argument");
         assert_eq!(create("w", "", &["uid"], "a"), "cannot convert uid x to integer: give a number");
         assert_eq!(
-            create("w", "", &["o"], "a"),
-            "--opt o=x: volumes that mount something are not supported by this version: leave it away"
-        );
-        assert_eq!(
-            create("w", "", &["type"], "a"),
-            "--opt type: volumes that mount something are not supported by this version: leave it away"
-        );
-        assert_eq!(
             create("w", "", &[], "io.podctl.x"),
             "--label io.podctl.x: names that begin with io.podctl. are the engine's own: choose another"
         );
@@ -371,13 +357,7 @@ mod tests {
             ]
         );
         let forced = f.remove(&["of-ctr", "nope"], true);
-        assert_eq!(
-            forced.errors,
-            [format!(
-                "volume of-ctr is being used by the following container(s): {container} (--force removes no containers in \
-                 this version: remove them first): volume is being used"
-            )]
-        );
+        assert_eq!((forced.errors.len(), forced.users), (1, vec![container.to_string()]));
         assert!(!forced.missing);
         assert_eq!(f.names(&["dangling=true"]), Vec::<String>::new());
         fs::write(f.roots.container_record(&pod, &container), "{").expect("broken");

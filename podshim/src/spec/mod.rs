@@ -18,6 +18,7 @@
 //! | `update` | what becomes of a record when some of it is changed |
 //! | `requires` | what must be up or done before a container is started |
 //! | `secrets` | which secrets, and where |
+//! | `volume` | options of a volume: whose it is, what it mounts |
 //! | `log`, `process` | where output goes; umask, time zone, keys |
 //! | `policy`, `signal`, `user`, `text` | restart and exit policies, signals, users, names and lines |
 
@@ -41,6 +42,7 @@ pub mod signal;
 mod text;
 mod update;
 mod user;
+mod volume;
 
 #[cfg(test)]
 mod refusals;
@@ -58,3 +60,4 @@ pub use requires::{Condition, Dependency, dependencies};
 pub use secrets::{Secret, SecretPlace, secret};
 pub use text::{check_labels, shown as quotable};
 pub use update::{change_variables, update};
+pub use volume::volume;

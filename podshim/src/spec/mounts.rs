@@ -219,7 +219,7 @@ fn single(options: &[String], key: &str) -> bool {
 }
 
 /// One option of a tmpfs.
-fn tmpfs_option(option: &str) -> Result<()> {
+pub(super) fn tmpfs_option(option: &str) -> Result<()> {
     let known = match option.split_once('=') {
         None => TMPFS_FLAGS.iter().flatten().any(|flag| *flag == option),
         Some(("size" | "nr_inodes" | "nr_blocks", value)) => {

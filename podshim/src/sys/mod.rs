@@ -1,6 +1,7 @@
 //! Every unsafe block of podshim, each with the invariant it relies on.
 
 pub mod beneath;
+pub mod child;
 pub mod fd;
 pub mod memory;
 pub mod mount;

@@ -14,7 +14,10 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{self, OFlag, RenameFlags},
-    sys::stat::{self, Mode},
+    sys::{
+        stat::{self, Mode},
+        statvfs::{FsFlags, fstatvfs},
+    },
     unistd::{self, UnlinkatFlags},
 };
 
@@ -22,10 +25,38 @@ use super::tree;
 use crate::sys::beneath;
 
 const DATA: &CStr = c"_data";
-/// An unfinished copy.
-const PART: &CStr = c"_copy.part";
-/// A complete copy, on its way into the data.
-const COPY: &CStr = c"_copy";
+
+/// Where an image's content goes.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// What containers see.
+    pub(super) data: OwnedFd,
+    /// Where it is copied first: a directory of the same file system.
+    beside: OwnedFd,
+    /// An unfinished copy.
+    part: &'static CStr,
+    /// A complete copy, on its way into the data.
+    copy: &'static CStr,
+}
+
+impl Place {
+    /// The data of the volume at `dir`.
+    pub(super) fn of_volume(dir: &Path) -> io::Result<Place> {
+        let beside = beneath::directory(dir)?;
+        Ok(Place { data: open(beside.as_fd(), DATA)?, beside, part: c"_copy.part", copy: c"_copy" })
+    }
+
+    /// What a volume has mounted at `dir`; `None` where it cannot be written to. It is copied in it, under names that
+    /// are nobody else's.
+    pub(super) fn mounted(dir: &Path) -> io::Result<Option<Place>> {
+        let data = beneath::directory(dir)?;
+        if fstatvfs(&data)?.flags().contains(FsFlags::ST_RDONLY) {
+            return Ok(None);
+        }
+        let beside = data.try_clone()?;
+        Ok(Some(Place { data, beside, part: c".podctl-copy.part", copy: c".podctl-copy" }))
+    }
+}
 
 /// Whether another image may still fill the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +67,16 @@ pub(super) enum Outcome {
     ChanceLeft,
 }
 
-/// Copies `destination` of `rootfs` into the volume at `dir`, whose lock is held.
-pub(super) fn run(dir: &OwnedFd, rootfs: &Path, destination: &str) -> io::Result<Outcome> {
-    let data = open(dir.as_fd(), DATA)?;
-    match open(dir.as_fd(), COPY) {
-        Ok(copy) => return move_in(dir, &data, &copy),
+/// Copies `destination` of `rootfs` to `place`. The lock of the volume is held.
+pub(super) fn run(place: &Place, rootfs: &Path, destination: &str) -> io::Result<Outcome> {
+    let Place { data, beside, part, copy } = place;
+    match open(beside.as_fd(), copy) {
+        Ok(whole) => return move_in(place, &whole),
         Err(error) if is(&error, Errno::ENOENT) => {}
         Err(error) => return Err(error),
     }
-    beneath::remove_tree(dir, PART)?;
-    if !beneath::is_empty(&data)? {
+    beneath::remove_tree(beside, part)?;
+    if !beneath::is_empty(data)? {
         return Ok(Outcome::ChanceGone);
     }
     let root = beneath::directory(rootfs)?;
@@ -61,42 +92,43 @@ pub(super) fn run(dir: &OwnedFd, rootfs: &Path, destination: &str) -> io::Result
     };
     if beneath::is_empty(&source)? {
         // A volume that some container has made its own keeps its owner, empty or not.
-        if is_untouched(&data)? {
-            tree::attributes(&source, &data)?;
+        if is_untouched(data)? {
+            tree::attributes(&source, data)?;
         }
         return Ok(Outcome::ChanceLeft);
     }
-    copy(dir, &source).inspect_err(|_| {
+    copy_beside(place, &source).inspect_err(|_| {
         // The cause is reported; a leftover is removed by the next attempt.
-        let _ = beneath::remove_tree(dir, PART);
+        let _ = beneath::remove_tree(beside, part);
     })?;
-    let copy = open(dir.as_fd(), COPY)?;
-    move_in(dir, &data, &copy)
+    move_in(place, &open(beside.as_fd(), copy)?)
 }
 
-/// The whole of `source` as `_copy`.
-fn copy(dir: &OwnedFd, source: &OwnedFd) -> io::Result<()> {
-    stat::mkdirat(dir, PART, Mode::S_IRWXU)?;
-    let part = open(dir.as_fd(), PART)?;
-    tree::copy(source.as_fd(), part.as_fd())?;
+/// The whole of `source` under the name of a complete copy.
+fn copy_beside(place: &Place, source: &OwnedFd) -> io::Result<()> {
+    let Place { beside, part, copy, .. } = place;
+    stat::mkdirat(beside, *part, Mode::S_IRWXU)?;
+    let target = open(beside.as_fd(), part)?;
+    tree::copy(source.as_fd(), target.as_fd())?;
     failpoint::check(Point::VolumePart)?;
-    fcntl::renameat(dir, PART, dir, COPY)?;
+    fcntl::renameat(beside, *part, beside, *copy)?;
     Ok(())
 }
 
-/// Moves what is in `copy` into `data`, which takes its owner and mode last.
-fn move_in(dir: &OwnedFd, data: &OwnedFd, copy: &OwnedFd) -> io::Result<Outcome> {
-    for name in beneath::names(copy)? {
-        match fcntl::renameat2(copy, name.as_c_str(), data, name.as_c_str(), RenameFlags::RENAME_NOREPLACE) {
+/// Moves what is in the complete copy `whole` into the data, which takes its owner and mode last.
+fn move_in(place: &Place, whole: &OwnedFd) -> io::Result<Outcome> {
+    let Place { data, beside, copy, .. } = place;
+    for name in beneath::names(whole)? {
+        match fcntl::renameat2(whole, name.as_c_str(), data, name.as_c_str(), RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {}
             // A container that runs with the volume was faster: what it wrote stays.
-            Err(Errno::EEXIST) => beneath::remove_tree(copy, &name)?,
+            Err(Errno::EEXIST) => beneath::remove_tree(whole, &name)?,
             Err(error) => return Err(error.into()),
         }
     }
     failpoint::check(Point::VolumeMoved)?;
-    tree::attributes(copy, data)?;
-    unistd::unlinkat(dir, COPY, UnlinkatFlags::RemoveDir)?;
+    tree::attributes(whole, data)?;
+    unistd::unlinkat(beside, *copy, UnlinkatFlags::RemoveDir)?;
     Ok(Outcome::ChanceGone)
 }
 

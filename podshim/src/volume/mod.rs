@@ -5,8 +5,8 @@
 //!   .lock                        flock: names come and go under it
 //!   NAME/                        0700: what is in a volume is nobody's but its containers'
 //!     volume.json
-//!     lock                       flock: copy-up
-//!     _data/                     0755 or as the image's directory; what containers see
+//!     lock                       flock: copy-up, and mounting what it mounts ([`mounting`])
+//!     _data/                     0755 or as the image's directory; what containers see where it mounts nothing
 //!     _copy.part, _copy          an image's content on its way into _data
 //!   .new-…, .gone-…              on their way in and out
 //! ```
@@ -18,10 +18,12 @@ pub mod check;
 mod copy_up;
 mod document;
 mod filter;
+mod mounting;
 mod store;
 mod tree;
 pub mod users;
 
 pub use document::document;
 pub use filter::{Filter, parse as parse_filters};
+pub use mounting::Mounting;
 pub use store::Volumes;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
@@ -22,8 +22,8 @@ use proto::{
     time,
 };
 
-use super::copy_up;
-use crate::sys::beneath;
+use super::{Mounting, copy_up};
+use crate::sys::{beneath, mount};
 
 /// Longest wait for the store's lock, which is held for a few system calls.
 const STORE_WAIT: Duration = Duration::from_secs(30);
@@ -162,6 +162,12 @@ impl Volumes {
             let _lock = self.lock_store()?;
             self.get(name)?;
             used()?;
+            if self.host_mounts(name) > 0 {
+                // What would be removed is what is mounted.
+                let words =
+                    format!("volume {name} is mounted, unmount it first (volume unmount): volume is being used");
+                return Err(Refusal::new(Kind::InUse, words).about(name));
+            }
             let id = Id::random().map_err(failed)?;
             let gone = self.roots.volumes().join(format!("{GONE}{}", id.short()));
             fs::rename(self.dir(name), gone).map_err(failed)?;
@@ -174,6 +180,17 @@ impl Volumes {
         self.collect(GONE).map_err(failed)
     }
 
+    /// How many times something is mounted on its data in our own mount namespace (`volume mount`).
+    pub fn host_mounts(&self, name: &str) -> usize {
+        let data = self.data(name);
+        mount::points().iter().filter(|point| **point == data).count()
+    }
+
+    /// The same of `record`, for who only wants to know it: nearly no volume mounts anything.
+    pub fn mounts_of(&self, record: &VolumeRecord) -> usize {
+        Mounting::of(record).map_or(0, |_| self.host_mounts(&record.name))
+    }
+
     /// Its data directory.
     pub fn data(&self, name: &str) -> PathBuf {
         self.dir(name).join(DATA)
@@ -181,38 +198,54 @@ impl Volumes {
 
     /// Copies what the image has at `destination` (a path inside `rootfs`, resolved inside it) into the volume, once and
     /// only while it is empty, with owner, mode, xattrs, links. The volume itself takes owner and mode of the image's
-    /// directory. Not to be called for a mount with `nocopy`. Blocks while another container's content is copied.
+    /// directory. `mounted` is where the volume has mounted what it mounts. Not to be called for a mount with `nocopy`.
+    /// Blocks while another container's content is copied.
     ///
     /// # Errors
     /// Those of the file system; the volume is then as empty as it was.
-    pub fn copy_up(&self, name: &str, rootfs: &Path, destination: &str) -> Result<()> {
-        let mut record = self.get(name)?;
-        if record.copied_up {
+    pub fn copy_up(&self, name: &str, rootfs: &Path, destination: &str, mounted: Option<&Path>) -> Result<()> {
+        // A tmpfs is new each time it is mounted.
+        let is_over = |record: &VolumeRecord| {
+            let fresh = mounted.is_some() && Mounting::of(record).is_some_and(|mounting| mounting.is_fresh());
+            record.options.contains_key("nocopy") || (record.copied_up && !fresh)
+        };
+        if is_over(&self.get(name)?) {
             return Ok(());
         }
         let failed = |error: io::Error| {
             Refusal::internal(format!("copying the image's {destination} into volume {name}"), error).about(name)
         };
-        let what = format!("volume {name}, into which an image's content is copied");
-        let _lock = wait_for(&self.dir(name).join("lock"), COPY_WAIT, &what)?;
-        record = self.get(name)?;
-        if record.copied_up {
+        let _lock = self.lock(name)?;
+        let mut record = self.get(name)?;
+        if is_over(&record) {
             return Ok(());
         }
-        let dir = beneath::directory(&self.dir(name)).map_err(failed)?;
-        let outcome = copy_up::run(&dir, rootfs, destination).map_err(failed)?;
+        let place = match mounted {
+            None => copy_up::Place::of_volume(&self.dir(name)).map_err(failed)?,
+            Some(path) => match copy_up::Place::mounted(path).map_err(failed)? {
+                Some(place) => place,
+                None => return Ok(()),
+            },
+        };
+        let outcome = copy_up::run(&place, rootfs, destination).map_err(failed)?;
         if let Some((uid, gid)) = record.owner {
             // The image's owner came with its content.
-            let data =
-                beneath::no_links(&dir, Path::new(DATA), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
-            nix::unistd::fchown(&data, Some(uid.into()), Some(gid.into())).map_err(|no| failed(no.into()))?;
+            nix::unistd::fchown(&place.data, Some(uid.into()), Some(gid.into())).map_err(|no| failed(no.into()))?;
         }
-        if outcome == copy_up::Outcome::ChanceGone {
+        if outcome == copy_up::Outcome::ChanceGone && !record.copied_up {
             failpoint::check(Point::VolumeCopied).map_err(failed)?;
             record.copied_up = true;
             record::write(&self.record(name), &record, Durability::Durable).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// The lock of the volume `name`: held while its content, or what it mounts, comes into being.
+    ///
+    /// # Errors
+    /// When somebody else holds it for longer than a copy may take, and those of the file system.
+    pub fn lock(&self, name: &str) -> Result<Lock> {
+        wait_for(&self.dir(name).join("lock"), COPY_WAIT, &format!("volume {name}, which is being filled or mounted"))
     }
 
     /// The directory of all volumes.
@@ -389,7 +422,7 @@ mod tests {
         }
 
         fn copy_up(&self, destination: &str) -> Result<()> {
-            self.volumes.copy_up("v", &self.rootfs(), destination)
+            self.volumes.copy_up("v", &self.rootfs(), destination, None)
         }
 
         fn contents(&self) -> Vec<String> {

@@ -59,6 +59,11 @@ impl Users {
         self.by_volume.contains_key(volume)
     }
 
+    /// Ids of the containers that use it, of a pod's infra where the pod does.
+    pub fn of_volume(&self, volume: &str) -> impl Iterator<Item = String> {
+        self.by_volume.get(volume).into_iter().flatten().cloned()
+    }
+
     /// How many containers and pods use it.
     pub fn count(&self, volume: &str) -> usize {
         self.by_volume.get(volume).map_or(0, |users| users.len())

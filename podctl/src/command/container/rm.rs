@@ -41,16 +41,12 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    if args.given("time") && !args.is("force") {
-        return Err(Failure::invalid("--force option must be specified to use the --time option"));
-    }
     let ignore = args.is("ignore") || args.is("force");
     let options = Options {
-        force: args.is("force"),
         volumes: args.is("volumes"),
         // Of all none is in the way of another.
         depend: args.is("depend") || args.is("all"),
-        ..Options::with_time(args)
+        ..Options::of_removal(args)?
     };
     let code = |failure: &Failure| removal_code(failure.kind);
     engine.block_on(async {

@@ -4,10 +4,9 @@ use proto::{serve::deadline, wire::RemoveNetworks};
 
 use crate::{
     args::{Action, Args, Command, Operands, switch},
-    command::image::rm::failed,
+    command::forced,
     dial::{ACT, Engine},
     error::Outcome,
-    output,
 };
 
 /// The command.
@@ -17,19 +16,16 @@ pub static COMMAND: Command = Command {
     about: "Remove networks",
     description: "Remove networks",
     usage: "[options] NETWORK [NETWORK...]",
-    examples: &["network rm net1", "network rm --force net1 net2"],
-    flags: &[&[switch("force", "Remove any containers using network").short('f')]],
+    examples: &["network rm net1", "network rm --force -t 0 net1 net2"],
+    flags: &[&[switch("force", "Remove the containers and pods that use the network, too").short('f')], forced::TIME],
     operands: Operands::AtLeast(1),
     action: Action::Run(run),
     ..Command::EMPTY
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    let request = RemoveNetworks { names: args.operands.clone(), force: args.is("force") };
-    let removed = engine.block_on(async { Ok(engine.host()?.networks().remove(deadline(ACT), &request).await?) })?;
-    output::print(&removed.names.iter().map(|name| format!("{}\n", output::escape::line(name))).collect::<String>())?;
-    if args.is("force") && removed.missing && !removed.in_use {
-        return Ok(0);
-    }
-    failed(removed.errors, removed.missing, removed.in_use)
+    engine.block_on(forced::remove(engine, args, async |names| {
+        let request = RemoveNetworks { names, force: args.is("force") };
+        Ok(engine.host()?.networks().remove(deadline(ACT), &request).await?.into())
+    }))
 }

@@ -34,11 +34,8 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    if args.given("time") && !args.is("force") {
-        return Err(Failure::invalid("--force option must be specified to use the --time option"));
-    }
     let ignore = args.is("ignore") || args.is("force");
-    let options = Options { force: args.is("force"), volumes: true, ..Options::with_time(args) };
+    let options = Options { volumes: true, ..Options::of_removal(args)? };
     let outcome = engine.block_on(async {
         let pods = select::pods(engine, args, ignore, NO_NAME).await.map_err(|mut failure| {
             failure.code = code(&failure);

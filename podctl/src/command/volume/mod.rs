@@ -4,10 +4,18 @@ pub mod create;
 pub mod exists;
 pub mod inspect;
 pub mod list;
+pub mod mount;
 pub mod prune;
 pub mod rm;
+pub mod unmount;
 
-use crate::args::{Action, Command};
+use proto::{ENGINE_ERROR, Kind, wire::VolumesMounted};
+
+use crate::{
+    args::{Action, Command},
+    error::{Failure, Outcome},
+    output,
+};
 
 /// The group.
 pub static COMMAND: Command = Command {
@@ -21,8 +29,19 @@ pub static COMMAND: Command = Command {
         &exists::COMMAND,
         &inspect::COMMAND,
         &list::COMMAND,
+        &mount::COMMAND,
         &prune::COMMAND,
         &rm::COMMAND,
+        &unmount::COMMAND,
     ]),
     ..Command::EMPTY
 };
+
+/// Prints where volumes are mounted, or were; fails with what did not succeed.
+fn mounted(answer: VolumesMounted) -> Outcome {
+    output::print(&answer.paths.iter().map(|path| format!("{}\n", output::escape::line(path))).collect::<String>())?;
+    if answer.errors.is_empty() {
+        return Ok(0);
+    }
+    Err(Failure { code: ENGINE_ERROR, messages: answer.errors, kind: Kind::Invalid })
+}

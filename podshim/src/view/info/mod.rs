@@ -4,31 +4,26 @@ mod machine;
 
 use std::{
     fs,
-    io::Read,
-    os::fd::AsFd,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use machine::{Memory, architecture, cgroup_controllers, cgroup_version, cpu_utilization, distribution, uptime};
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{statvfs::statvfs, utsname::uname},
-};
+use nix::sys::{statvfs::statvfs, utsname::uname};
 use proto::{refusal::Result, state::ContainerState};
 use serde_json::Value;
 
 use super::{
     Shown, View,
-    inspect::DEFAULT_CAPABILITIES,
     json::{object, strings},
 };
+use crate::{bundle::capabilities, sys::child};
 
 /// How long a program may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest text of a version.
-const VERSION_TEXT: u64 = 4096;
+const VERSION_TEXT: usize = 4096;
 
 /// `info`.
 ///
@@ -156,7 +151,7 @@ fn security() -> Value {
             "apparmorEnabled",
             fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n").into(),
         ),
-        ("capabilities", DEFAULT_CAPABILITIES.join(",").into()),
+        ("capabilities", capabilities::DEFAULT.join(",").into()),
         ("rootless", (!nix::unistd::geteuid().is_root()).into()),
         ("seccompEnabled", Path::new("/proc/sys/kernel/seccomp").exists().into()),
         ("seccompProfilePath", "".into()),
@@ -189,36 +184,10 @@ fn runtime(view: &View<'_>) -> Value {
 
 /// What `program --version` prints, when it does so in time.
 fn ask_version(program: &Path) -> Option<String> {
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut text = Vec::new();
-    let mut output = child.stdout.take()?;
-    let finished = loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
-        let ready =
-            poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)).is_ok_and(|ready| ready > 0);
-        let mut block = [0; 1024];
-        match ready.then(|| output.read(&mut block)) {
-            Some(Ok(0)) => break true,
-            Some(Ok(length)) if (text.len() + length) as u64 <= VERSION_TEXT => {
-                text.extend_from_slice(&block[..length])
-            }
-            _ => break false,
-        }
-    };
-    if !finished {
-        // It is stuck or talks without end; nothing else waits for it.
-        let _ = child.kill();
-    }
-    let _ = child.wait();
-    finished.then(|| String::from_utf8_lossy(&text).trim_end().to_owned())
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (_, said) = child::run(command, PATIENCE, VERSION_TEXT).ok()?;
+    Some(String::from_utf8_lossy(&said).trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -2,20 +2,7 @@
 
 use proto::wire::Security;
 
-/// What a container has when nothing is said (containers.conf(5), default_capabilities).
-pub(in crate::view) const DEFAULT: [&str; 11] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
+use crate::bundle::capabilities::DEFAULT;
 
 /// All the kernel's headers we are built with know.
 fn all() -> Vec<String> {

@@ -109,17 +109,6 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
     let parent = if config.cgroup_parent.is_empty() { pod_cgroup(subject) } else { config.cgroup_parent.clone() };
     // Whole periods only, as podman counts.
     let nano_cpus = if limits.cpu_period == 100_000 { limits.cpu_quota.saturating_mul(10_000) } else { 0 };
-    let devices: Value = config
-        .devices
-        .iter()
-        .map(|device| {
-            object([
-                ("PathOnHost", device.host_path.as_str().into()),
-                ("PathInContainer", device.container_path.as_str().into()),
-                ("CgroupPermissions", device.permissions.as_str().into()),
-            ])
-        })
-        .collect();
     extend(
         document,
         [
@@ -139,7 +128,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("CpuRealtimeRuntime", 0.into()),
             ("CpusetCpus", limits.cpuset_cpus.as_str().into()),
             ("CpusetMems", limits.cpuset_mems.as_str().into()),
-            ("Devices", devices),
+            ("Devices", settings::devices(&config.devices)),
             ("DiskQuota", 0.into()),
             ("KernelMemory", 0.into()),
             ("MemoryReservation", limits.memory_reservation.into()),

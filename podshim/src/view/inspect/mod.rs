@@ -25,7 +25,6 @@ use serde_json::Value;
 use super::{Shown, View, json::object};
 use crate::index;
 
-pub(super) use capabilities::DEFAULT as DEFAULT_CAPABILITIES;
 pub(super) use container::extend;
 
 /// Documents of the objects that were found, in the order asked for, and words for those that were not.

@@ -6,13 +6,17 @@ use proto::{
 };
 use serde_json::Value;
 
-use super::{container::extend, mounts, settings::port_bindings};
+use super::{
+    container::extend,
+    mounts,
+    settings::{devices, port_bindings},
+};
 use crate::{
     index::Pod,
     view::{
         Shown, View,
         json::{add, map, object, strings, strings_or_null, time},
-        pods::cgroup_parent,
+        pods::{cgroup_parent, cgroup_path},
         shown::{pod_networks, pod_ports},
     },
 };
@@ -40,7 +44,7 @@ pub(super) fn document(view: &View<'_>, pod: &Pod) -> Value {
     add(&mut document, "Labels", map(&config.labels));
     extend(&mut document, [("CreateCgroup", (!config.no_share_parent).into())]);
     add(&mut document, "CgroupParent", cgroup_parent(pod));
-    add(&mut document, "CgroupPath", pod.state.as_ref().map_or("", |state| &state.cgroup));
+    add(&mut document, "CgroupPath", cgroup_path(pod));
     extend(&mut document, [("CreateInfra", record.infra.is_some().into())]);
     if let Some(infra) = &record.infra {
         add(&mut document, "InfraContainerID", infra.as_str());
@@ -123,18 +127,7 @@ fn limits(view: &View<'_>, record: &PodRecord, document: &mut Value) {
     add(document, "cpuset_cpus", limits.cpuset_cpus.as_str());
     add(document, "cpuset_mems", limits.cpuset_mems.as_str());
     add(document, "mounts", mounts::list(view, &config.mounts));
-    let devices: Value = config
-        .devices
-        .iter()
-        .map(|device| {
-            object([
-                ("PathOnHost", device.host_path.as_str().into()),
-                ("PathInContainer", device.container_path.as_str().into()),
-                ("CgroupPermissions", device.permissions.as_str().into()),
-            ])
-        })
-        .collect();
-    add(document, "devices", devices);
+    add(document, "devices", devices(&config.devices));
     add(document, "volumes_from", strings(&config.volumes_from));
     add(document, "security_opt", strings(config.security.iter().flat_map(|security| &security.security_opt)));
     add(document, "memory_limit", limits.memory);

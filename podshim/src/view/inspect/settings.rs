@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::{
     record::{NetworkStatus, PodState},
-    wire::PortMapping,
+    wire::{Device, PortMapping},
 };
 use serde_json::Value;
 
@@ -30,6 +30,18 @@ pub(super) fn port_bindings(ports: &[PortMapping]) -> Value {
         }
     }
     Value::Object(by_port.into_iter().map(|(port, bindings)| (port, Value::Array(bindings))).collect())
+}
+
+/// Devices as they were asked for: `[{PathOnHost PathInContainer CgroupPermissions}]`.
+pub(super) fn devices(asked: &[Device]) -> Value {
+    let one = |device: &Device| {
+        object([
+            ("PathOnHost", device.host_path.as_str().into()),
+            ("PathInContainer", device.container_path.as_str().into()),
+            ("CgroupPermissions", device.permissions.as_str().into()),
+        ])
+    };
+    asked.iter().map(one).collect()
 }
 
 /// The `NetworkSettings` of `container`. A member that is in its pod's network shows the pod's.

@@ -3,9 +3,12 @@
 use proto::{record::VolumeRecord, refusal::Result};
 use serde_json::Value;
 
-use crate::view::{
-    Shown, View,
-    json::{add, map, object, time},
+use crate::{
+    view::{
+        Shown, View,
+        json::{add, map, object, time},
+    },
+    volume::Volumes,
 };
 
 /// The document of `volume`.
@@ -36,7 +39,8 @@ pub(super) fn document(view: &View<'_>, volume: &VolumeRecord) -> Result<Value> 
         .filter_map(Shown::record)
         .filter(|record| record.mounts.iter().any(|mount| mount.source == volume.name))
         .count();
-    super::container::extend(&mut document, [("MountCount", mounted.into())]);
+    let on_host = Volumes::open(view.roots()).mounts_of(volume);
+    super::container::extend(&mut document, [("MountCount", (mounted + on_host).into())]);
     add(&mut document, "NeedsCopyUp", !volume.copied_up);
     Ok(document)
 }

@@ -102,7 +102,8 @@ impl Group {
         if !self.init.exists() {
             return Vec::new();
         }
-        let mut processes: Vec<Process> = pids.into_iter().filter_map(Process::read).collect();
+        let again = |pid: u32| if pid == init.pid { Some(init.clone()) } else { Process::read(pid) };
+        let mut processes: Vec<Process> = pids.into_iter().filter_map(again).collect();
         processes.sort_by_key(|process| (process.pid_in(&init), process.pid));
         let view = descriptor::Context { init: &init, users: &users, host, processes: &processes };
         processes

@@ -44,11 +44,10 @@ impl Process {
     /// The process `pid`; `None` when it has gone.
     pub(super) fn read(pid: u32) -> Option<Process> {
         let mut process = Process { pid, ..Process::default() };
-        process.read_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
-        process.read_status(&fs::read(format!("/proc/{pid}/status")).ok()?);
-        let mut command = Vec::new();
+        process.read_stat(&read(pid, "stat", u64::MAX)?)?;
+        process.read_status(&read(pid, "status", u64::MAX)?);
         // The memory of the process: as long as it likes.
-        fs::File::open(format!("/proc/{pid}/cmdline")).ok()?.take(COMMAND).read_to_end(&mut command).ok()?;
+        let mut command = read(pid, "cmdline", COMMAND)?;
         while command.last() == Some(&0) {
             command.pop();
         }
@@ -132,6 +131,14 @@ impl Process {
     pub(super) fn cpu_time(&self) -> Duration {
         Duration::from_secs(self.cpu / TICKS)
     }
+}
+
+/// The first `most` bytes of a file of the process.
+fn read(pid: u32, file: &str, most: u64) -> Option<Vec<u8>> {
+    // These files have no size that could be asked for; this is more than they usually have.
+    let mut bytes = Vec::with_capacity(4096);
+    fs::File::open(format!("/proc/{pid}/{file}")).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A container's files are hostile: they are opened inside its root without following a link at the end, without waiting
 //! for the writer of a FIFO, must be regular, and only their beginning is read. No name service is asked.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+use std::{cell::OnceCell, collections::BTreeMap, fs::File, io::Read, os::fd::OwnedFd, path::Path};
 
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
@@ -15,11 +15,13 @@ const SIZE: u64 = 1 << 20;
 /// Most entries that are kept.
 const ENTRIES: usize = 4096;
 
-/// Names by number.
-#[derive(Debug, Default)]
+/// Names by number; read when one is asked for, as most tables show users and no groups.
+#[derive(Debug)]
 pub(super) struct Users {
-    users: BTreeMap<u32, String>,
-    groups: BTreeMap<u32, String>,
+    /// Opened at once: a pid may be somebody else's later.
+    root: Option<OwnedFd>,
+    users: OnceCell<BTreeMap<u32, String>>,
+    groups: OnceCell<BTreeMap<u32, String>>,
 }
 
 impl Users {
@@ -34,38 +36,40 @@ impl Users {
     }
 
     fn below(root: &Path) -> Users {
-        Users { users: names(root, "etc/passwd"), groups: names(root, "etc/group") }
+        let root = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok();
+        Users { root, users: OnceCell::new(), groups: OnceCell::new() }
     }
 
     /// The user's name, else the number.
     pub(super) fn user(&self, uid: u32) -> String {
-        self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+        let users = self.users.get_or_init(|| self.names("etc/passwd"));
+        users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
 
     /// The group's name, else the number.
     pub(super) fn group(&self, gid: u32) -> String {
-        self.groups.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
+        let groups = self.groups.get_or_init(|| self.names("etc/group"));
+        groups.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
     }
-}
 
-/// The names in a file of the format of passwd(5) or group(5).
-fn names(root: &Path, file: &str) -> BTreeMap<u32, String> {
-    read(root, file).map_or_else(BTreeMap::new, |text| parse(&text))
-}
-
-fn read(root: &Path, file: &str) -> Option<String> {
-    let root = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = File::from(openat2(root, file, how).ok()?);
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > SIZE {
-        return None;
+    /// The names in a file of the format of passwd(5) or group(5).
+    fn names(&self, file: &str) -> BTreeMap<u32, String> {
+        self.read(file).map_or_else(BTreeMap::new, |text| parse(&text))
     }
-    let mut text = Vec::new();
-    file.take(SIZE).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
+
+    fn read(&self, file: &str) -> Option<String> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let file = File::from(openat2(self.root.as_ref()?, file, how).ok()?);
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.len() > SIZE {
+            return None;
+        }
+        let mut text = Vec::with_capacity(usize::try_from(metadata.len()).ok()? + 1);
+        file.take(SIZE).read_to_end(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
 }
 
 /// `NAME:…:NUMBER:…`; of several names of a number the first counts.
