@@ -31,6 +31,7 @@ mod events;
 mod fault {
     mod hung;
     mod killer;
+    mod power;
     mod races;
     mod report;
     mod scenario;

@@ -287,6 +287,10 @@ impl Supervisor {
             }
             self.give_up(container);
         }
+        if self.entries().get(container).is_some_and(|entry| entry.given_up) {
+            // It may have been the runtime that it did not come back from.
+            orphan::end(&self.roots().runtime(), container);
+        }
         self.end_runtime(container);
         if let Some(entry) = self.entries().remove(container) {
             // Whoever waits may have gone.

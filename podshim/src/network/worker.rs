@@ -31,8 +31,8 @@ pub(super) async fn on_thread<T: Send + 'static>(
         let _ = sender.send(work());
     };
     thread::Builder::new().stack_size(STACK).spawn(run).map_err(|error| Refusal::internal(what, error))?;
-    // Longer than a wait for a lock inside.
-    let deadline = 2 * patience::at_most(DEADLINE / 2);
+    // Longer than the waits for locks inside.
+    let deadline = 4 * patience::at_most(DEADLINE / 4);
     match tokio::time::timeout(deadline, receiver).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Refusal::internal(what, "its thread has ended without an answer")),

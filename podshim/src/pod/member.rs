@@ -96,6 +96,8 @@ impl Pod {
         failpoint::pass(Point::RenameRecorded);
         if old != name {
             super::record::release(roots, &old, &target);
+            // The old name is not to be there again after a power cut; where that cannot be had, it only may be.
+            let _ = fs::File::open(roots.names()).and_then(|names| names.sync_all());
         }
         self.note("rename", &record);
         Ok(result(&record))

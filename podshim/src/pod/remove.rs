@@ -18,7 +18,7 @@ use super::{
     record,
     stop::RECORDED,
 };
-use crate::{image, volume::Volumes};
+use crate::{image, network, volume::Volumes};
 
 /// What `rm` answers for a container that is up (podman's words).
 fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
@@ -116,6 +116,13 @@ impl Pod {
 
     /// Removes the record and the names of the pod itself, of which nothing is up. As [`Pod::forget`].
     pub(super) fn forget_pod(&self, pod: &PodRecord) -> Result<()> {
+        if network::has_left(&self.networks, &self.id)
+            && let Err(refusal) = network::take_down_now(&self.networks, &self.id)
+        {
+            // A start has failed, and its network could not be taken down either.
+            tracing::warn!("pod {}: {refusal}", self.id);
+            self.intents.keep();
+        }
         record::remove_pod(&self.engine.roots, pod).inspect_err(|_| self.intents.keep())
     }
 

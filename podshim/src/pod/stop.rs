@@ -8,7 +8,7 @@ use std::{
 };
 
 use proto::{
-    Id, Refusal,
+    Id, Refusal, alive,
     failpoint::{self, Point},
     patience,
     record::{self, ContainerRecord, StartRecord},
@@ -104,11 +104,10 @@ impl Pod {
         }
         let Ok((_, found)) = self.container(id) else { return Ok(()) };
         if let Some(init) = found.init() {
-            let core = self.core.lock().await;
-            let pod_cgroup = core.state().map(|state| state.cgroup.clone());
-            drop(core);
-            if let Some(pod_cgroup) = pod_cgroup {
-                cgroup::kill(&cgroup::container_path(&pod_cgroup, id))?;
+            let pod_cgroup = self.core.lock().await.state().map(|state| state.cgroup.clone());
+            let cgroup = pod_cgroup.map(|pod| cgroup::container_path(&pod, id));
+            if let Some(cgroup) = &cgroup {
+                cgroup::kill(cgroup)?;
             }
             if let Ok(pidfd) = init.pidfd() {
                 // It has ended meanwhile: fine.
@@ -118,13 +117,16 @@ impl Pod {
                 }
             }
             if init.is_alive() {
+                // The first process of a PID namespace waits for the others: it is they who hang, where any do.
+                let all = cgroup.as_deref().map(cgroup::pids).unwrap_or_default();
+                let asleep: Vec<u32> = all.into_iter().filter(|pid| alive::state(*pid) == Some('D')).collect();
                 return Err(Refusal::new(
                     proto::Kind::TimedOut,
                     format!(
-                        "container {}: a process did not die within {} seconds of SIGKILL: {}",
+                        "container {}: not dead {} seconds after SIGKILL: {}",
                         record.name,
                         patience::at_most(KILLED).as_secs(),
-                        patience::who(&[init.pid]),
+                        patience::who(if asleep.is_empty() { std::slice::from_ref(&init.pid) } else { &asleep }),
                     ),
                 ));
             }
