@@ -1,5 +1,5 @@
 //! Somebody removes rules, elements of sets or links under a pod that is up (`nft flush ruleset`, a firewall's reload,
-//! `ip link del`): it is told, and [`mend`](super::mend) puts them back.
+//! `ip link del`): it is told, and [`mend`](super::mend()) puts them back.
 //!
 //! The kernel tells of every change of nf_tables and of every link. A filter on each socket lets only removals wake us, so
 //! a shim sleeps while other pods come; while others go it looks at who they are.
