@@ -29,11 +29,13 @@ mod disk;
 mod escape;
 mod events;
 mod fault {
+    mod chaos;
     mod hung;
     mod killer;
     mod power;
     mod races;
     mod report;
+    mod scale;
     mod scenario;
     mod walk;
 }
