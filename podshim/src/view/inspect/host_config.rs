@@ -12,7 +12,7 @@ use super::{
 };
 use crate::view::{
     Shown,
-    json::{map_or_null, object, strings},
+    json::{map_or_null, object, strings, strings_or_null},
 };
 
 /// Size of /dev/shm where none is given (containers.conf(5), shm_size).
@@ -94,6 +94,11 @@ fn names(subject: &Subject<'_>, config: &ContainerConfig, volumes: &[Mount], doc
             ("UTSMode", mode(subject, "uts", &config.uts_mode, "private").into()),
             ("UsernsMode", config.userns.as_str().into()),
             ("ShmSize", if config.shm_size > 0 { config.shm_size } else { SHM_SIZE }.into()),
+            ("ShmSizeSystemd", config.shm_size_systemd.into()),
+            ("Personality", config.personality.as_str().into()),
+            ("SeccompPolicy", if config.seccomp_policy.is_empty() { "default" } else { &config.seccomp_policy }.into()),
+            ("ChrootDirs", strings_or_null(&config.chroot_dirs)),
+            ("HostUsers", strings_or_null(&config.host_users)),
             ("Runtime", "oci".into()),
             ("ConsoleSize", vec![0, 0].into()),
             ("Isolation", "".into()),
@@ -124,8 +129,8 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("BlkioDeviceWriteIOps", block_limits(&limits.write_iops, "Rate")),
             ("CpuPeriod", limits.cpu_period.into()),
             ("CpuQuota", limits.cpu_quota.into()),
-            ("CpuRealtimePeriod", 0.into()),
-            ("CpuRealtimeRuntime", 0.into()),
+            ("CpuRealtimePeriod", limits.cpu_rt_period.into()),
+            ("CpuRealtimeRuntime", limits.cpu_rt_runtime.into()),
             ("CpusetCpus", limits.cpuset_cpus.as_str().into()),
             ("CpusetMems", limits.cpuset_mems.as_str().into()),
             ("Devices", settings::devices(&config.devices)),
@@ -147,7 +152,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("CpuPercent", 0.into()),
             ("IOMaximumIOps", 0.into()),
             ("IOMaximumBandwidth", 0.into()),
-            ("CgroupConf", Value::Null),
+            ("CgroupConf", map_or_null(&config.cgroup_conf)),
         ],
     );
 }
