@@ -78,6 +78,9 @@ fn volumes_networks_and_images_are_told_of() {
     let actions: Vec<&str> = images.iter().filter_map(|event| event.split(' ').nth(1)).collect();
     assert_eq!(actions, ["loadfromarchive", "tag", "untag", "untag", "remove"], "{images:?}");
     engine.sh("podctl events --stream=false --until 2000-01-01 | wc -l").prints("0");
+    // A span is after now for --until, before it for --since.
+    engine.sh("podctl events --until 200ms --filter event=tag --format '{{.Status}}'").prints("tag");
+    engine.sh("podctl events --stream=false --since 10m --until -5m | wc -l").prints("0");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn stats_shows_the_use_of_running_containers() {
     let all =
         engine.sh("podctl stats -a --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDS}}'").lines();
     assert_eq!(all[1], "done -- -- / -- --", "{all:?}");
-    engine.sh("podctl pause busy && podctl stats --no-stream --format '{{.PIDS}}' busy").code(0);
+    engine.sh("podctl pause busy && podctl stats --no-stream --format '{{.PIDs}}' busy").code(0);
     engine.sh("podctl stats --no-stream --format '{{.PIDS}}' busy").prints("2");
 }
 

@@ -46,7 +46,7 @@ pub struct Machine {
     pub stray_controller: bool,
     /// The OCI runtime, where it is not the default one.
     pub runtime: Option<&'static str>,
-    /// The engine's directories are on a disk (below `/var/tmp`) and not in memory.
+    /// The engine's directories are on a disk (below `/var/tmp`) and not in memory, but for the run directory.
     pub on_disk: bool,
     /// Programs look for failpoints, see [`Engine::arm`].
     pub failpoints: bool,
@@ -104,7 +104,12 @@ impl Engine {
         if let Some(disk) = &disk {
             std::fs::create_dir(disk).expect("a directory on disk");
             let mut mount = enclosure.command("/", "sh");
-            mount.args(["-c", &format!("mkdir {HOME} && mount --bind {} {HOME}", disk.display())]);
+            // What is under /run on a real machine stays in memory.
+            let line = format!(
+                "mkdir {HOME} && mount --bind {} {HOME} && mkdir {HOME}/runroot && mount -t tmpfs tmpfs {HOME}/runroot",
+                disk.display()
+            );
+            mount.args(["-c", &line]);
             assert!(mount.status().is_ok_and(|status| status.success()), "the directory on disk cannot be mounted");
         }
         let home = enclosure.path(HOME);

@@ -33,7 +33,11 @@ fn pod_ps_has_the_columns_and_the_formats_of_podman() {
 fn pod_inspect_tells_everything_as_json() {
     let engine = Engine::with(&[ALPINE]);
     let pod = engine.sh("podctl pod create --name p --hostname front --label a=1 -p 127.0.0.1:8080:80/tcp").ok();
+    let cgroup = || engine.sh("podctl pod inspect --format '{{.CgroupPath}} {{.CgroupParent}}' p").ok();
+    let before = cgroup();
     engine.sh("podctl run -d --pod p --name member alpine top").ok();
+    assert!(before.starts_with('/') && before.contains(&format!("/{pod} /")), "{before}");
+    assert_eq!(cgroup(), before, "the one it is in is the one it was to have");
     let text = engine.sh("podctl pod inspect p").ok();
     let json: Value = serde_json::from_str(&text).expect("json");
     let one = if is_stand_in() { &json } else { &json[0] };

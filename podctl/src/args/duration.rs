@@ -1,5 +1,6 @@
 //! Points in time and spans: Go durations, Unix times, RFC 3339.
 
+use super::Args;
 use crate::error::Failure;
 
 /// Nanoseconds of a Go duration (`1h30m`, `-1.5s`, `300ms`); `None` when it is none.
@@ -35,18 +36,26 @@ pub fn go(text: &str) -> Option<i64> {
     (total < 9.2e18).then_some((sign * total) as i64)
 }
 
-/// A point in time: Unix seconds (with a fraction), RFC 3339 or its beginning, or a Go duration before now.
+/// What `--since` and `--until` ask for, in nanoseconds since the epoch; 0 where a flag is not given.
+///
+/// Unix seconds (with a fraction), RFC 3339 or its beginning, or a Go duration: before now for `--since`, after now for
+/// `--until`, as podman counts it.
 ///
 /// # Errors
 /// `parsing --since "bogus": unable to interpret time value`
-pub fn point(flag: &str, text: &str) -> Result<i64, Failure> {
-    parse_point(text)
-        .ok_or_else(|| Failure::invalid(format!("parsing --{flag} \"{text}\": unable to interpret time value")))
+pub fn window(args: &Args) -> Result<(i64, i64), Failure> {
+    let point = |flag: &'static str, ahead: i64| match args.text(flag) {
+        None => Ok(0),
+        Some(text) => point(text, ahead)
+            .ok_or_else(|| Failure::invalid(format!("parsing --{flag} \"{text}\": unable to interpret time value"))),
+    };
+    Ok((point("since", -1)?, point("until", 1)?))
 }
 
-fn parse_point(text: &str) -> Option<i64> {
+/// A point in time; `ahead` is 1 where a span is after now, -1 where it is before.
+fn point(text: &str, ahead: i64) -> Option<i64> {
     if let Some(span) = go(text).filter(|_| text.parse::<f64>().is_err()) {
-        return Some(proto::time::now().saturating_sub(span));
+        return Some(proto::time::now().saturating_add(span.saturating_mul(ahead)));
     }
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return unix(text);
@@ -94,15 +103,14 @@ mod tests {
 
     #[test]
     fn points_in_time() {
-        assert_eq!(parse_point("1700000000"), Some(1_700_000_000_000_000_000));
-        assert_eq!(parse_point("1700000000.5"), Some(1_700_000_000_500_000_000));
-        assert_eq!(parse_point("2026-11-23T17:41:00Z"), proto::time::parse_rfc3339("2026-11-23T17:41:00Z"));
-        assert!(parse_point("2026-11-23").is_some() && parse_point("2026-11-23T17:41:00").is_some());
-        let ago = proto::time::now() - parse_point("10m").expect("a span");
+        assert_eq!(point("1700000000", 1), Some(1_700_000_000_000_000_000));
+        assert_eq!(point("1700000000.5", 1), Some(1_700_000_000_500_000_000));
+        assert_eq!(point("2026-11-23T17:41:00Z", 1), proto::time::parse_rfc3339("2026-11-23T17:41:00Z"));
+        assert!(point("2026-11-23", 1).is_some() && point("2026-11-23T17:41:00", 1).is_some());
+        let ago = proto::time::now() - point("10m", -1).expect("a span");
         assert!((599_000_000_000..601_000_000_000).contains(&ago), "{ago}");
-        assert_eq!(
-            point("since", "bogus").expect_err("refused").to_string(),
-            "parsing --since \"bogus\": unable to interpret time value"
-        );
+        let left = point("10m", 1).expect("a span") - proto::time::now();
+        assert!((599_000_000_000..601_000_000_000).contains(&left), "{left}");
+        assert_eq!(point("bogus", -1), None);
     }
 }

@@ -37,12 +37,12 @@ impl Platform {
         Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: variant.to_owned() }
     }
 
-    /// Parses `--platform`: `os/arch[/variant]`, or an architecture alone; empty = this machine.
+    /// Parses `--platform`: `os[/arch[/variant]]`, or an architecture alone; what is not said is as this machine's.
     ///
     /// # Errors
     /// Names the flag.
     pub fn parse(text: &str) -> Result<Platform> {
-        if text.is_empty() {
+        if text.is_empty() || text == "linux" {
             return Ok(Platform::here());
         }
         let word =
@@ -150,6 +150,7 @@ mod tests {
             assert_eq!(choice(wish, &list).as_deref(), expected, "{wish}");
         }
         assert_eq!(choice("linux/arm64", &["linux/arm64"]).as_deref(), Some("linux/arm64"));
+        assert_eq!(Platform::parse("linux").expect("an OS alone"), Platform::here());
         assert_eq!(choice("amd64", &["linux/amd64/v3", "linux/amd64/v1"]).as_deref(), Some("linux/amd64/v1"));
     }
 

@@ -1,6 +1,6 @@
 //! Removing members.
 
-use std::sync::Arc;
+use std::{io::Read, path::Path, sync::Arc};
 
 use proto::{
     Id, Kind, Refusal, Roots,
@@ -164,6 +164,10 @@ pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
             let _ = std::fs::remove_file(path);
         }
     }
+    let cidfile = &container.config.cidfile;
+    if !cidfile.is_empty() && names(Path::new(cidfile), id) {
+        let _ = std::fs::remove_file(cidfile);
+    }
     failpoint::pass(Point::RmDependents);
     let volumes = Volumes::open(roots);
     for volume in &container.anonymous_volumes {
@@ -181,6 +185,13 @@ pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
     }
     failpoint::refuse(Point::RmTombstone)?;
     record::remove_all(&record::container_tombstone(roots, pod, id)).map_err(broken)
+}
+
+/// Whether the file at `path` has `id` in it and nothing else: it may be somebody else's by now.
+fn names(path: &Path, id: &Id) -> bool {
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(128).read_to_string(&mut text));
+    read.is_ok() && text.trim_end() == id.as_str()
 }
 
 fn gone_is_fine(refusal: Refusal, record: &ContainerRecord) -> Result<ContainerResult> {

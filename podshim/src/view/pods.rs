@@ -8,7 +8,7 @@ use super::{
     json::{map, object, strings, time},
     shown::pod_networks,
 };
-use crate::index::Pod;
+use crate::{cgroup, index::Pod};
 
 /// The rows of `pod ps` as podman's `--format json` has them, oldest first, without hidden pods.
 ///
@@ -51,14 +51,20 @@ fn row(pod: &Pod) -> Value {
     ])
 }
 
-/// The cgroup its own is in: as asked for, else as it is now; empty where neither is known.
+/// Its cgroup: as it is now, else the one it will have; empty where its record cannot be read.
+pub(super) fn cgroup_path(pod: &Pod) -> String {
+    let now = pod.state.as_ref().map(|state| state.cgroup.clone()).filter(|cgroup| !cgroup.is_empty());
+    let will_be = || cgroup::pod_path(pod.id(), &pod.record.as_ref().ok()?.config.cgroup_parent).ok();
+    now.or_else(will_be).unwrap_or_default()
+}
+
+/// The cgroup its own is in: as asked for, else that of [`cgroup_path`].
 pub(super) fn cgroup_parent(pod: &Pod) -> String {
     let asked = pod.record.as_ref().map_or("", |record| &record.config.cgroup_parent);
     if !asked.is_empty() {
         return asked.to_owned();
     }
-    let now = pod.state.as_ref().map_or("", |state| &state.cgroup);
-    now.rsplit_once('/').map_or_else(String::new, |(parent, _)| parent.to_owned())
+    cgroup_path(pod).rsplit_once('/').map_or_else(String::new, |(parent, _)| parent.to_owned())
 }
 
 #[cfg(test)]

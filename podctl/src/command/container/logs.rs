@@ -73,12 +73,12 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
 /// # Errors
 /// podman's words.
 pub fn request(args: &Args) -> Result<LogsRequest, Failure> {
-    let point = |flag: &'static str| args.text(flag).map_or(Ok(0), |text| duration::point(flag, text));
+    let (since, until) = duration::window(args)?;
     let tail = args.int("tail").unwrap_or(-1);
     Ok(LogsRequest {
         follow: args.is("follow"),
-        since: point("since")?,
-        until: point("until")?,
+        since,
+        until,
         tail: tail.max(0),
         has_tail: tail >= 0,
         timestamps: args.is("timestamps"),

@@ -79,6 +79,7 @@ const HEADERS: &[Column] = &[
     ("NetInput", "NETINPUT"),
     ("NetOutput", "NETOUTPUT"),
     ("PIDS", "PIDS"),
+    ("PIDs", "PIDS"),
     ("SystemNano", "SYSTEMNANO"),
     ("UpTime", "CPU TIME"),
 ];
@@ -157,6 +158,7 @@ fn shown(sample: &Sample, whole: bool) -> Value {
         "BlockInput": cpu("BlockInput"),
         "BlockOutput": cpu("BlockOutput"),
         "PIDS": sample.pids(),
+        "PIDs": cpu("PIDs"),
         "UpTime": sample.or_none(human::go_duration(cpu("CPUNano"))),
     })
 }

@@ -40,11 +40,11 @@ pub static COMMAND: Command = Command {
 };
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
-    let point = |flag: &'static str| args.text(flag).map_or(Ok(0), |text| duration::point(flag, text));
+    let (since, until) = duration::window(args)?;
     let request = EventsRequest {
         filters: args.all("filter"),
-        since: point("since")?,
-        until: point("until")?,
+        since,
+        until,
         stream: args.switch("stream").unwrap_or(true),
         token: raw::token().map_err(|error| Failure::io("a token", &error))?,
     };

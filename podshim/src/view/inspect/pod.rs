@@ -16,7 +16,7 @@ use crate::{
     view::{
         Shown, View,
         json::{add, map, object, strings, strings_or_null, time},
-        pods::cgroup_parent,
+        pods::{cgroup_parent, cgroup_path},
         shown::{pod_networks, pod_ports},
     },
 };
@@ -44,7 +44,7 @@ pub(super) fn document(view: &View<'_>, pod: &Pod) -> Value {
     add(&mut document, "Labels", map(&config.labels));
     extend(&mut document, [("CreateCgroup", (!config.no_share_parent).into())]);
     add(&mut document, "CgroupParent", cgroup_parent(pod));
-    add(&mut document, "CgroupPath", pod.state.as_ref().map_or("", |state| &state.cgroup));
+    add(&mut document, "CgroupPath", cgroup_path(pod));
     extend(&mut document, [("CreateInfra", record.infra.is_some().into())]);
     if let Some(infra) = &record.infra {
         add(&mut document, "InfraContainerID", infra.as_str());
