@@ -94,7 +94,7 @@ fn a_pods_disk_is_slow_for_all_members_and_swappiness_is_of_v1() {
 #[test]
 fn time_of_real_time_processes_and_files_of_v2_are_set_or_refused_by_the_version() {
     let engine = Engine::with(&[ALPINE]);
-    let run = "podctl run -d --name rt --cpu-rt-period 500000 --cpu-rt-runtime 1000 alpine top";
+    let run = "podctl run -d --name rt --restart always --cpu-rt-period 500000 --cpu-rt-runtime 1000 alpine sh -c 'test -e /ran || { touch /ran; exit 1; }; exec top'";
     let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     if v2 {
         engine.sh(run).code(125).mentions("--cpu-rt-period 500000: cgroup v2 has no such limit: leave the option out");
@@ -112,9 +112,13 @@ fn time_of_real_time_processes_and_files_of_v2_are_set_or_refused_by_the_version
         return;
     }
     let id = engine.sh(run).ok();
+    assert_eq!(engine.field("rt", ".HostConfig.CpuRealtimeRuntime"), "1000");
+    until("it has been run again", || {
+        let again = engine.field("rt", ".RestartCount") == "1" && engine.field("rt", ".State.Status") == "running";
+        again.then_some(())
+    });
     assert_eq!(limit(&id, ["cpu.rt_runtime_us", "cpu.rt_runtime_us"]), "1000");
     assert_eq!(limit(&id, ["cpu.rt_period_us", "cpu.rt_period_us"]), "500000");
-    assert_eq!(engine.field("rt", ".HostConfig.CpuRealtimeRuntime"), "1000");
     engine.sh("podctl restart -t 0 rt && podctl exec rt true").code(0);
     assert_eq!(limit(&id, ["cpu.rt_runtime_us", "cpu.rt_runtime_us"]), "1000");
     engine

@@ -1,8 +1,9 @@
 //! Time of real-time processes in cgroup v1: what a cgroup has, its parents must have too.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use proto::{Refusal, refusal::Result, wire::Resources};
@@ -15,6 +16,10 @@ use super::{
 
 /// The kernel's period, in µs.
 const PERIOD: i64 = 1_000_000;
+/// How long the kernel may need to take the share of a removed cgroup back.
+const REMOVED: Duration = Duration::from_millis(300);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Parts that a share of the time is counted in.
 const WHOLE: i64 = 1 << 20;
 
@@ -33,16 +38,32 @@ pub(super) fn make_room(hierarchies: &Hierarchies, path: &str, limits: &Resource
         child = dir.to_owned();
     }
     // From the top: no child has more than its parent.
-    for (dir, need) in wanted.into_iter().rev().filter(|(dir, need)| runtime(dir) < *need) {
-        tree::put(&dir.join(RT_RUNTIME), &need.to_string()).map_err(|error| {
+    wanted.into_iter().rev().try_for_each(|(dir, need)| {
+        raise(&dir, need).map_err(|error| {
             Refusal::invalid(format!(
                 "--cpu-rt-runtime {}: the kernel refuses {need} for {RT_RUNTIME} of {}: {error}",
                 limits.cpu_rt_runtime,
                 dir.display()
             ))
-        })?;
+        })
+    })
+}
+
+/// Gives `dir` the runtime `need`, or twice as much: a child that is removed has its share for a moment after that, when
+/// another run of the same container wants its own.
+fn raise(dir: &Path, need: i64) -> io::Result<()> {
+    let file = dir.join(RT_RUNTIME);
+    let twice = need.saturating_mul(2);
+    if runtime(dir) >= twice || tree::put(&file, &twice.to_string()).is_ok() || runtime(dir) >= need {
+        return Ok(());
     }
-    Ok(())
+    let begun = Instant::now();
+    loop {
+        match tree::put(&file, &need.to_string()) {
+            Err(_) if begun.elapsed() < REMOVED => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
 }
 
 /// The share of the time that `runtime` of `period` is, in parts of [`WHOLE`], rounded up.

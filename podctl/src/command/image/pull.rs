@@ -30,6 +30,7 @@ const FLAGS: &[Flag] = &[
         "Path of a directory with certificates for the registry (default /etc/containers/certs.d/HOST)",
     ),
     text("creds", "Credentials", "Credentials (USERNAME:PASSWORD) to use for authenticating to a registry"),
+    switch("disable-content-trust", "This is a Docker specific option and is a NOOP").default("true"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with arch and os)"),
     text("policy", "string", "Pull image policy (\"always\"|\"missing\"|\"never\"|\"newer\")").default("\"always\""),
