@@ -25,7 +25,7 @@ built    := $(target)/$(RELEASE)
 # `$(timed)NAME; time COMMAND` ends with a line that says how long the step took.
 timed = TIMEFORMAT='== %1R s for '
 
-.PHONY: help setup build images check unit suite test crash fuzz compat collectors demo bench soak install uninstall clean
+.PHONY: help setup build images check unit suite test crash chaos fuzz compat collectors demo bench soak install uninstall clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,13 +62,21 @@ test: ## Everything: installs what is missing, builds, checks, tests (needs root
 	@$(MAKE) unit
 	@$(MAKE) suite
 
-crash: ## Every failpoint, random kills and races, all of them: about 20 minutes (needs root); PODCTL_SEED=n replays
+crash: ## Every failpoint, random kills, races and 1000 containers: about 20 minutes (needs root); PODCTL_SEED=n replays
 	@tests/setup.sh build run test
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
 	@rm -f target/crash.txt
 	@$(timed)crash; time { PODCTL_CRASH_ALL=1 PODCTL_CRASH_TABLE=$(CURDIR)/target/crash.txt \
-		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --test-threads 4 --nocapture; } || failed=1; \
+		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --skip fault::chaos:: --test-threads 4 --nocapture; } || failed=1; \
 	printf '\n%-44s %6s %9s %6s\n' 'what ran' cases took found; cat target/crash.txt; [ -z "$${failed:-}" ]
+
+chaos: ## Random commands × random faults: CHAOS_SECONDS=600; PODCTL_SEED=n chooses the same ones again (needs root)
+	@tests/setup.sh build run test
+	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
+	@rm -f target/chaos.txt
+	@export CHAOS_SECONDS=$${CHAOS_SECONDS:-600}; $(timed)chaos; time { PODCTL_CRASH_TABLE=$(CURDIR)/target/chaos.txt \
+		$(cargo) test --profile $(PROFILE) -p tests -- fault::chaos:: --nocapture; } || failed=1; \
+	printf '\n%-44s %6s %9s %6s\n' 'what ran' steps took found; cat target/chaos.txt; [ -z "$${failed:-}" ]
 
 fuzz: ## Mutated input for everything that decodes bytes of others: FUZZ_SECONDS=120 each; FUZZ_SEED repeats a run
 	@tests/setup.sh build run test

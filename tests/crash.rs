@@ -67,6 +67,24 @@ fn a_killed_monitor_is_replaced_and_the_container_goes_on() {
 }
 
 #[test]
+fn who_attaches_right_after_everything_was_killed_waits_for_the_successors() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine sh -c 'until [ -e /end ]; do echo tick; sleep 0.1; done; exit 4'").ok();
+    for pid in engine.pids("podshim pod").into_iter().chain(engine.pids("podmon ")) {
+        kill_9(pid);
+    }
+    let attached = engine.start("podctl attach --no-stdin up");
+    until("a new monitor", || engine.pids("podmon ").first().copied());
+    engine.sh("podctl exec up touch /end").code(0);
+    let attached = attached.finish();
+    attached.code(4);
+    assert!(!attached.stderr().contains("Error"), "{attached}");
+}
+
+#[test]
 fn stop_and_rm_work_right_after_everything_was_killed() {
     if is_stand_in() {
         return;
@@ -230,6 +248,25 @@ fn a_stopped_monitor_goes_on_and_one_that_is_stopped_again_has_a_successor() {
     stop(monitor);
     until("a new monitor", || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor));
     works();
+}
+
+#[test]
+fn a_stopped_monitor_that_an_earlier_shim_has_started_goes_on() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let id = engine.sh("podctl run -d --name up alpine sh -c 'while :; do echo tick; sleep 0.1; done'").ok();
+    let (shim, monitor) = (the(&engine, "podshim pod"), the(&engine, &format!("podmon {id}")));
+    kill_9(shim);
+    until("another shim", || engine.pids("podshim pod").iter().any(|pid| *pid != shim).then_some(()));
+    engine.sh("podctl exec up true").code(0);
+    kill(Pid::from_raw(monitor), Signal::SIGSTOP).expect("it is there");
+    // Nothing is asked of the engine meanwhile.
+    let state = || std::fs::read_to_string(format!("/proc/{monitor}/stat")).unwrap_or_default();
+    until("the monitor to go on", || (!state().contains(") T ")).then_some(()));
+    engine.sh("podctl exec up echo hello").prints("hello");
+    assert_eq!(the(&engine, &format!("podmon {id}")), monitor);
 }
 
 #[test]

@@ -29,9 +29,11 @@ mod disk;
 mod escape;
 mod events;
 mod fault {
+    mod chaos;
     mod killer;
     mod races;
     mod report;
+    mod scale;
     mod scenario;
     mod walk;
 }

@@ -279,7 +279,13 @@ fn enter_mount_namespace(engine: &Engine, id: &Id) -> io::Result<()> {
             return Ok(());
         }
     }
-    namespace::engine::enter_new()?;
+    namespace::engine::enter_new().map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::new(
+            error.kind(),
+            "a pod needs a mount namespace, and that takes CAP_SYS_ADMIN: run podctl as root",
+        ),
+        _ => error,
+    })?;
     pod::volumes::forget_host_mounts(&engine.roots);
     // A runtime that is not there is refused by name when it is needed.
     if let Ok(runtime) = engine.runtime_path("")

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use podshim::host::{self, Arguments};
 
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // The last line is what whoever waits for us shows its user: no time, no level.
+            let _ = writeln!(std::io::stderr(), "podshim: {error:#}");
             ExitCode::from(125)
         }
     }

@@ -153,6 +153,15 @@ points! {
     MemberFailed "create.failed" passes
     MemberDir "create.dir" fails
     MemberNamed "create.named" passes
+    LeaveBegun "leave.begun" passes
+    LeaveEmptied "leave.emptied" passes
+    LeaveUnlocked "leave.unlocked" passes
+    UpdateLimits "update.limits" fails
+    UpdateRecorded "update.recorded" fails
+    UpdateAmended "update.amended" fails
+    UpdateWritten "update.written" fails
+    UpdateTold "update.told" passes
+    MonReload "mon.reload.read" fails
     RenameClaimed "rename.claimed" passes
     RenameRecorded "rename.recorded" passes
     UpCgroup "up.cgroup" fails
@@ -189,6 +198,7 @@ points! {
     ConnectRecorded "network.connect.recorded" passes
     StartDir "start.dir" fails
     StartRootfs "start.rootfs" fails
+    StartSecrets "start.secrets" fails
     StartMounts "start.mounts" fails
     StartFiles "start.files" fails
     StartBundle "start.bundle" fails

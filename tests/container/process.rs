@@ -70,6 +70,15 @@ fn a_user_the_image_does_not_have_is_refused_and_nothing_is_left() {
 }
 
 #[test]
+fn who_may_not_make_namespaces_is_told_so_in_one_line() {
+    let engine = Engine::with(&[ALPINE]);
+    let refused = engine.sh("setpriv --bounding-set=-sys_admin podctl run alpine true");
+    let words = "Error: a pod needs a mount namespace, and that takes CAP_SYS_ADMIN: run podctl as root\n";
+    assert_eq!(refused.code(125).stderr(), words);
+    engine.sh("podctl ps -aq").prints_nothing();
+}
+
+#[test]
 fn privileges_are_few_for_run_and_for_exec() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --name up alpine top").ok();

@@ -47,7 +47,7 @@ impl Random {
 
 /// Adds a row to the table.
 pub fn row(what: &str, cases: usize, took: Duration, found: usize) {
-    let row = format!("{what:<44} {cases:>6} {:>7.1} s {found:>6}\n", took.as_secs_f64());
+    let row = format!("{what:<44} {cases:>6} {:>7.2} s {found:>6}\n", took.as_secs_f64());
     print!("{row}");
     if let Some(path) = std::env::var_os("PODCTL_CRASH_TABLE") {
         let table = std::fs::File::options().append(true).create(true).open(path);

@@ -88,6 +88,25 @@ pub const ALL: &[Scenario] = &[
         ..NONE
     },
     Scenario {
+        name: "update",
+        points: &["update.", "mon.reload."],
+        setup: "podctl run -d --name victim alpine top",
+        act: "podctl update -m 64m --restart on-failure victim",
+        again: "podctl update -m 64m --restart on-failure victim && \
+                test \"$(podctl inspect --format '{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}' victim)\" = \
+                '67108864 on-failure' && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "run with a secret",
+        points: &["start.secrets"],
+        setup: "echo one | podctl secret create key -",
+        act: "podctl run -d --name victim --secret key alpine top",
+        again: "podctl container exists victim || podctl create --name victim --secret key alpine top; \
+                podctl start victim && podctl exec victim cat /run/secrets/key",
+        ..NONE
+    },
+    Scenario {
         name: "pod start",
         points: &["pod.start."],
         setup: "podctl pod create --name p -p 8080:80 && podctl create --pod p --name victim alpine top",
@@ -113,7 +132,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "rm",
-        points: &["rm."],
+        points: &["rm.", "leave."],
         setup: "podctl run -d --name other -v data:/data alpine top && \
                 podctl run -d --name victim --volumes-from other -v /anonymous -p 8080:80 alpine top",
         act: "podctl rm -f -t 0 victim",

@@ -1,4 +1,4 @@
-//! Every failpoint × {kill, error, delay}: the act that comes to it is cut off, and nothing is lost or left.
+//! Every failpoint × {kill, error, delay, panic}: the act that comes to it is cut off, and nothing is lost or left.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,8 +24,10 @@ use super::{
 
 /// How many cases a run has that does not try all, on each kind of engine.
 const SHARE: usize = 20;
+/// How many panics are tried where all of the others are.
+const PANICS: usize = 40;
 /// How long a process is held up at a point.
-const DELAY: &str = "delay:300";
+const DELAY: &str = "delay:100";
 /// No case takes longer, whatever runs beside it.
 const SLOW: Duration = Duration::from_secs(20);
 
@@ -44,7 +46,7 @@ fn cases(images: bool) -> Vec<Case> {
     let only = std::env::var("PODCTL_POINT").unwrap_or_default();
     for point in Point::ALL {
         let scenario = scenario::of(point.name()).unwrap_or_else(|| panic!("nobody comes to {}", point.name()));
-        for action in ["kill", "error", DELAY] {
+        for action in ["kill", "error", DELAY, "panic"] {
             let matters = action != "error" || point.fails();
             if scenario.images == images && matters && format!("{}={action}", point.name()).contains(&only) {
                 let case = Case { point: point.name(), action, again: true, scenario };
@@ -113,7 +115,15 @@ fn walk(what: &str, images: bool) {
     let begun = Instant::now();
     let seed = report::seed();
     let all = cases(images);
-    let chosen = if report::all() { all } else { Random::new(seed).some(&all, SHARE) };
+    let mut random = Random::new(seed);
+    let chosen = if report::all() {
+        // A panic is an abort, and that is much like `kill`.
+        let (panics, mut most): (Vec<Case>, Vec<Case>) = all.into_iter().partition(|case| case.action == "panic");
+        most.extend(random.some(&panics, PANICS));
+        most
+    } else {
+        random.some(&all, SHARE)
+    };
     println!("PODCTL_SEED={seed}, {} cases", chosen.len());
     let mut found = Vec::new();
     let mut current = engine(images);
@@ -140,10 +150,10 @@ fn walk(what: &str, images: bool) {
 
 #[test]
 fn whatever_fails_between_two_steps_can_be_cleared_away_and_tried_again() {
-    walk("failpoints × kill, error, delay", false);
+    walk("failpoints × kill, error, delay, panic", false);
 }
 
 #[test]
 fn whatever_fails_between_two_steps_of_an_image_can_be_tried_again() {
-    walk("failpoints of images × kill, error, delay", true);
+    walk("failpoints of images × kill, error, …", true);
 }

@@ -139,13 +139,13 @@ impl Engine {
     /// Types `line` at a shell (bash) in the engine's home directory, where `podctl` and `podman` are the engine under test.
     #[track_caller]
     pub fn sh(&self, line: &str) -> Run {
-        self.record(self.start(line).finish())
+        self.note(self.start(line).finish())
     }
 
     /// The same with bytes on its standard input.
     #[track_caller]
     pub fn sh_with(&self, line: &str, input: impl Into<Vec<u8>>) -> Run {
-        self.record(cli::start(line, self.shell(line), Some(input.into())).finish())
+        self.note(cli::start(line, self.shell(line), Some(input.into())).finish())
     }
 
     /// The same, without waiting for its end.
@@ -158,7 +158,7 @@ impl Engine {
     pub fn podctl(&self, arguments: &[&str]) -> Run {
         let mut command = self.command("podctl");
         command.args(arguments);
-        self.record(cli::start(&format!("podctl {}", arguments.join(" ")), command, None).finish())
+        self.note(cli::start(&format!("podctl {}", arguments.join(" ")), command, None).finish())
     }
 
     /// The next process that comes to `point` does `action` there; see [`proto::failpoint`].
@@ -259,7 +259,8 @@ impl Engine {
         self.machine.words()
     }
 
-    fn record(&self, run: Run) -> Run {
+    /// Adds to the transcript what was [started](Engine::start) and has ended.
+    pub fn note(&self, run: Run) -> Run {
         let mut transcript = self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _memory_does_not_fail = writeln!(transcript, "{run}");
         run

@@ -4,6 +4,7 @@ use std::{fs, rc::Rc};
 
 use proto::{
     Refusal,
+    failpoint::{self, Point},
     record::{self, StartRecord},
     refusal::Result,
     wire::HealthConfig,
@@ -20,6 +21,7 @@ impl Monitor {
     pub(super) fn reload(&mut self) -> Result<()> {
         let told: StartRecord =
             record::read(&self.record).map_err(|error| Refusal::internal("the start record", error))?;
+        failpoint::refuse(Point::MonReload)?;
         let mut start = (*self.start).clone();
         let before = std::mem::replace(&mut start.health, told.health);
         start.restart = told.restart;

@@ -6,7 +6,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,6 +53,8 @@ struct Shared {
     pod: Id,
     entries: Mutex<HashMap<Id, Entry>>,
     ended: mpsc::UnboundedSender<Ended>,
+    /// Whether [`Supervisor::look_at_strangers`] is at work.
+    looks: AtomicBool,
 }
 
 struct Entry {
@@ -62,6 +67,8 @@ struct Entry {
     since: std::time::Instant,
     /// When its monitor was last stopped by a signal.
     stopped: Option<std::time::Instant>,
+    /// Its monitor is no child of ours: nobody tells us that it was stopped.
+    stranger: bool,
 }
 
 /// How often a monitor may die in a row before its container is given up.
@@ -72,6 +79,8 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 const PEACE: Duration = Duration::from_secs(10);
 /// Deadline of calls that a monitor answers at once.
 const PROMPT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a signal has stopped a monitor that is no child of ours. Twice within [`PEACE`].
+const STRANGERS: Duration = Duration::from_secs(4);
 
 impl Supervisor {
     /// Begins to supervise; [`Ended`] is sent to `ended`. Needs a running tokio runtime.
@@ -81,8 +90,13 @@ impl Supervisor {
     pub fn new(engine: &Engine, pod: &Id, ended: mpsc::UnboundedSender<Ended>) -> io::Result<Supervisor> {
         let socket = NotifySocket::bind(&engine.roots.run_pod(pod))?;
         let mut reaper = Reaper::new()?;
-        let supervisor =
-            Supervisor(Arc::new(Shared { engine: engine.clone(), pod: pod.clone(), entries: Mutex::default(), ended }));
+        let supervisor = Supervisor(Arc::new(Shared {
+            engine: engine.clone(),
+            pod: pod.clone(),
+            entries: Mutex::default(),
+            ended,
+            looks: AtomicBool::new(false),
+        }));
         let listener = supervisor.clone();
         tokio::spawn(async move {
             while let Ok(message) = socket.receive().await {
@@ -201,9 +215,14 @@ impl Supervisor {
             successors: 0,
             since: std::time::Instant::now(),
             stopped: None,
+            stranger: alive::parent(process.pid) != Some(std::process::id()),
         };
+        let stranger = entry.stranger;
         self.entries().insert(container.clone(), entry);
         self.watch(container, &process);
+        if stranger {
+            self.look_at_strangers();
+        }
         Ok(monitor)
     }
 
@@ -271,6 +290,7 @@ impl Supervisor {
         if let Some(entry) = self.entries().get_mut(container) {
             failpoint::pass(Point::MonitorReplaced);
             entry.process = process.clone();
+            entry.stranger = false;
             entry.monitor.forget_client();
         }
         tracing::warn!("container {container}: its monitor died; process {} took over", process.pid);
@@ -363,7 +383,34 @@ impl Supervisor {
         }
     }
 
-    /// A child was stopped. Nobody stops a monitor who knows what he does: it goes on, and where that does not last, it
+    /// Looks now and then whether a signal has stopped a monitor that an earlier shim has started, as long as there is one:
+    /// the kernel tells its parent alone, and a process cannot become another one's child.
+    fn look_at_strangers(&self) {
+        if self.0.looks.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(STRANGERS).await;
+                let strangers: Vec<u32> = {
+                    let entries = this.entries();
+                    let strangers = entries.values().filter(|entry| entry.stranger);
+                    let pids: Vec<u32> = strangers.map(|entry| entry.process.pid).collect();
+                    if pids.is_empty() {
+                        this.0.looks.store(false, Ordering::Relaxed);
+                        return;
+                    }
+                    pids
+                };
+                for pid in strangers.into_iter().filter(|pid| alive::state(*pid) == Some('T')) {
+                    this.stopped(pid);
+                }
+            }
+        });
+    }
+
+    /// A monitor was stopped. Nobody stops a monitor who knows what he does: it goes on, and where that does not last, it
     /// gets a successor, as if it had died.
     fn stopped(&self, pid: u32) {
         let mut entries = self.entries();

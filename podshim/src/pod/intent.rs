@@ -25,6 +25,7 @@ use std::{
 use proto::{
     Id, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     layout::Target,
     record::{self, ContainerRecord, PodRecord},
 };
@@ -92,7 +93,9 @@ impl Drop for Intent<'_> {
     fn drop(&mut self) {
         let mut acts = self.0.acts.lock().unwrap_or_else(PoisonError::into_inner);
         *acts = acts.saturating_sub(1);
-        if *acts == 0 && !self.0.kept.load(Ordering::Relaxed) {
+        // Of a pod that is not there, or not any more, what its shim has in the run directory is left: see `leave`.
+        let gone = !self.0.roots.pod_record(&self.0.pod).exists();
+        if *acts == 0 && !gone && !self.0.kept.load(Ordering::Relaxed) {
             // A file that stays makes somebody look, and find nothing.
             let _ = fs::remove_file(file(&self.0.roots, &self.0.pod));
         }
@@ -208,9 +211,11 @@ pub async fn clear(roots: &Roots, pod: &Id, cgroup_parent: &str) {
     }
 }
 
-/// Removes `$RUN/pods/POD`, the lock last, which the caller holds: nobody else ever works in a directory that goes.
+/// Removes `$RUN/pods/POD`, the lock last, which the caller holds: nobody else ever works in a directory that goes. With
+/// it ends the act that has removed the pod, if it has been removed.
 pub fn leave(roots: &Roots, pod: &Id) {
     let run = roots.run_pod(pod);
+    failpoint::pass(Point::LeaveBegun);
     for entry in fs::read_dir(&run).into_iter().flatten().flatten() {
         if entry.file_name() == "lock" {
             continue;
@@ -218,9 +223,15 @@ pub fn leave(roots: &Roots, pod: &Id) {
         // What cannot be removed is in a directory that the next shim of the pod uses, or the next boot empties.
         let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
     }
+    failpoint::pass(Point::LeaveEmptied);
     let _ = fs::remove_file(roots.pod_lock(pod));
+    failpoint::pass(Point::LeaveUnlocked);
     // Not empty where the next one has come already.
     let _ = fs::remove_dir(run);
+    if !roots.pod(pod).exists() {
+        // As in `drop`.
+        let _ = fs::remove_file(file(roots, pod));
+    }
 }
 
 /// Brings the records of `pod` to where an act that was cut off would have left them. The caller has its lock. Whether
@@ -233,8 +244,12 @@ pub fn settle(roots: &Roots, pod: &Id) -> bool {
         tracing::warn!("pod {pod}: what was cut off cannot be settled: {error}");
         return false;
     }
-    let _ = fs::remove_file(intent);
-    !roots.pod(pod).exists()
+    let gone = !roots.pod(pod).exists();
+    if !gone {
+        // Of one that has gone, `leave` removes it, after the run directory.
+        let _ = fs::remove_file(intent);
+    }
+    gone
 }
 
 fn settle_records(roots: &Roots, pod: &Id, new: bool) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::{
 use nix::mount::{MsFlags, mount};
 use proto::{
     Refusal,
+    failpoint::{self, Point},
     record::ContainerRecord,
     refusal::Result,
     wire::{Mount, mount::Kind},
@@ -47,6 +48,7 @@ impl Pod {
         }
         let dir = run.join(BINDS).join("secrets");
         memory(&dir).map_err(|error| Refusal::internal(format!("container {}: secrets", record.name), error))?;
+        failpoint::refuse(Point::StartSecrets)?;
         for text in &record.config.secrets {
             let wanted = spec::secret(text)?;
             let secret = self.secrets.get(&wanted.name)?;

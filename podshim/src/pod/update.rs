@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::{
     Id, Kind, Refusal,
+    failpoint::{self, Point},
     record::{self, ContainerRecord, Durability, Phase, StartRecord},
     refusal::Result,
     serve,
@@ -48,7 +49,9 @@ impl Pod {
             return Err(refusal);
         }
         if let Some(start) = &start {
+            failpoint::refuse(Point::UpdateWritten)?;
             self.tell(id).await?;
+            failpoint::pass(Point::UpdateTold);
             // Another run may have been made meanwhile of what was there before.
             cgroup::update(&start.cgroup, &limits, &asked.given)?;
         }
@@ -69,12 +72,15 @@ impl Pod {
         start: Option<&StartRecord>,
         asked: &UpdateContainer,
     ) -> Result<()> {
+        failpoint::refuse(Point::UpdateLimits)?;
         let roots = &self.engine.roots;
         let broken = |error: std::io::Error| Refusal::internal(format!("updating container {}", after.name), error);
         record::write(&roots.container_record(&self.id, &after.id), after, Durability::Durable).map_err(broken)?;
+        failpoint::refuse(Point::UpdateRecorded)?;
         let Some(start) = start else { return Ok(()) };
         let limits = after.config.resources.clone().unwrap_or_default();
         bundle::amend(&start.bundle, &limits, |env| spec::change_variables(env, asked))?;
+        failpoint::refuse(Point::UpdateAmended)?;
         let path = roots.start_record(&self.id, &after.id);
         // Read anew: a witnessed exit may have been written into it.
         let mut start: StartRecord = record::read(&path).map_err(broken)?;

@@ -7,7 +7,7 @@ use crate::{
     args::{Action, Args, Command, switch, text},
     attach::{self, Session},
     command::{
-        container::{records, run::no_infra, state_of},
+        container::{exec, records, run::no_infra, state_of},
         row, select,
     },
     dial::{Engine, Found},
@@ -51,6 +51,10 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         let record = records(engine, id).await?;
         let Some(record) = record else { return Err(proto::Refusal::no_such_container(&container.typed).into()) };
         if !matches!(state_of(&record).0, "running" | "paused" | "initialized") {
+            return Err(Failure::invalid("you can only attach to running containers"));
+        }
+        // One that was killed has a successor in a moment: it is waited for.
+        if exec::running_monitor(engine, pod, id).await?.is_none() {
             return Err(Failure::invalid("you can only attach to running containers"));
         }
         let config = record.get("Config").unwrap_or(&Value::Null);

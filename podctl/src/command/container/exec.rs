@@ -151,7 +151,8 @@ pub async fn running_monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Optio
     if let Some(monitor) = engine.monitor(pod, id).await? {
         return Ok(Some(monitor));
     }
-    let runs = records(engine, id).await?.is_some_and(|record| state_of(&record).0 == "running");
+    let lives = |state: &str| matches!(state, "running" | "paused" | "initialized");
+    let runs = records(engine, id).await?.is_some_and(|record| lives(state_of(&record).0));
     if runs {
         let _shim = engine.pod(pod).await?;
         for _ in 0..50 {

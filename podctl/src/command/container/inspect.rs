@@ -57,6 +57,10 @@ pub static COMMAND: Command = Command {
     ..Command::EMPTY
 };
 
+/// How many objects are asked for at once: an answer is one message of at most 4 MiB (ttrpc), and a document is some
+/// kilobytes, or much more where there are many labels.
+const AT_ONCE: usize = 32;
+
 /// What `System.Inspect` answers: what was found, in the order asked, and a message for each that was not.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -116,14 +120,22 @@ fn check(args: &Args) -> Result<(), Failure> {
 /// # Errors
 /// With a message for each that was not found.
 pub fn show(engine: &Engine, args: &Args, command: &str, kind: &str) -> Outcome {
-    let request = InspectObjects {
-        names: args.operands.clone(),
-        r#type: kind.to_owned(),
-        latest: args.knows("latest") && args.is("latest"),
-        size: args.knows("size") && args.is("size"),
-    };
-    let found =
-        engine.block_on(async { Found::read(&engine.host()?.system().inspect(deadline(ASK), &request).await?) })?;
+    let latest = args.knows("latest") && args.is("latest");
+    let size = args.knows("size") && args.is("size");
+    // `--latest` asks once, and names nobody.
+    let parts: Vec<&[String]> = if latest { vec![&[]] } else { args.operands.chunks(AT_ONCE).collect() };
+    let found = engine.block_on(async {
+        let mut all = Found::default();
+        let host = engine.host()?;
+        let system = host.system();
+        for names in parts {
+            let request = InspectObjects { names: names.to_vec(), r#type: kind.to_owned(), latest, size };
+            let mut found = Found::read(&system.inspect(deadline(ASK), &request).await?)?;
+            all.found.append(&mut found.found);
+            all.errors.append(&mut found.errors);
+        }
+        Ok::<_, Failure>(all)
+    })?;
     print(command, args.text_or_empty("format"), &found)
 }
 

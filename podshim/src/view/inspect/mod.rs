@@ -14,6 +14,8 @@ mod pod;
 mod settings;
 mod volume;
 
+use std::cell::RefCell;
+
 use proto::{
     Refusal,
     layout::Target,
@@ -71,9 +73,10 @@ pub fn containers(view: &View<'_>, request: &InspectObjects) -> Result<Inspectio
             .ok_or_else(|| Refusal::new(proto::Kind::NoSuchContainer, "no containers to inspect: no such container"))?;
         return Ok(Inspection { found: vec![container::document(view, newest, request.size)], errors: Vec::new() });
     }
+    let last = Last::default();
     Inspection::collect(
         &request.names,
-        |name| container(view, name, request.size),
+        |name| container(view, &last, name, request.size),
         |name| format!("no such container {name:?}"),
     )
 }
@@ -132,6 +135,7 @@ pub fn objects(view: &View<'_>, request: &InspectObjects) -> Result<Inspection> 
         true => Err(Refusal::invalid(format!("latest is not supported for type {:?}", request.r#type))),
         false => Ok(()),
     };
+    let last = Last::default();
     match request.r#type.as_str() {
         "" | "all" if request.latest => containers(view, request),
         "container" => containers(view, request),
@@ -142,7 +146,7 @@ pub fn objects(view: &View<'_>, request: &InspectObjects) -> Result<Inspection> 
         "" | "all" => Inspection::collect(
             &request.names,
             |name| {
-                Ok(match container(view, name, request.size)?.or_else(|| image(view, name)) {
+                Ok(match container(view, &last, name, request.size)?.or_else(|| image(view, name)) {
                     Some(document) => Some(document),
                     None => match volume(view, name)? {
                         Some(document) => Some(document),
@@ -161,14 +165,22 @@ pub fn objects(view: &View<'_>, request: &InspectObjects) -> Result<Inspection> 
     }
 }
 
-fn container(view: &View<'_>, name: &str, size: bool) -> Result<Option<Value>> {
+/// The pod that was read last: whoever asks for many containers asks for all members of one after the other, and they are
+/// read together.
+type Last = RefCell<Option<index::Pod>>;
+
+fn container(view: &View<'_>, last: &Last, name: &str, size: bool) -> Result<Option<Value>> {
     let Some(target) = view.roots().resolve(name)? else { return Ok(None) };
-    let Some(pod) = index::pod(view.roots(), target.pod()) else { return Ok(None) };
+    let mut last = last.borrow_mut();
+    if last.as_ref().is_none_or(|pod| pod.id() != target.pod()) {
+        *last = index::pod(view.roots(), target.pod());
+    }
+    let Some(pod) = last.as_ref() else { return Ok(None) };
     let shown = match &target {
         Target::Pod(_) => None,
-        Target::Infra(_) => Shown::infra_of(&pod),
+        Target::Infra(_) => Shown::infra_of(pod),
         Target::Container { container, .. } => {
-            pod.containers.iter().find(|member| member.id() == container).map(|member| Shown::Member(&pod, member))
+            pod.containers.iter().find(|member| member.id() == container).map(|member| Shown::Member(pod, member))
         }
     };
     Ok(shown.map(|shown| container::document(view, shown, size)))
