@@ -12,7 +12,7 @@ use super::{
 };
 use crate::view::{
     Shown,
-    json::{map_or_null, object, strings, strings_or_null},
+    json::{add, map_or_null, object, strings, strings_or_null},
 };
 
 /// Size of /dev/shm where none is given (containers.conf(5), shm_size).
@@ -26,6 +26,12 @@ pub(super) fn document(subject: &Subject<'_>, mounts: &[Mount]) -> Value {
     first(subject, config, mounts, &mut document);
     names(subject, config, mounts, &mut document);
     limits(subject, config, &mut document);
+    // podman shows none of these.
+    add(&mut document, "ShmSizeSystemd", config.shm_size_systemd);
+    add(&mut document, "Personality", config.personality.as_str());
+    add(&mut document, "SeccompPolicy", config.seccomp_policy.as_str());
+    add(&mut document, "ChrootDirs", strings_or_null(&config.chroot_dirs));
+    add(&mut document, "HostUsers", strings_or_null(&config.host_users));
     document
 }
 
@@ -94,11 +100,6 @@ fn names(subject: &Subject<'_>, config: &ContainerConfig, volumes: &[Mount], doc
             ("UTSMode", mode(subject, "uts", &config.uts_mode, "private").into()),
             ("UsernsMode", config.userns.as_str().into()),
             ("ShmSize", if config.shm_size > 0 { config.shm_size } else { SHM_SIZE }.into()),
-            ("ShmSizeSystemd", config.shm_size_systemd.into()),
-            ("Personality", config.personality.as_str().into()),
-            ("SeccompPolicy", if config.seccomp_policy.is_empty() { "default" } else { &config.seccomp_policy }.into()),
-            ("ChrootDirs", strings_or_null(&config.chroot_dirs)),
-            ("HostUsers", strings_or_null(&config.host_users)),
             ("Runtime", "oci".into()),
             ("ConsoleSize", vec![0, 0].into()),
             ("Isolation", "".into()),
@@ -142,7 +143,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("OomKillDisable", limits.oom_kill_disable.into()),
         ],
     );
-    crate::view::json::add(document, "Init", config.init);
+    add(document, "Init", config.init);
     extend(
         document,
         [
