@@ -17,17 +17,16 @@ const FREEZE: Duration = Duration::from_secs(10);
 /// Name of the v2 hierarchy in [`Cgroup`].
 const UNIFIED: &str = "";
 
-/// Makes the cgroup of a container before its runtime does, with the limits of block I/O that runtimes do not know.
-///
-/// # Errors
-/// When the kernel refuses: the container would run without them.
-pub fn limit_blocks(limits: &[(PathBuf, String)]) -> Result<()> {
+/// Makes the directories of `limits` and writes their values.
+pub fn limit(limits: &[(PathBuf, String)]) {
     for (file, value) in limits {
-        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(file, value))
-            .map_err(|error| Refusal::internal(format!("limit of block I/O {value} in {}", file.display()), error))?;
+        // What is not there is not to be made. A limit that the kernel takes no more keeps nothing from running: it was
+        // there when the container was first run.
+        let _ = file
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| io::Write::write_all(&mut fs::File::options().write(true).open(file)?, value.as_bytes()));
     }
-    Ok(())
 }
 
 /// Directories of one cgroup.

@@ -329,12 +329,12 @@ pub struct StartRecord {
     /// The process that `witnessed_exit` is about: a container that is restarted has had several.
     #[serde(default)]
     pub witnessed_pid: u32,
+    /// Files of the container's cgroup that the OCI runtime does not write, and what is written to them before each run.
+    #[serde(default)]
+    pub limits: Vec<(PathBuf, String)>,
     /// The root file system is not mounted where this monitor is: what runs goes on, but another run needs the shim.
     #[serde(default)]
     pub unmounted: bool,
-    /// Limits of block I/O, which the runtime does not set: files of the container's cgroup, and what goes into them.
-    #[serde(default)]
-    pub block_limits: Vec<(PathBuf, String)>,
     /// How the pod gets another shim when the one it has dies; absent where somebody else sees to that.
     #[serde(default)]
     pub heir: Option<Heir>,

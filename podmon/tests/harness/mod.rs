@@ -162,8 +162,8 @@ impl Bench {
             health: None,
             readiness: None,
             witnessed_pid: 0,
+            limits: Vec::new(),
             unmounted: false,
-            block_limits: Vec::new(),
             log_directory: None,
             heir: None,
         };

@@ -3,16 +3,13 @@
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::sys::stat::{major, minor};
 use proto::{Refusal, refusal::Result, wire::Resources};
 
-use super::{
-    hierarchy::{Hierarchies, Hierarchy},
-    limits::Setting,
-};
+use super::{hierarchy::Hierarchy, limits::Setting};
 
 /// What of `limits` is about block I/O.
 pub(super) fn only(limits: &Resources) -> Resources {
@@ -67,19 +64,6 @@ pub(super) fn settings(limits: &Resources) -> Result<Vec<Setting>> {
         }
     }
     Ok(all)
-}
-
-/// The files of the cgroup `path` that take what `limits` say of block I/O, and what goes into them.
-///
-/// # Errors
-/// Like [`settings`].
-pub(super) fn files(hierarchies: &Hierarchies, path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
-    let Some(hierarchy) = hierarchies.with("blkio") else { return Ok(Vec::new()) };
-    let one = |setting: Setting| {
-        let (name, value) = setting.of(hierarchy.version)?;
-        Some((hierarchy.dir(path).join(file(hierarchy, name)?), value.clone()))
-    };
-    Ok(settings(limits)?.into_iter().filter_map(one).collect())
 }
 
 /// `MAJOR:MINOR` of the block device at `path`.

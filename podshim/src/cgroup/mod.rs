@@ -19,6 +19,7 @@ mod hierarchy;
 mod limits;
 mod mark;
 mod path;
+mod real_time;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -100,12 +101,21 @@ pub fn set_block_limits(path: &str, limits: &Resources) -> Result<()> {
     limits::set_block(Hierarchies::of_this_machine(), path, limits)
 }
 
-/// What [`set_block_limits`] writes: for whoever makes the cgroup again without us.
+/// The files that [`set_block_limits`] writes, and what it writes: for whoever has the cgroup made again.
 ///
 /// # Errors
-/// For a device that is none, naming the flag.
+/// For a path that is no block device.
 pub fn block_limits(path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
-    block::files(Hierarchies::of_this_machine(), path, limits)
+    limits::block_files(Hierarchies::of_this_machine(), path, limits)
+}
+
+/// Gives the parents of the cgroup `path` the time of real-time processes that it is to have: by itself a new one has none
+/// for its children (kernel, scheduler/sched-rt-group.rst). Nothing where none is asked for.
+///
+/// # Errors
+/// When the machine has not so much left.
+pub fn make_room(path: &str, limits: &Resources) -> Result<()> {
+    real_time::make_room(Hierarchies::of_this_machine(), path, limits)
 }
 
 /// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One

@@ -4,9 +4,9 @@
 //! and nowhere else: not to another host, port or scheme (CVE-2020-15157). A registry that was not called insecure is
 //! never spoken to without TLS, whatever it redirects to.
 
-use std::{error::Error as _, fmt, sync::Once, time::Duration};
+use std::{error::Error as _, fmt, path::Path, sync::Once, time::Duration};
 
-use proto::{Kind, Refusal};
+use proto::{Kind, Refusal, patience};
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LINK, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -16,6 +16,7 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     auth::{Challenge, Credentials, TokenAnswer},
+    certs::Certs,
     digest::Digest,
     manifest,
     reference::{DOCKER, Full, Which},
@@ -107,12 +108,17 @@ pub struct Fetched {
 }
 
 impl Registry {
-    /// Finds out how the registry of `source` is spoken to.
+    /// Finds out how the registry of `source` is spoken to. `certs` is where certificates are, if not where the machine has
+    /// them.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn connect(source: &Source, credentials: Option<Credentials>) -> Result<Registry, Failure> {
-        let client = client(source.insecure)?;
+    pub async fn connect(
+        source: &Source,
+        credentials: Option<Credentials>,
+        certs: Option<&Path>,
+    ) -> Result<Registry, Failure> {
+        let client = client(source.insecure, Certs::read(certs, &source.name.domain)?)?;
         let host = if source.name.domain == DOCKER { "registry-1.docker.io" } else { &source.name.domain };
         let base = |scheme: &str| {
             Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| Failure::last(format!("no host: {host}")))
@@ -342,18 +348,19 @@ impl Registry {
 }
 
 /// A client without redirects, with deadlines for connecting and for silence.
-fn client(insecure: bool) -> Result<Client, Failure> {
+fn client(insecure: bool, certs: Certs) -> Result<Client, Failure> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // Fails when there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    Client::builder()
+    certs
+        .apply(Client::builder())
         .user_agent(concat!("podctl/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
+        .connect_timeout(patience::at_most(CONNECT))
+        .read_timeout(patience::at_most(SILENCE))
         .tls_danger_accept_invalid_certs(insecure)
         .build()
         .map_err(|error| transport(&error))
@@ -372,13 +379,16 @@ async fn body(mut response: Response, max: u64) -> Result<Vec<u8>, Failure> {
         Ok(bytes)
     };
     // The read timeout alone would let one byte a minute go on for ever.
-    tokio::time::timeout(2 * SILENCE, work).await.unwrap_or_else(|_| Err(Failure::last("the answer takes too long")))
+    tokio::time::timeout(2 * patience::at_most(SILENCE), work)
+        .await
+        .unwrap_or_else(|_| Err(Failure::last("the answer takes too long")))
 }
 
 /// The words of a request that failed below HTTP: the innermost cause, without the URL (it may hold a token).
 pub fn transport(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
-        return Failure::passing("no answer in time");
+        let limit = patience::at_most(if error.is_connect() { CONNECT } else { SILENCE });
+        return Failure::passing(format!("no answer for {} s", limit.as_secs_f64()));
     }
     let mut words = String::new();
     let mut cause = error.source();

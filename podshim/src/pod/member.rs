@@ -38,9 +38,9 @@ use crate::{
     spec::{self, Place, Sharing},
 };
 
-/// Deadline of runtime create and what is around it.
+/// Deadline of runtime create and what is around it: the monitor has its own, which is shorter.
 const CREATE: Duration = Duration::from_secs(75);
-/// Deadline of runtime start.
+/// Deadline of runtime start, likewise.
 const START: Duration = Duration::from_secs(40);
 /// Deadline of what a monitor does by itself.
 const PROMPT: Duration = Duration::from_secs(15);
@@ -129,6 +129,8 @@ impl Pod {
         failpoint::pass(Point::RenameRecorded);
         if old != name {
             super::record::release(roots, &old, &target);
+            // The old name is not to be there again after a power cut; where that cannot be had, it only may be.
+            let _ = fs::File::open(roots.names()).and_then(|names| names.sync_all());
         }
         self.note("rename", &record);
         Ok(result(&record))
@@ -226,6 +228,7 @@ impl Pod {
                 ),
             ));
         }
+        sources::answer(record, &opened).await?;
         self.tear_down(record);
         let pod = self.ensure_up().await?;
         let roots = &self.engine.roots;
@@ -338,6 +341,7 @@ impl Pod {
         let mut log = record.config.log.clone().unwrap_or_default();
         complete_log(&mut log, record, roots.log(&pod.id, &record.id));
         let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
+        let limits = record.config.resources.clone().unwrap_or_default();
         let start = StartRecord {
             schema: record::SCHEMA,
             id: record.id.clone(),
@@ -368,17 +372,12 @@ impl Pod {
             health: record.config.health.clone(),
             readiness,
             witnessed_pid: 0,
+            limits: cgroup::block_limits(cgroup, &limits)?,
             unmounted: false,
-            block_limits: self.block_limits(record, cgroup)?,
             heir: self.engine.heir(&pod.id).ok(),
         };
         record::write(&roots.start_record(&pod.id, &record.id), &start, Durability::Volatile)
             .map_err(|error| Refusal::internal(format!("preparing container {}", record.name), error))
-    }
-
-    /// What another run gets of limits that the runtime does not set.
-    pub(super) fn block_limits(&self, record: &ContainerRecord, path: &str) -> Result<Vec<(PathBuf, String)>> {
-        record.config.resources.as_ref().map_or(Ok(Vec::new()), |limits| cgroup::block_limits(path, limits))
     }
 
     /// The cgroup of a member: below the pod's, or below the parent it asks for.
