@@ -124,6 +124,50 @@ fn a_volume_or_network_whose_record_cannot_be_read_hides_no_other() {
     }
 }
 
+#[test]
+fn a_secret_image_or_layer_whose_record_cannot_be_read_hides_no_other_and_a_later_version_can_be_removed() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = furnished();
+    let secret = "echo bad | podctl secret create bad -";
+    engine.sh(&format!("echo good | podctl secret create good - && {secret}")).code(0);
+    let look = "podctl ps -a && podctl pod ps && podctl images && podctl secret ls && podctl logs good-down && \
+                podctl inspect good-up && podctl stop -t 0 good-up && podctl exec bad-up true";
+    for text in ["", "{\"schema\":", "[]"] {
+        let id = engine.podctl(&["secret", "inspect", "-f", "{{.ID}}", "bad"]).ok();
+        let record = find(&engine.path("state/secrets"), &id, "secret.json").expect("a record");
+        fs::write(&record, text).expect("write");
+        engine.sh(look).code(0);
+        engine.sh("podctl run --rm --secret good alpine cat /run/secrets/good").prints("good");
+        // Its name is free; its directory is left to whoever has broken it.
+        engine.sh(&format!("rm -r {HOME}/state/secrets/{id} && {secret} && podctl start good-up")).code(0);
+    }
+    // Of an image and its layer: containers of it are seen, stopped and removed; then it comes again.
+    engine.sh("podctl create --name user alpine true").ok();
+    engine.sh("find ../state/images/records ../state/images/layers -name '*.json' -exec cp /dev/null {} \\;").code(0);
+    engine.sh(look).code(0);
+    engine.sh("podctl logs good-down && podctl rm -f user && podctl system check --repair --force").code(0);
+    engine.load(&[ALPINE]);
+    engine.sh("podctl start good-up && podctl run --rm alpine true && podctl secret rm -a").code(0);
+    // As a later podctl might have written them.
+    for name in ["container.json", "pod.json"] {
+        let pod = engine.field("bad-up", ".Pod");
+        let file = find(&engine.path("state"), &pod, name).expect("a record");
+        let text = fs::read_to_string(&file).expect("read");
+        let later = text.replacen("\"schema\":1", "\"schema\":99,\"unheard\":{\"of\":[1]}", 1);
+        assert_ne!(later, text, "{name} has a schema");
+        fs::write(&file, later).expect("write");
+        the_good_one_works(&engine, &format!("after {name} is of a later version"));
+        engine.sh("podctl ps -a && podctl pod ps").code(0);
+        engine.sh(&format!("podctl pod rm -f -t 0 {pod}")).code(0);
+        engine
+            .sh("podctl pod create --name bad --network bad-net -v bad-vol:/v \
+                 && podctl run -d --pod bad --name bad-up alpine sleep 10000")
+            .code(0);
+    }
+}
+
 /// Gives the engine a state directory on a tmpfs of its own, then `furnished` it is.
 fn on_tmpfs(options: &str, log_driver: &str) -> Engine {
     let engine = Engine::new();
