@@ -10,11 +10,13 @@ mod container {
     mod files;
     mod health;
     mod init;
+    mod journal;
     mod limits;
     mod logs;
     mod options;
     mod process;
     mod remove;
+    mod requires;
     mod restart;
     mod runtime;
     mod sdnotify;

@@ -8,7 +8,7 @@ declare -A packages=(
   [build]='gcc libc6-dev protobuf-compiler'
   # What podctl itself needs to run.
   [run]='crun'
-  [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc util-linux zstd'
+  [test]='busybox-static curl docker-registry iproute2 mmdebstrap nftables runc systemd util-linux zstd'
   [demo]='busybox-static curl nginx-light'
   [compat]='podman skopeo'
   [bench]='aardvark-dns catatonit conmon iptables netavark podman'

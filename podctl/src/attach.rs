@@ -68,6 +68,8 @@ pub type Start<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// How long a monitor that was killed may take to have a successor.
 const SUCCESSOR: Duration = Duration::from_secs(4);
+/// Packets that are taken before anything else is looked at.
+const BURST: usize = 16;
 /// How long the answer to Start may take after the container has ended.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -152,7 +154,7 @@ impl Relay {
                 }
                 packet = self.raw.receive(&mut buffer), if self.unprinted.is_none() => match packet {
                     Ok((0, _)) | Err(_) => Some(End::Lost),
-                    Ok((length, _)) => self.packet(&buffer[..length]),
+                    Ok((length, _)) => self.packets(length, &mut buffer),
                 },
                 () = self.printer.room(), if self.unprinted.is_some() => self.print_rest(),
                 typed = self.input.read(), if self.unsent.is_none() => self.typed(typed),
@@ -203,6 +205,22 @@ impl Relay {
         self.printer.finish().await.is_ok()
     }
 
+    /// The packet in `buffer`, and those that come right behind it.
+    fn packets(&mut self, length: usize, buffer: &mut [u8]) -> Option<End> {
+        let mut end = self.packet(&buffer[..length]);
+        for _ in 0..BURST {
+            if end.is_some() || self.unprinted.is_some() {
+                break;
+            }
+            end = match self.raw.try_receive(buffer) {
+                Ok((length @ 1.., _)) => self.packet(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => Some(End::Lost),
+            };
+        }
+        end
+    }
+
     /// One packet of the monitor.
     fn packet(&mut self, packet: &[u8]) -> Option<End> {
         let frame = Frame::decode(packet)?;
@@ -234,12 +252,10 @@ impl Relay {
         if !wanted {
             return None;
         }
-        self.unprinted = Some((stream, bytes.to_vec()));
-        self.print_rest()
+        self.print(stream, bytes)
     }
 
-    fn print_rest(&mut self) -> Option<End> {
-        let (stream, bytes) = self.unprinted.take()?;
+    fn print(&mut self, stream: Stream, bytes: &[u8]) -> Option<End> {
         match self.printer.write(stream, bytes) {
             Ok(rest) => {
                 self.unprinted = rest.map(|bytes| (stream, bytes));
@@ -247,6 +263,11 @@ impl Relay {
             }
             Err(_) => Some(End::Unread),
         }
+    }
+
+    fn print_rest(&mut self) -> Option<End> {
+        let (stream, bytes) = self.unprinted.take()?;
+        self.print(stream, &bytes)
     }
 
     /// What the user typed; empty = stdin has ended.

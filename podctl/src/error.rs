@@ -23,12 +23,14 @@ pub struct Failure {
     pub messages: Vec<String>,
     /// Kind of the first refusal, for those who may do something about it.
     pub kind: Kind,
+    /// What that refusal is about; empty where there is none.
+    pub subject: String,
 }
 
 impl Failure {
     /// The request cannot be met: 125.
     pub fn invalid(message: impl Into<String>) -> Failure {
-        Failure { code: ENGINE_ERROR, messages: vec![message.into()], kind: Kind::Invalid }
+        Failure { code: ENGINE_ERROR, messages: vec![message.into()], kind: Kind::Invalid, subject: String::new() }
     }
 
     /// A flag is wrong: the words, and where help is.
@@ -90,7 +92,7 @@ impl From<Refusal> for Failure {
             Kind::CommandNotExecutable => NOT_EXECUTABLE,
             _ => ENGINE_ERROR,
         };
-        Failure { code, messages: vec![refusal.message], kind: refusal.kind }
+        Failure { code, messages: vec![refusal.message], kind: refusal.kind, subject: refusal.subject }
     }
 }
 
@@ -182,6 +184,8 @@ mod tests {
             (Kind::TimedOut, 125, 125),
             (Kind::NotSupported, 125, 125),
             (Kind::Gone, 125, 125),
+            (Kind::NeedsContainer, 125, 125),
+            (Kind::NeedsLog, 125, 125),
         ] {
             assert_eq!(Failure::from(Refusal::new(kind, "x")).code, code, "{kind:?}");
             assert_eq!(removal_code(kind), removal, "{kind:?}");

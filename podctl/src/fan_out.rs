@@ -29,6 +29,11 @@ impl<'a> Shims<'a> {
         Shims { engine, known: Mutex::default() }
     }
 
+    /// Where they are.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
     /// The shim of `pod`.
     ///
     /// # Errors

@@ -1,18 +1,25 @@
 //! The user's side of a container's streams: stdin as it comes, stdout and stderr to the last byte, signals.
 //!
 //! The user's descriptors are shared with other programs (the shell's terminal), so they are never made non-blocking.
-//! stdin is read when poll(2) says that a read does not block. Output is written at once while that cannot block, and by
-//! a thread of its own from the first time that it could: a reader that does not read must not keep podctl from its
-//! signals. One thread for both streams keeps the order in which their bytes came.
+//! stdin is read when poll(2) says that a read does not block. Output is written at once as far as that does not block, and
+//! the rest by a thread of its own: a reader that does not read must not keep podctl from its signals. One thread for both
+//! streams keeps the order in which their bytes came.
 
 use std::{
     fs::File,
     io::{self, Write},
     mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, oneshot},
@@ -33,6 +40,8 @@ pub enum Stream {
 const AT_ONCE: usize = 4096;
 /// Chunks that wait for the writing thread.
 const QUEUE: usize = 8;
+/// What a pipe that much is written to is made to hold: whoever reads it and we take turns less often.
+const PIPE: i32 = 1 << 20;
 
 /// Bytes read at once.
 const BUFFER: usize = 64 * 1024;
@@ -43,41 +52,79 @@ type Chunk = (Stream, Vec<u8>);
 #[derive(Debug, Default)]
 pub struct Printer {
     thread: Option<(mpsc::Sender<Chunk>, oneshot::Receiver<io::Result<()>>)>,
+    /// Chunks that the thread has not written yet.
+    queued: Arc<AtomicUsize>,
+    /// Of stdout and stderr, whether they have been made to hold more.
+    widened: [bool; 2],
 }
 
 impl Printer {
-    /// Writes `bytes`, or takes them over; gives them back where the queue is full: then [`Printer::room`] tells when to
-    /// try again.
+    /// Writes `bytes`, or takes them over; gives back what of them is left where the queue is full: then
+    /// [`Printer::room`] tells when to try again.
     ///
     /// # Errors
     /// Those of write(2), perhaps of an earlier one.
-    pub fn write(&mut self, stream: Stream, bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
-        if bytes.is_empty() {
+    pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let written = if self.queued.load(Ordering::Acquire) == 0 { self.write_now(stream, bytes)? } else { 0 };
+        let rest = &bytes[written..];
+        if rest.is_empty() {
             return Ok(None);
         }
         if self.thread.is_none() {
-            if bytes.len() <= AT_ONCE && is_ready(of(stream).as_fd(), PollFlags::POLLOUT) {
-                return of(stream).write_all(&bytes).map(|()| None);
-            }
             self.start()?;
         }
         let Some((sender, done)) = &mut self.thread else { return Ok(None) };
-        match sender.try_send((stream, bytes)) {
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        match sender.try_send((stream, rest.to_vec())) {
             Ok(()) => Ok(None),
-            Err(mpsc::error::TrySendError::Full((_, bytes))) => Ok(Some(bytes)),
+            Err(mpsc::error::TrySendError::Full((_, bytes))) => {
+                self.queued.fetch_sub(1, Ordering::AcqRel);
+                Ok(Some(bytes))
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(done.try_recv().ok().and_then(Result::err).unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+                let error = done.try_recv().ok().and_then(Result::err);
+                self.thread = None;
+                Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
             }
         }
+    }
+
+    /// Writes what can be written without waiting; how much that was.
+    fn write_now(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+        let widened = &mut self.widened[usize::from(stream == Stream::Err)];
+        if bytes.len() > AT_ONCE && !std::mem::replace(widened, true) {
+            // Nothing but a pipe can be, and this user may have too many such pipes.
+            let _ = fcntl(of(stream).as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE));
+        }
+        let mut written = 0;
+        while written < bytes.len() {
+            match sys::write_now(of(stream).as_fd(), &bytes[written..]) {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_unknown(&error) => {
+                    let rest = &bytes[written..];
+                    if rest.len() <= AT_ONCE && is_ready(of(stream).as_fd(), PollFlags::POLLOUT) {
+                        of(stream).write_all(rest)?;
+                        written = bytes.len();
+                    }
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
     }
 
     fn start(&mut self) -> io::Result<()> {
         let (sender, mut receiver) = mpsc::channel::<Chunk>(QUEUE);
         let (report, done) = oneshot::channel();
+        let queued = self.queued.clone();
         std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
             let mut result = Ok(());
             while let Some((stream, bytes)) = receiver.blocking_recv() {
                 result = of(stream).write_all(&bytes);
+                queued.fetch_sub(1, Ordering::AcqRel);
                 if result.is_err() {
                     break;
                 }
@@ -106,6 +153,11 @@ impl Printer {
         drop(sender);
         done.await.unwrap_or(Ok(()))
     }
+}
+
+/// Whether the kernel cannot write to such a file, or to any, without waiting.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ESPIPE))
 }
 
 /// stdout or stderr as a file that is not closed and has no buffer.

@@ -118,6 +118,17 @@ pub fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
         .map_err(io::Error::from)
 }
 
+/// Writes what it can of `bytes` without waiting, though `fd` may be a descriptor that waits: pwritev2(2) with RWF_NOWAIT.
+///
+/// # Errors
+/// `WouldBlock` where nothing can be written now, `Unsupported` where the kernel does not know that of such a file.
+pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the kernel reads `bytes`, which outlives the call, and writes nothing; -1 is the file's own position.
+    let written = unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
 /// Standard output or error (1 or 2) as a file without a buffer, which is not closed when it is dropped.
 pub fn standard(number: i32) -> ManuallyDrop<File> {
     // SAFETY: the standard library keeps 0, 1 and 2 open for the life of the process, and ManuallyDrop never closes them.

@@ -5,7 +5,7 @@ mod run;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -26,13 +26,9 @@ use crate::{
     sys,
 };
 
-fn corpus(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
-}
-
 #[test]
 fn datagrams_of_sd_notify() {
-    run::run("sd-notify", &corpus("sd-notify"), |input| {
+    run::run("sd-notify", |input| {
         let lines = readiness::allowed(input);
         for line in &lines {
             assert!(!line.contains('\n') && !line.starts_with("MAINPID") && !line.starts_with("FD"), "{line:?}");
@@ -58,7 +54,7 @@ fn lines_of(format: Format, log: &[u8]) -> Vec<u8> {
 /// Whatever pieces the output comes in, the records say it.
 #[test]
 fn records_of_output() {
-    run::run("output", &corpus("output"), |input| {
+    run::run("output", |input| {
         for format in [Format::Cri, Format::Json] {
             let shape = Shape::new(format, "", &log_line::stamp(1), Stream::Stdout);
             let (mut log, mut held, mut whole) = (Vec::new(), Vec::new(), Vec::new());
@@ -171,7 +167,7 @@ impl Run {
 
 #[test]
 fn successors_of_a_killed_monitor() {
-    run::run("ledger", &corpus("ledger"), |input| {
+    run::run("ledger", |input| {
         let mut steps = Unstructured::new(input);
         let size = bool::arbitrary(&mut steps).unwrap_or(false).then_some(8192);
         let bench = Run::new(size);
@@ -211,7 +207,7 @@ fn successors_of_a_killed_monitor() {
 /// A run file that is damaged is refused, or gone on with; the log keeps what it has.
 #[test]
 fn run_files() {
-    run::run("position", &corpus("position"), |input| {
+    run::run("position", |input| {
         let bench = Run::new(None);
         let mut ledger = bench.first();
         nix::unistd::write(&bench.writer, b"first\nsecond\nhalf").expect("write");
@@ -237,7 +233,7 @@ fn run_files() {
 /// A log whose end is anything is mended so that what follows is a record.
 #[test]
 fn ends_of_logs() {
-    run::run("log-end", &corpus("log-end"), |input| {
+    run::run("log-end", |input| {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut kind = 0;
         for (number, format) in [Format::Cri, Format::Json].into_iter().enumerate() {

@@ -129,6 +129,15 @@ pub fn waiting_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
 }
 
+/// Bytes sent into a socket that its other end has not read (SIOCOUTQ, which has the number of TIOCOUTQ); 0 where that is
+/// not known.
+pub fn unread_bytes(fd: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ writes one int, which is ours and lives for the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut count) };
+    if result < 0 { 0 } else { usize::try_from(count).unwrap_or(0) }
+}
+
 /// Sets the size of a terminal (TIOCSWINSZ).
 ///
 /// # Errors
@@ -267,5 +276,15 @@ mod tests {
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
         nix::unistd::write(&writer, b"abc").expect("write");
         assert_eq!(waiting_bytes(reader.as_fd()).expect("FIONREAD"), 3);
+    }
+
+    #[test]
+    fn bytes_wait_in_a_socket() {
+        let (ours, theirs) = proto::raw::Raw::pair().expect("pair");
+        assert_eq!(unread_bytes(ours.as_fd()), 0);
+        proto::raw::send_packet(ours.as_fd(), b"abc", &[]).expect("sent");
+        assert!(unread_bytes(ours.as_fd()) >= 3);
+        proto::raw::receive_packet(theirs.as_fd(), &mut [0; 8]).expect("received");
+        assert_eq!(unread_bytes(ours.as_fd()), 0);
     }
 }

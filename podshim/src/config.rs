@@ -76,11 +76,7 @@ impl Engine {
         let found = if name.contains('/') {
             Some(PathBuf::from(name)).filter(|path| path.is_absolute() && path.is_file())
         } else {
-            std::env::var_os("PATH")
-                .iter()
-                .flat_map(std::env::split_paths)
-                .map(|dir| dir.join(name))
-                .find(|path| path.is_absolute() && path.is_file())
+            on_path(name)
         };
         found.ok_or_else(|| {
             proto::Refusal::new(
@@ -91,4 +87,10 @@ impl Engine {
             )
         })
     }
+}
+
+/// The program of the machine that is called `name`: the first in an absolute directory of PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_absolute() && file.is_file())
 }

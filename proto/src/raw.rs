@@ -18,7 +18,8 @@ use std::{
 };
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt, socketpair,
+    sockopt,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -76,6 +77,15 @@ impl Raw {
         send_packet(self.0.get_ref().as_fd(), packet, &[])
     }
 
+    /// Lets so many bytes wait for the peer. What this user may have is taken where that is less.
+    pub fn widen(&self, bytes: usize) {
+        let forced = setsockopt(self.0.get_ref(), sockopt::SndBufForce, &bytes);
+        if forced.is_err() {
+            // As it is, at worst.
+            let _ = setsockopt(self.0.get_ref(), sockopt::SndBuf, &bytes);
+        }
+    }
+
     /// Waits until a packet can be sent.
     ///
     /// # Errors
@@ -93,6 +103,24 @@ impl Raw {
     /// Those of recvmsg(2).
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         self.0.async_io(Interest::READABLE, |fd| receive_packet(fd.as_fd(), buffer)).await
+    }
+
+    /// Receives a packet if there is one now; `WouldBlock` where there is none. After [`Raw::readable`] that has to be
+    /// heard before it is waited for again.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2).
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        receive_packet(self.0.get_ref().as_fd(), buffer)
+    }
+
+    /// Waits until there may be a packet.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await?.clear_ready();
+        Ok(())
     }
 
     /// Deposits `fds` under `token` and waits for the acknowledgement.

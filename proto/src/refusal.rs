@@ -81,7 +81,7 @@ impl From<Refusal> for ttrpc::Error {
             | Kind::ImageMissing
             | Kind::Gone => ttrpc::Code::NOT_FOUND,
             Kind::NameInUse => ttrpc::Code::ALREADY_EXISTS,
-            Kind::InUse | Kind::WrongState => ttrpc::Code::FAILED_PRECONDITION,
+            Kind::InUse | Kind::WrongState | Kind::NeedsContainer | Kind::NeedsLog => ttrpc::Code::FAILED_PRECONDITION,
             Kind::TimedOut => ttrpc::Code::DEADLINE_EXCEEDED,
             Kind::NotSupported => ttrpc::Code::UNIMPLEMENTED,
             Kind::Internal | Kind::CommandNotFound | Kind::CommandNotExecutable => ttrpc::Code::INTERNAL,

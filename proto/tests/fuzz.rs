@@ -3,10 +3,7 @@
 #[path = "../../tests/harness/fuzz.rs"]
 mod fuzz;
 
-use std::{
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::os::fd::AsFd;
 
 use arbitrary::{Arbitrary, Unstructured};
 use prost::Message;
@@ -18,13 +15,9 @@ use proto::{
     wire,
 };
 
-fn corpus(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
-}
-
 #[test]
 fn frames() {
-    fuzz::run("frames", &corpus("frames"), |input| {
+    fuzz::run("frames", |input| {
         let Some(frame) = Frame::decode(input) else { return 0 };
         assert_eq!(frame.encode(), input);
         assert_eq!(Frame::decode(&frame.encode()), Some(frame));
@@ -36,7 +29,7 @@ fn frames() {
 #[test]
 fn packets() {
     let (client, server) = Raw::pair().expect("pair");
-    fuzz::run("packets", &corpus("packets"), |input| {
+    fuzz::run("packets", |input| {
         let mut deposits = Deposits::default();
         let mut kinds = 0;
         let mut input = Unstructured::new(input);
@@ -62,7 +55,7 @@ fn packets() {
 
 #[test]
 fn lines_of_k8s_file() {
-    fuzz::run("k8s-file", &corpus("k8s-file"), |input| {
+    fuzz::run("k8s-file", |input| {
         let mut kind = 0;
         for line in input.split(|byte| *byte == b'\n') {
             let Some(record) = Record::decode(line) else { continue };
@@ -80,7 +73,7 @@ fn lines_of_k8s_file() {
 
 #[test]
 fn lines_of_json_file() {
-    fuzz::run("json-file", &corpus("json-file"), |input| {
+    fuzz::run("json-file", |input| {
         let (mut kind, mut scratch) = (0, Vec::new());
         for line in input.split(|byte| *byte == b'\n') {
             let head = json_line::head(line);
@@ -103,7 +96,7 @@ fn lines_of_json_file() {
 
 #[test]
 fn messages_and_events() {
-    fuzz::run("messages", &corpus("messages"), |input| {
+    fuzz::run("messages", |input| {
         let Some((which, bytes)) = input.split_first() else { return 0 };
         fn told<M: Message + Default + PartialEq>(bytes: &[u8]) -> bool {
             M::decode(bytes).is_ok_and(|message| {

@@ -40,6 +40,7 @@ pub fn clear(engine: &Engine) {
 const SETTING: &[&str] = &[
     "podctl pod create --name web && podctl pod start web",
     "podctl pod create --name idle",
+    "podctl create --pod new:extra --name member alpine",
     "podctl pod create --name empty --infra=false",
     "podctl pod create --name ipconly --share ipc",
     "podctl run -d --name up -v used:/used alpine top && podctl run --name done alpine true",

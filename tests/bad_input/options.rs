@@ -195,7 +195,17 @@ pub const CONTAINER: &[Row] = &[
         Is("HealthCheck Log '/etc/hostname' destination must be directory"),
     ),
     ("create --init-ctr always alpine", 125, Is("must specify pod value with init-ctr")),
-    ("run --requires up alpine", 125, Has("a container without a pod cannot require another one")),
+    (
+        "run --requires member alpine",
+        125,
+        Has("containers not in pods cannot depend on containers in pods: create this one with --pod"),
+    ),
+    ("run --requires nosuch alpine", 125, Has("\"nosuch\" is not a valid container, cannot be used as a dependency")),
+    (
+        "run --requires up:healthy alpine",
+        125,
+        Is("--requires up:healthy: container up has no health check: use started or completed"),
+    ),
     (
         "run --pod web --requires nosuch alpine",
         125,

@@ -292,8 +292,8 @@ fn what_a_check_has_left_behind_by_two_forks_ends_with_its_time() {
         return;
     }
     let engine = Engine::with(&[ALPINE]);
-    // The daemon has another parent and a session of its own.
-    let check = "setsid sh -c 'setsid sleep 4321 & echo gone' > /dev/null 2>&1; sleep 1234";
+    // The daemon has another parent, a session of its own, and an environment that says nothing.
+    let check = "setsid sh -c 'setsid env -i sleep 4321 & echo gone' > /dev/null 2>&1; sleep 1234";
     engine.sh(&format!("podctl run -d --name c --health-cmd \"{check}\" --health-timeout 1s --health-interval 1h --health-retries 1 alpine top")).ok();
     until("the daemon", || (!engine.pids("sleep 4321").is_empty()).then_some(()));
     until_health(&engine, "c", "unhealthy");

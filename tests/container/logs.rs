@@ -238,12 +238,16 @@ fn journald_gets_every_line_with_its_fields() {
         &id[..12]
     );
     assert_eq!(entry(), format!("MESSAGE=one\nPRIORITY=6\n{rest}"));
-    assert_eq!(entry(), format!("MESSAGE=two\nPRIORITY=4\n{rest}"));
+    assert_eq!(entry(), format!("MESSAGE=two\nPRIORITY=4\nCONTAINER_STREAM=stderr\n{rest}"));
     let part = "x".repeat(16384);
     assert_eq!(entry(), format!("MESSAGE={part}\nPRIORITY=6\nCONTAINER_PARTIAL_MESSAGE=true\n{rest}"));
     assert_eq!(entry(), format!("MESSAGE={}\nPRIORITY=6\n{rest}", "x".repeat(20_000 - 16_384)));
     engine.sh("podctl wait web").prints("0");
-    engine.sh("podctl logs web").code(125).mentions("journalctl CONTAINER_ID_FULL=");
+    // This one keeps nothing.
+    engine
+        .sh("unshare -m sh -c 'mount -t tmpfs t /var/log; podctl logs web'")
+        .code(125)
+        .mentions("there is no journal in");
     std::fs::remove_dir_all(engine.enclosure.path("/run/systemd")).expect("rmdir");
 }
 
@@ -302,5 +306,21 @@ fn a_log_path_is_the_callers() {
     private("mount -o remount,ro $TMPDIR/logs; podctl run --rm --pod p --log-opt path=$TMPDIR/logs/ro.log alpine true")
         .code(125)
         .mentions("tmp/logs/ro.log: Read-only file system");
+    // Started again, too; and the container goes on where there is no such directory to be seen.
+    private(&format!("podctl start c && podctl wait c && cat {path}* | grep -c end"))
+        .ok()
+        .ends_with("0\n1")
+        .then_some(())
+        .expect("the log is where the caller of start has said");
+    private(&format!(
+        "podctl restart c && podctl wait c && podctl start -a c > /dev/null && cat {path}* | grep -c end"
+    ))
+    .ok()
+    .ends_with("0\n2")
+    .then_some(())
+    .expect("the log is where the caller of restart has said");
+    engine.sh("podctl start c").code(0);
+    engine.sh("podctl wait c; grep -c end $TMPDIR/logs/app.log").prints("0\n1");
     engine.sh("rm -r $TMPDIR/logs").code(0);
+    engine.sh("podctl start c").code(125).mentions("app.log: its directory does not exist: make it first");
 }

@@ -147,3 +147,59 @@ fn a_health_check_comes_changes_and_goes_while_it_runs() {
     assert!(!status().contains('('), "{}", status());
     assert_eq!(engine.sh("podctl healthcheck run c").code, 125);
 }
+
+#[test]
+fn limits_of_devices_and_ulimits_change_and_outlive_every_kind_of_restart() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    const DISK: &str = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+    let run = format!("podctl run -d --name c --restart always --device-write-bps {DISK}:3mb --ulimit nofile=100:200");
+    let id = engine.sh(&format!("{run} alpine sleep 1000")).ok();
+    let rates = |of: &str| limit(&id, [&format!("blkio.throttle.{of}_bps_device"), "io.max"]);
+    let files = || engine.sh("podctl exec c sh -c 'ulimit -n; ulimit -Hn'").lines();
+    let process = || {
+        let line = engine.sh("podctl exec c grep '^Max open files' /proc/1/limits").stdout();
+        line.split_whitespace().skip(3).take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let holds = |files_are: [&str; 2]| {
+        assert!(rates("write").contains("5242880"), "{}", rates("write"));
+        assert!(rates("read").contains("1048576"), "{}", rates("read"));
+        assert_eq!(
+            (files(), process()),
+            (files_are.map(str::to_owned).to_vec(), files_are.map(str::to_owned).to_vec())
+        );
+    };
+    assert!(rates("write").contains("3145728"), "{}", rates("write"));
+    let update =
+        format!("podctl update --device-write-bps {DISK}:5mb --device-read-bps {DISK}:1mb --ulimit nofile=50:150");
+    engine.sh(&format!("{update} c")).prints(&id).code(0);
+    holds(["50", "150"]);
+    assert!(engine.sh("podctl inspect c").ok().contains("5242880"));
+    // In place, by the policy; by the shim; and when a monitor has been replaced before.
+    let pid = || engine.field("c", ".State.Pid");
+    let again = |before: String| until("another run", || (!["0", &before].contains(&&*pid())).then_some(()));
+    let before = pid();
+    kill_9(engine.pids("sleep 1000"));
+    again(before);
+    holds(["50", "150"]);
+    engine.sh("podctl restart -t 0 c").code(0);
+    holds(["50", "150"]);
+    kill_9(engine.pids("podmon "));
+    until("a successor", || (!engine.pids("podmon ").is_empty()).then_some(()));
+    let before = pid();
+    kill_9(engine.pids("sleep 1000"));
+    again(before);
+    holds(["50", "150"]);
+    // None.
+    engine.sh(&format!("podctl update --device-write-bps {DISK}:0 c")).code(0);
+    assert!(!rates("write").contains("5242880"), "{}", rates("write"));
+    assert!(rates("read").contains("1048576"));
+    // What is refused changes nothing.
+    engine
+        .sh("podctl update --pids-limit 7 --ulimit nofile=5:100000000 c")
+        .code(125)
+        .mentions("--ulimit nofile=5:100000000");
+    assert_ne!(limit(&id, PIDS), "7");
+}

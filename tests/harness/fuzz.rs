@@ -38,15 +38,16 @@ impl Random {
     }
 }
 
-/// Runs `target` on the files in `corpus`, then on mutations of them until the time is over.
+/// Runs `target` on the files in the crate's `tests/corpus/NAME`, then on mutations of them until the time is over.
 ///
 /// # Panics
 /// As the target does, naming the input.
-pub fn run(name: &str, corpus: &Path, target: impl Fn(&[u8]) -> u64) {
+pub fn run(name: &str, target: impl Fn(&[u8]) -> u64) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
     let seconds = env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_nanos());
     let seed = env::var("FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now as u64 | 1);
-    let mut inputs: Vec<Vec<u8>> = files(corpus);
+    let mut inputs: Vec<Vec<u8>> = files(&corpus);
     assert!(!inputs.is_empty(), "fuzz {name}: there is no corpus in {}", corpus.display());
     let mut kinds = HashSet::new();
     let mut random = Random(seed);

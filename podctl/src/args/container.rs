@@ -70,7 +70,7 @@ pub const FLAGS: &[Flag] = &[
     switch("read-only", "Make containers root filesystem read-only"),
     switch("read-only-tmpfs", "When running containers in read-only mode mount a read-write tmpfs on /run, /tmp and /var/tmp").default("true"),
     switch("replace", "If a container with the same name exists, replace it"),
-    list("requires", "Containers of the pod that must be up before this one starts: NAME[:started|:healthy|:completed]"),
+    list("requires", "Containers that must be up before this one starts: NAME[:started|:healthy|:completed]; of its pod where it has one"),
     text("restart", "string", "Restart policy to apply when a container exits (\"always\"|\"no\"|\"on-failure\"|\"unless-stopped\")"),
     switch("rm", "Remove container (and pod if created) after exit"),
     switch("rootfs", "The first argument is not an image but the rootfs to the exploded container"),

@@ -10,7 +10,7 @@ use proto::{
 use ttrpc::context::Context;
 
 use super::{
-    container::{ready, run::no_infra},
+    container::{needs, ready, run::no_infra},
     select::{Container, Pod},
 };
 use crate::{
@@ -243,7 +243,7 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         Found::Infra(_) if verb == Verb::Init => return Err(no_infra(&container.typed, "initialize")),
         Found::Infra(pod) => return on_pod(shims, pod, verb, options).await.map(|_| ()),
     };
-    let request = ContainerAct {
+    let mut request = ContainerAct {
         container: id.to_string(),
         timeout_ms: options.timeout.unwrap_or(0),
         has_timeout: options.timeout.is_some(),
@@ -257,22 +257,27 @@ async fn on_container(shims: &Shims<'_>, container: &Container, verb: Verb, opti
         fresh: true,
         ..Default::default()
     };
-    let client = shims.of(pod).await?.containers();
-    let context = options.context();
+    let shim = shims.of(pod).await?;
+    let (client, context) = (shim.containers(), options.context());
     let result: ContainerResult = match verb {
-        Verb::Init => client.init(context, &request).await,
-        Verb::Start => client.start(context, &request).await,
+        Verb::Init | Verb::Start | Verb::Restart => {
+            return needs::bring_up(shims.engine(), &shim, verb, &context, &mut request).await.map(warned);
+        }
         Verb::Stop => client.stop(context, &request).await,
-        Verb::Restart => client.restart(context, &request).await,
         Verb::Kill => client.kill(context, &request).await,
         Verb::Pause => client.pause(context, &request).await,
         Verb::Unpause => client.unpause(context, &request).await,
         Verb::Remove => client.remove(context, &request).await,
     }?;
+    warned(result);
+    Ok(())
+}
+
+/// Says what a result warns of.
+fn warned(result: ContainerResult) {
     for warning in &result.warnings {
         warn(warning);
     }
-    Ok(())
 }
 
 fn infra(typed: &str, pod: &proto::Id) -> Failure {

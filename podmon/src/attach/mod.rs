@@ -11,7 +11,13 @@
 mod behind;
 mod session;
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::AsFd,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use proto::{
     frame::{self, Frame, Kind, MAX_PAYLOAD},
@@ -29,13 +35,15 @@ use crate::{
         ledger::{HEADROOM, Mark},
         position::index,
     },
+    sys,
 };
 use behind::Behind;
 
 /// Clients attached at once.
 pub const MAX_CLIENTS: usize = 32;
-/// How long an ordinary client may take for its last frames.
+/// How long an ordinary client may take for its last frames without reading any, and if it reads on.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
+const MORE_FRAMES: Duration = Duration::from_secs(10);
 /// How long the terminal that started the container may take for them: it may be a pager in which somebody reads.
 const LAST_FRAMES_LOSSLESS: Duration = Duration::from_secs(3600);
 
@@ -139,8 +147,20 @@ impl Clients {
             }
         };
         // Past the deadline they are left where they are.
-        let _ = timeout(LAST_FRAMES, gone(false)).await;
+        let (end, mut unread) = (Instant::now() + MORE_FRAMES, self.unread());
+        while timeout(LAST_FRAMES, gone(false)).await.is_err() && Instant::now() < end {
+            let before = std::mem::replace(&mut unread, self.unread());
+            if unread >= before {
+                break;
+            }
+        }
         let _ = timeout(LAST_FRAMES_LOSSLESS, gone(true)).await;
+    }
+
+    /// Bytes that ordinary clients have not read.
+    fn unread(&self) -> usize {
+        let clients = self.list.borrow();
+        clients.iter().filter(|client| !client.lossless).map(|client| sys::unread_bytes(client.raw.as_fd())).sum()
     }
 
     /// Tells every client that the container has ended, without waiting.

@@ -15,6 +15,8 @@ use super::{
 };
 use crate::{log::Identity, stdio::Stdio};
 
+/// Bytes that wait in the socket of a client: those of several batches, so that it and we take turns less often.
+const QUEUE: usize = 512 << 10;
 /// How long a client that has got everything may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,9 @@ pub async fn serve(raw: Raw, request: Attach, stdio: &Rc<Stdio>) {
         let _ = client.raw.try_send(&packet);
         return;
     }
+    if request.output {
+        client.raw.widen(QUEUE);
+    }
     if client.raw.try_send(&[ACK]).is_ok() {
         let gone = tokio::select! {
             () = receive(&client, &request, stdio) => true,
@@ -70,29 +75,42 @@ fn first_delivery(request: &Attach, stdio: &Stdio) -> Option<Behind> {
 
 /// Client → container, until the client has gone.
 async fn receive(client: &Client, request: &Attach, stdio: &Stdio) {
-    // Untouched pages of it cost nothing.
-    let mut buffer = vec![0; MAX_PACKET];
-    loop {
-        let Ok((length, _fds)) = client.raw.receive(&mut buffer).await else { return };
-        if length == 0 {
-            return;
-        }
-        let Some(frame) = Frame::decode(&buffer[..length]) else { return };
-        match frame.kind {
-            Kind::Stdin if request.stdin => stdio.stdin().write(frame.payload).await,
-            Kind::StdinEnd if request.stdin => stdio.stdin().end(),
-            Kind::Resize => {
-                if let [rows_low, rows_high, columns_low, columns_high] = *frame.payload {
-                    let rows = u16::from_le_bytes([rows_low, rows_high]);
-                    let columns = u16::from_le_bytes([columns_low, columns_high]);
-                    stdio.resize(rows, columns);
-                }
+    while client.raw.readable().await.is_ok() {
+        // Who sends nothing has no buffer.
+        let mut buffer = vec![0; MAX_PACKET];
+        loop {
+            let length = match client.raw.try_receive(&mut buffer) {
+                Ok((length @ 1.., _fds)) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => return,
+            };
+            match Frame::decode(&buffer[..length]) {
+                Some(frame) if take(&frame, request, stdio).await => {}
+                _ => return,
             }
-            // Stdin that was not announced, or a kind that only a monitor sends.
-            Kind::Stdin | Kind::StdinEnd => {}
-            Kind::Stdout | Kind::Stderr | Kind::Skipped | Kind::Exit | Kind::Closed => return,
+            // A client that sends without end is not alone.
+            tokio::task::yield_now().await;
         }
     }
+}
+
+/// Does what a frame of a client asks for; false for one that no client sends.
+async fn take(frame: &Frame<'_>, request: &Attach, stdio: &Stdio) -> bool {
+    match frame.kind {
+        Kind::Stdin if request.stdin => stdio.stdin().write(frame.payload).await,
+        Kind::StdinEnd if request.stdin => stdio.stdin().end(),
+        Kind::Resize => {
+            if let [rows_low, rows_high, columns_low, columns_high] = *frame.payload {
+                let rows = u16::from_le_bytes([rows_low, rows_high]);
+                let columns = u16::from_le_bytes([columns_low, columns_high]);
+                stdio.resize(rows, columns);
+            }
+        }
+        // Stdin that was not announced.
+        Kind::Stdin | Kind::StdinEnd => {}
+        Kind::Stdout | Kind::Stderr | Kind::Skipped | Kind::Exit | Kind::Closed => return false,
+    }
+    true
 }
 
 /// Container → client whenever the client is not live, and at the end.

@@ -124,7 +124,7 @@ impl Execs {
         init: &Process,
     ) -> Result<ExecStarted> {
         let stdio = streams(&request, fds)?;
-        let Launched { id, pid, ended, master } = self.launch(&request, stdio, init).await?;
+        let Launched { id, pid, ended, master } = self.launch(&request, stdio, init, None).await?;
         if let (Some(master), Some(size)) = (&master, &request.window) {
             resize(master, size)?;
         }
@@ -134,14 +134,24 @@ impl Execs {
         Ok(ExecStarted { id, pid })
     }
 
-    /// Runs a command with these standard streams, and leaves it to the caller: it is no session that others see.
+    /// Runs a command with these standard streams, and leaves it to the caller: it is no session that others see. `mark`
+    /// is on all that it starts: see [`process::mark`].
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn launch(&self, request: &ExecRequest, stdio: Vec<OwnedFd>, init: &Process) -> Result<Launched> {
+    pub async fn launch(
+        &self,
+        request: &ExecRequest,
+        stdio: Vec<OwnedFd>,
+        init: &Process,
+        mark: Option<u64>,
+    ) -> Result<Launched> {
         let id = Id::random().map_err(|error| Refusal::internal("exec: id", error))?.as_str().to_owned();
         let files = Files::new(&self.directory, &id);
-        let spec = process::spec(request, self.runtime.bundle(), init)?;
+        let mut spec = process::spec(request, self.runtime.bundle(), init)?;
+        if let Some(mark) = mark {
+            process::mark(&mut spec, mark);
+        }
         write_spec(&files.spec, &spec)?;
         failpoint::refuse(Point::ExecSpec)?;
         let console = match request.tty {

@@ -84,6 +84,19 @@ pub fn spec(request: &ExecRequest, bundle: &Path, init: &Process) -> Result<Valu
     Ok(process)
 }
 
+/// Gives the process of `spec` a limit of its own on its time in real time, which nothing comes near to and all that it
+/// starts inherits. One that the container has for itself stays.
+pub fn mark(spec: &mut Value, mark: u64) {
+    const KIND: &str = "RLIMIT_RTTIME";
+    let Some(process) = spec.as_object_mut() else { return };
+    let limits = process.entry("rlimits").or_insert_with(|| json!([]));
+    if let Some(limits) = limits.as_array_mut()
+        && !limits.iter().any(|limit| limit["type"] == KIND)
+    {
+        limits.push(json!({ "type": KIND, "soft": mark, "hard": mark }));
+    }
+}
+
 /// Refuses what no container can meet.
 fn check(request: &ExecRequest) -> Result<()> {
     if request.args.is_empty() {
@@ -283,6 +296,18 @@ mod tests {
         let process = made(&privileged, 0);
         assert_eq!(process["capabilities"]["effective"], json!(["CAP_CHOWN"]));
         assert!(process.get("noNewPrivileges").is_none());
+    }
+
+    #[test]
+    fn a_mark_is_a_limit_beside_those_of_the_container() {
+        let mut process = container();
+        mark(&mut process, 7);
+        mark(&mut process, 8);
+        assert_eq!(process["rlimits"].as_array().map(Vec::len), Some(2));
+        assert_eq!(process["rlimits"][1], json!({"type": "RLIMIT_RTTIME", "soft": 7, "hard": 7}));
+        let mut bare = json!({});
+        mark(&mut bare, 7);
+        assert_eq!(bare["rlimits"][0]["hard"], json!(7));
     }
 
     #[test]

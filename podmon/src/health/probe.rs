@@ -39,10 +39,10 @@ const BROKEN: i32 = 125;
 pub async fn run(execs: &Execs, args: Vec<String>, limit: Duration, wanted: usize, init: &Process) -> HealthCheck {
     let (start, deadline) = (time::now(), Instant::now() + limit);
     let mut output = Vec::new();
-    let mark = proto::Id::random().map_or_else(|_| String::new(), |id| format!("{}={}", subtree::MARK, id.as_str()));
-    let exit_code = match command(execs, args, &mark, init).await {
+    let mark = subtree::mark();
+    let exit_code = match command(execs, args, mark, init).await {
         Ok((launched, reader)) => {
-            let subtree = Subtree { root: launched.pid, init: init.pid, mark: &mark };
+            let subtree = Subtree { root: launched.pid, init: init.pid, mark };
             watch(launched, &subtree, &reader, deadline, wanted, &mut output).await
         }
         Err(refusal) => {
@@ -60,13 +60,12 @@ pub async fn run(execs: &Execs, args: Vec<String>, limit: Duration, wanted: usiz
 async fn command(
     execs: &Execs,
     args: Vec<String>,
-    mark: &str,
+    mark: Option<u64>,
     init: &Process,
 ) -> proto::refusal::Result<(Launched, AsyncFd<OwnedFd>)> {
     let (reader, stdio) = streams().map_err(|error| proto::Refusal::internal("health check", error))?;
-    let env = Some(mark.to_owned()).filter(|mark| !mark.is_empty()).into_iter().collect();
-    let request = ExecRequest { args, env, ..ExecRequest::default() };
-    Ok((execs.launch(&request, stdio, init).await?, reader))
+    let request = ExecRequest { args, ..ExecRequest::default() };
+    Ok((execs.launch(&request, stdio, init, mark).await?, reader))
 }
 
 fn streams() -> io::Result<(AsyncFd<OwnedFd>, Vec<OwnedFd>)> {
@@ -80,7 +79,7 @@ fn streams() -> io::Result<(AsyncFd<OwnedFd>, Vec<OwnedFd>)> {
 /// Its code.
 async fn watch(
     launched: Launched,
-    subtree: &Subtree<'_>,
+    subtree: &Subtree,
     reader: &AsyncFd<OwnedFd>,
     deadline: Instant,
     wanted: usize,

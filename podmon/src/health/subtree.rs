@@ -1,8 +1,8 @@
 //! A command with everything it has started, told apart from the rest of the container.
 
-use std::{fs, io::Read};
+use std::fs;
 
-use proto::alive;
+use proto::{Id, alive};
 
 /// Rounds of killing: what forks meanwhile is found in the next one.
 const ROUNDS: usize = 64;
@@ -17,26 +17,32 @@ struct Entry {
     started: u64,
 }
 
-/// The variable that every command of a check is born with.
-pub const MARK: &str = "PODCTL_HEALTHCHECK";
+/// The mark that every process of a check is born with: a limit of its own on the microseconds that it may use of a
+/// processor in real time at a stretch (RLIMIT_RTTIME, getrlimit(2)), more than a hundred thousand years. What it starts
+/// inherits that, whatever it does with its parents, session, user and environment, and nobody else has it.
+pub fn mark() -> Option<u64> {
+    let random = Id::random().ok()?;
+    Some((1 << 62) + u64::from_str_radix(random.short(), 16).ok()?)
+}
 
-/// Largest environment that is looked at.
-const LONGEST: u64 = 1 << 20;
+/// Its line in `/proc/PID/limits` (proc_pid_limits(5)).
+const LIMIT: &str = "Max realtime timeout";
 
-/// What a command has started. A process whose parent has ended is the container's PID 1's child then, but it keeps its
-/// session, which is that of the runtime's call and so of this command alone; and one that has left that, too (a daemon
-/// that forks twice), still has the environment it was born with. What has left all three is the container's.
+/// What a command has started: its descendants, and what has its mark. A process whose parent has ended is the child of
+/// the container's PID 1, but it keeps its session, which is that of the runtime's call and so of this command alone.
+/// Where the container has a limit of that kind for itself there is no mark, and a daemon that forks twice is the
+/// container's.
 #[derive(Debug)]
-pub struct Subtree<'a> {
+pub struct Subtree {
     /// The command's first process.
     pub root: u32,
     /// The container's first process.
     pub init: u32,
-    /// `MARK=value`, this command's own; empty = none.
-    pub mark: &'a str,
+    /// This command's own.
+    pub mark: Option<u64>,
 }
 
-impl Subtree<'_> {
+impl Subtree {
     /// Kills all of it.
     pub fn kill(&self) {
         let containers = read(self.init).map_or(0, |entry| entry.session);
@@ -66,11 +72,14 @@ impl Subtree<'_> {
     }
 
     fn is_marked(&self, pid: u32) -> bool {
-        let mut text = Vec::new();
-        let file = fs::File::open(format!("/proc/{pid}/environ"));
-        let whole = file.is_ok_and(|file| file.take(LONGEST).read_to_end(&mut text).is_ok());
-        whole && !self.mark.is_empty() && text.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes())
+        let Some(mark) = self.mark else { return false };
+        fs::read_to_string(format!("/proc/{pid}/limits")).is_ok_and(|limits| limit(&limits) == Some(mark))
     }
+}
+
+/// The one that is a mark; `None` where it is unlimited.
+fn limit(limits: &str) -> Option<u64> {
+    limits.lines().find_map(|line| line.strip_prefix(LIMIT))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn processes() -> Vec<Entry> {
@@ -127,6 +136,15 @@ mod tests {
         assert_eq!(found, [10, 11, 12, 13, 14]);
         assert_eq!(members(20, None, &all), [20, 21]);
         assert!(members(99, None, &all).is_empty());
+    }
+
+    #[test]
+    fn the_mark_is_found_among_the_limits() {
+        let limits = |text| format!("Max nice priority 0 0 \n{LIMIT}      {text}            us        \n");
+        let mark = mark().expect("a mark");
+        assert!(mark < i64::MAX.unsigned_abs());
+        assert_eq!(limit(&limits(format!("{mark} {mark}"))), Some(mark));
+        assert_eq!(limit(&limits("unlimited            unlimited".into())), None);
     }
 
     #[test]

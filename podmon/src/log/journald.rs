@@ -1,5 +1,5 @@
 //! Driver `journald`: every record is an entry, sent by the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL)
-//! with the fields that conmon sends.
+//! with the fields that conmon sends, and `CONTAINER_STREAM` where the text has chosen another priority than its stream's.
 //!
 //! There is no file whose length tells a successor what was done, so how far it has come is kept in a small file of the run
 //! directory: every entry is counted there once it is sent. A monitor that is killed between the two sends one entry
@@ -133,6 +133,7 @@ impl Journald {
         let mut priority = if record.stream == Stream::Stdout { b'6' } else { b'3' };
         let mut text = record.text;
         // As programs of systemd write it (sd-daemon(3)).
+        let own = priority;
         if let [b'<', level @ b'0'..=b'7', b'>', rest @ ..] = text
             && !goes_on
         {
@@ -143,6 +144,10 @@ impl Journald {
         field(&mut entry, "PRIORITY", &[priority]);
         if !record.full {
             field(&mut entry, "CONTAINER_PARTIAL_MESSAGE", b"true");
+        }
+        if priority != own {
+            // Else the priority tells it.
+            field(&mut entry, "CONTAINER_STREAM", record.stream.as_str().as_bytes());
         }
         entry.extend_from_slice(&self.fields);
         entry
@@ -307,7 +312,7 @@ mod tests {
         );
         let expected = [
             "MESSAGE=one\nPRIORITY=6\n",
-            "MESSAGE=two\nPRIORITY=4\nCONTAINER_PARTIAL_MESSAGE=true\n",
+            "MESSAGE=two\nPRIORITY=4\nCONTAINER_PARTIAL_MESSAGE=true\nCONTAINER_STREAM=stderr\n",
             "MESSAGE=<5>three\nPRIORITY=3\n",
         ];
         assert_eq!(received(&journal), expected.map(|entry| entry.to_owned() + &rest));

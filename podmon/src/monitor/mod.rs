@@ -58,8 +58,10 @@ use crate::{
 const ABANDONED: Duration = Duration::from_secs(60);
 /// After this long without an event free memory is given back.
 const IDLE: Duration = Duration::from_secs(1);
-/// Requests of one client that may wait for their answers.
-const REQUESTS: usize = 64;
+/// What clients may send. The kernel takes no command line with its environment of more than 2 MiB (execve(2)), and a
+/// request is in memory three times at most while it is decoded.
+const LIMITS: serve::Limits =
+    serve::Limits { requests: 16, largest: 2 << 20, room: 2 << 20, patience: Duration::from_secs(5) };
 /// How often lost records are written into state.json at most.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -248,8 +250,8 @@ pub async fn run(config: Config) -> Result<()> {
     // What is not the container's any more.
     drop(stored);
 
-    let listener = serve::listener(Some(config.listener), None, &Connections::with_requests(REQUESTS))
-        .context(sockets("mon.sock"))?;
+    let listener =
+        serve::listener(Some(config.listener), None, &Connections::with(LIMITS)).context(sockets("mon.sock"))?;
     let mut server = ttrpc::r#async::Server::new()
         .register_service(create_monitor(std::sync::Arc::new(service)))
         .add_listener(listener);

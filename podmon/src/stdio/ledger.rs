@@ -12,16 +12,18 @@
 //! from the journal, which still has all of it; or the log as intended — it drains the journal down to what was left for a later batch. The log is
 //! rotated between two batches only, so whatever file has its path by then, the lengths are about one file.
 
+mod batch;
+
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee},
+    fcntl::{SpliceFFlags, splice},
 };
 use proto::{
     frame,
@@ -38,6 +40,7 @@ use crate::{
     },
     sys,
 };
+use batch::Batch;
 
 /// Room in front of the bytes of a batch, where the header of an attach frame is put.
 pub const HEADROOM: usize = frame::HEADER;
@@ -63,10 +66,7 @@ pub struct Ledger {
     sink: Box<dyn Sink>,
     position: Position,
     null: File,
-    /// Ours alone, and empty between batches.
-    copy: Option<(OwnedFd, OwnedFd)>,
-    capacity: usize,
-    input: Vec<u8>,
+    batch: Batch,
     output: Vec<u8>,
     looked: Option<Instant>,
     /// Nothing may be dropped by a rotation now.
@@ -80,18 +80,7 @@ impl Ledger {
     /// When `/dev/null` is missing.
     pub fn new(sink: Box<dyn Sink>, position: Position) -> io::Result<Ledger> {
         let null = File::options().write(true).open("/dev/null")?;
-        let capacity = super::PIPE;
-        Ok(Ledger {
-            sink,
-            position,
-            null,
-            copy: None,
-            capacity,
-            input: vec![],
-            output: vec![],
-            looked: None,
-            holds_back: false,
-        })
+        Ok(Ledger { sink, position, null, batch: Batch::new(), output: vec![], looked: None, holds_back: false })
     }
 
     /// Finishes or takes back what a monitor was doing when it was killed. `journals` are those of stdout and stderr.
@@ -129,7 +118,7 @@ impl Ledger {
     /// Those of tee(2), read(2), splice(2), `WouldBlock` while the log may not be rotated: the journal still has what was
     /// not taken.
     pub fn enter(&mut self, stream: Stream, journal: BorrowedFd<'_>, available: usize) -> io::Result<(Mark, usize)> {
-        let length = self.read_back(journal, available)?;
+        let length = self.batch.read(journal, available)?;
         self.look();
         let room = self.sink.room();
         let (mut next, mut shape, mut encoded) = self.compose(stream, length, (room, false));
@@ -139,7 +128,7 @@ impl Ledger {
             (next, shape, encoded) = self.compose(stream, length, (room, true));
         }
         let mark = self.mark();
-        let data = &self.input[HEADROOM..HEADROOM + length];
+        let data = self.batch.data(length);
         let tail = &data[encoded.taken - encoded.held..encoded.taken];
         next.offset[index(stream)] += encoded.taken as u64;
         next.held[index(stream)] = match self.position.hold(stream, encoded.keeps_held, tail) {
@@ -161,7 +150,7 @@ impl Ledger {
         let stamp = self.begin(&mut next);
         let (format, attributes) = self.sink.format();
         let shape = Shape::new(format, attributes, &stamp, stream);
-        let data = &self.input[HEADROOM..HEADROOM + length];
+        let data = self.batch.data(length);
         let encoded = lines::encode(&mut self.output, &shape, (room, force), self.position.held(stream), data);
         (next, shape, encoded)
     }
@@ -192,7 +181,7 @@ impl Ledger {
 
     /// The bytes of the last batch, with [`HEADROOM`] in front.
     pub fn input(&mut self, length: usize) -> &mut [u8] {
-        &mut self.input[..HEADROOM + length]
+        self.batch.with_headroom(length)
     }
 
     /// Writes what `stream` has left without a newline: nothing will follow.
@@ -274,47 +263,15 @@ impl Ledger {
 
     /// Data flows in whole pipes: use bigger ones.
     pub fn grow(&mut self) {
-        if self.capacity < super::BIG_PIPE {
-            self.capacity = super::BIG_PIPE;
-            self.copy = None;
-        }
+        self.batch.grow();
     }
 
     /// Gives big buffers back until data flows again.
     pub fn release(&mut self) {
-        self.input = Vec::new();
+        self.batch = Batch::new();
         self.output = Vec::new();
-        self.copy = None;
-        self.capacity = super::PIPE;
         self.looked = None;
         self.position.release();
-    }
-
-    /// Reads up to `available` bytes of the journal, and leaves them in it.
-    fn read_back(&mut self, journal: BorrowedFd<'_>, available: usize) -> io::Result<usize> {
-        if self.input.len() != HEADROOM + self.capacity {
-            self.input = vec![0; HEADROOM + self.capacity];
-        }
-        if self.copy.is_none() {
-            let pair = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-            if self.capacity > super::PIPE {
-                // Where the limit of this user is reached the pipe stays as it is, and batches are smaller.
-                let _ = fcntl(&pair.1, FcntlArg::F_SETPIPE_SZ(self.capacity as i32));
-            }
-            self.copy = Some(pair);
-        }
-        let Some((reader, writer)) = &self.copy else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let length = tee(journal, writer, available.min(self.capacity), SpliceFFlags::SPLICE_F_NONBLOCK)?;
-        let mut filled = 0;
-        while filled < length {
-            match nix::unistd::read(reader, &mut self.input[HEADROOM + filled..HEADROOM + length]) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => filled += read,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(length)
     }
 
     /// Empties the output, sets the time, and says first what was lost before.

@@ -41,8 +41,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What one turn has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// Moved so many bytes.
-    Moved(usize),
+    /// Moved what was there.
+    Moved,
+    /// Moved all that there was: whatever comes after it is told by an event that has not been heard yet.
+    All,
     /// There is nothing now.
     Empty,
     /// Nobody has the terminal open, and all that was written to it has been read.
@@ -139,8 +141,13 @@ impl Pump {
                 continue;
             }
             match self.turn() {
-                Turn::Moved(_) if over => break,
-                Turn::Moved(_) => {
+                Turn::Moved | Turn::All if over => break,
+                Turn::All if !self.last.said.get() && !self.behind.get() => {
+                    closed = CLOSED.0;
+                    self.output.clients().caught_up().await;
+                    self.wait(self.readable()).await;
+                }
+                Turn::Moved | Turn::All => {
                     closed = CLOSED.0;
                     self.output.clients().caught_up().await;
                     tokio::task::yield_now().await;
@@ -205,7 +212,7 @@ impl Pump {
             Ok(0) => return Turn::End,
             Ok(moved) => moved,
             Err(Errno::EAGAIN) => return Turn::Empty,
-            Err(Errno::EINTR) => return Turn::Moved(0),
+            Err(Errno::EINTR) => return Turn::Moved,
             // Nobody has the terminal open now. Somebody may open it again while the container lives.
             Err(Errno::EIO) if self.terminal => return Turn::Closed,
             Err(_) => return Turn::End,
@@ -214,7 +221,9 @@ impl Pump {
         if moved == PIPE && !self.terminal {
             self.grow(journal);
         }
-        Turn::Moved(moved)
+        // Both pipes have as many places, and the other one was empty: what has come since found one that this has freed,
+        // after the readiness that we act on was taken back.
+        if moved < PIPE && !self.terminal && !self.grown.get() { Turn::All } else { Turn::Moved }
     }
 
     fn empty_journal(&self) {
@@ -268,7 +277,7 @@ impl Pump {
             Ok(0) => return Turn::End,
             Ok(length) => length,
             Err(Errno::EAGAIN) => return Turn::Empty,
-            Err(Errno::EINTR) => return Turn::Moved(0),
+            Err(Errno::EINTR) => return Turn::Moved,
             Err(Errno::EIO) if self.terminal => return Turn::Closed,
             Err(_) => return Turn::End,
         };
@@ -276,7 +285,7 @@ impl Pump {
         let offset = self.output.count(self.stream, length);
         let mark = Mark { offset, ..Mark::default() };
         self.output.clients().send(self.stream, mark, &mut buffer[..HEADROOM + length], false);
-        Turn::Moved(length)
+        Turn::Moved
     }
 
     /// Whole pipes come: bigger ones save system calls and switches between the container and us.

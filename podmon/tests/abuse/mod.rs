@@ -94,7 +94,7 @@ async fn oversize_half_and_slow_frames_hurt_nobody() {
     // Begun, and never ended; as long as is allowed, and one byte at a time.
     let mut half: Vec<UnixStream> = (0..40).map(|_| dial(&bench)).collect();
     for stream in &mut half {
-        stream.write_all(&frame(4 << 20, 1, 1, b"the beginning")).expect("sent");
+        stream.write_all(&frame(2 << 20, 1, 1, b"the beginning")).expect("sent");
     }
     let mut slow = dial(&bench);
     for byte in hello(1) {
@@ -109,6 +109,62 @@ async fn oversize_half_and_slow_frames_hurt_nobody() {
     let mut other = dial(&bench);
     other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     drop((half, slow, other));
+    unhurt(&bench).await;
+}
+
+/// Has as many as are served send the beginning of a frame of `length`, as much of it as is taken.
+fn crowd(bench: &Bench, length: u32) -> Vec<UnixStream> {
+    let bytes = vec![0; length as usize - 1];
+    let mut crowd: Vec<UnixStream> = (0..60).map(|_| dial(bench)).collect();
+    for stream in &mut crowd {
+        stream.set_nonblocking(true).expect("non-blocking");
+        let mut rest = [frame(length, 1, 1, &[]), bytes.clone()].concat();
+        // What is not taken at once will not be.
+        while let Ok(taken @ 1..) = stream.write(&rest) {
+            rest.drain(..taken);
+            std::thread::yield_now();
+        }
+    }
+    crowd
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn frames_that_are_never_whole_have_no_more_room_together_than_one_has() {
+    let bench = Bench::new(&Wish::sh(TALKS));
+    let (_client, _) = up(&bench).await;
+    // The largest that ttrpc knows, the largest that is taken, and many that are none of the shortest.
+    for length in [4 << 20, 2 << 20, 100_000] {
+        let crowd = crowd(&bench, length);
+        unhurt(&bench).await;
+        drop(crowd);
+        unhurt(&bench).await;
+    }
+    // One that has the room and does not come to its end does not keep it.
+    let mut holder = dial(&bench);
+    holder.write_all(&frame(2 << 20, 1, 1, b"the beginning")).expect("sent");
+    let done = exec(&bench, command(&["true", &"x".repeat(100_000)])).await.expect("exec");
+    assert_eq!(done.exit.code, 0, "{}", done.stderr);
+    unhurt(&bench).await;
+}
+
+/// Packets of the raw socket that are as long as they can be, from as many as there can be.
+#[tokio::test(flavor = "current_thread")]
+async fn packets_of_all_clients_at_once_hurt_nobody() {
+    let bench = Bench::new(&Wish { stdin: true, ..Wish::sh(TALKS) });
+    let (_client, _) = up(&bench).await;
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        clients.push(bench.attach(&Attach { stdin: true, output: false, lossless: false }).await);
+    }
+    // Nobody reads the container's standard input: all that does not fit into it waits.
+    for client in &clients {
+        for _ in 0..2 {
+            let packet = proto::frame::Frame { kind: Kind::Stdin, offset: 0, payload: &vec![b'x'; 60_000] }.encode();
+            let _not_taken = client.try_send(&packet);
+        }
+    }
+    unhurt(&bench).await;
+    drop(clients);
     unhurt(&bench).await;
 }
 

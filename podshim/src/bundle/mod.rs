@@ -52,6 +52,7 @@ use capabilities::{Names, Sets};
 pub use devices::device_rule;
 use inside::Inside;
 pub use process::check_init_path;
+pub use rlimits::{Ulimit, ulimits};
 use user::User;
 
 /// Version of the runtime specification: what crun 1.8 and runc 1.1 speak.
@@ -246,7 +247,12 @@ fn store(bundle: &Path, spec: &Spec) -> Result<()> {
 ///
 /// # Errors
 /// When `config.json` cannot be read or written, and those of [`cgroup::check`].
-pub fn amend(bundle: &Path, limits: &wire::Resources, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
+pub fn amend(
+    bundle: &Path,
+    limits: &wire::Resources,
+    wished: &[wire::Ulimit],
+    change: impl FnOnce(&mut Vec<String>),
+) -> Result<()> {
     let mut spec: Spec = record::read(&bundle.join("config.json")).map_err(wrong)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
     let before = linux.resources().clone().unwrap_or_default();
@@ -258,6 +264,13 @@ pub fn amend(bundle: &Path, limits: &wire::Resources, change: impl FnOnce(&mut V
         let mut env = process.env().clone().unwrap_or_default();
         change(&mut env);
         process.set_env(Some(env));
+        let changed = ulimits(wished)?;
+        let mut all = process.rlimits().clone().unwrap_or_default();
+        all.retain(|limit| !changed.iter().any(|other| other.is(limit)));
+        for ulimit in &changed {
+            all.push(ulimit.to_oci()?);
+        }
+        process.set_rlimits(Some(all));
         spec.set_process(Some(process));
     }
     store(bundle, &spec)

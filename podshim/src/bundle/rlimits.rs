@@ -2,7 +2,10 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
-use proto::{Kind, Refusal, refusal::Result, wire::Ulimit};
+use proto::{Kind, Refusal, refusal::Result, wire};
+
+use super::capabilities;
+use crate::sys::limit::Limit;
 
 /// podman's default for `nofile` and `nproc`.
 const DEFAULT: u64 = 1_048_576;
@@ -25,6 +28,57 @@ const KNOWN: [(&str, PosixRlimitType, Resource); 16] = [
     ("sigpending", PosixRlimitType::RlimitSigpending, Resource::RLIMIT_SIGPENDING),
     ("stack", PosixRlimitType::RlimitStack, Resource::RLIMIT_STACK),
 ];
+
+/// A limit of `--ulimit` that can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// `nofile`
+    pub name: &'static str,
+    /// `RLIMIT_NOFILE`
+    pub resource: i32,
+    /// Its values.
+    pub limit: Limit,
+}
+
+impl Ulimit {
+    /// Whether `other` is of the same kind.
+    pub fn is(&self, other: &PosixRlimit) -> bool {
+        self.typ() == Some(other.typ())
+    }
+
+    /// As it is in config.json.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn to_oci(self) -> Result<PosixRlimit> {
+        let typ = self.typ().unwrap_or(PosixRlimitType::RlimitNofile);
+        oci(typ, self.limit.soft, self.limit.hard)
+    }
+
+    fn typ(&self) -> Option<PosixRlimitType> {
+        KNOWN.iter().find(|(name, ..)| *name == self.name).map(|(_, typ, _)| *typ)
+    }
+}
+
+impl std::fmt::Display for Ulimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = |value: u64| i64::try_from(value).unwrap_or(-1);
+        write!(f, "{}={}:{}", self.name, value(self.limit.soft), value(self.limit.hard))
+    }
+}
+
+fn oci(typ: PosixRlimitType, soft: u64, hard: u64) -> Result<PosixRlimit> {
+    let limit = PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build();
+    limit.map_err(|error| Refusal::internal("--ulimit", error))
+}
+
+/// Those that `--ulimit` of `update` names.
+///
+/// # Errors
+/// Naming the flag, where the kernel would refuse.
+pub fn ulimits(wished: &[wire::Ulimit]) -> Result<Vec<Ulimit>> {
+    asked_for(wished, &Machine::this(capabilities::ours()?.contains("CAP_SYS_RESOURCE")))
+}
 
 /// What decides whether a limit can be raised.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +113,8 @@ impl Machine {
 ///
 /// # Errors
 /// podman's words for an unknown name; the flag and both numbers where the kernel would refuse.
-pub(super) fn rlimits(wished: &[Ulimit], machine: &Machine) -> Result<Vec<PosixRlimit>> {
-    let mut all: Vec<(PosixRlimitType, u64, u64)> = Vec::new();
+pub(super) fn rlimits(wished: &[wire::Ulimit], machine: &Machine) -> Result<Vec<PosixRlimit>> {
+    let mut all: Vec<PosixRlimit> = Vec::new();
     let host = wished.iter().any(|ulimit| ulimit.name == "host");
     for (typ, resource) in [
         (PosixRlimitType::RlimitNofile, Resource::RLIMIT_NOFILE),
@@ -68,13 +122,22 @@ pub(super) fn rlimits(wished: &[Ulimit], machine: &Machine) -> Result<Vec<PosixR
     ] {
         if !host {
             let value = DEFAULT.min(machine.ceiling(resource));
-            all.push((typ, value, value));
+            all.push(oci(typ, value, value)?);
         }
     }
+    for ulimit in asked_for(wished, machine)? {
+        all.retain(|had| !ulimit.is(had));
+        all.push(ulimit.to_oci()?);
+    }
+    Ok(all)
+}
+
+fn asked_for(wished: &[wire::Ulimit], machine: &Machine) -> Result<Vec<Ulimit>> {
+    let mut all: Vec<Ulimit> = Vec::new();
     for ulimit in wished.iter().filter(|ulimit| ulimit.name != "host") {
         let name = ulimit.name.to_ascii_lowercase();
         let name = name.trim_start_matches("rlimit_");
-        let Some((_, typ, resource)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
+        let Some((name, _, resource)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
             return Err(Refusal::invalid(format!("--ulimit: invalid ulimit type: {}", name.escape_debug())));
         };
         let value = |limit: i64| u64::try_from(limit).unwrap_or(nix::libc::RLIM_INFINITY);
@@ -92,13 +155,10 @@ pub(super) fn rlimits(wished: &[Ulimit], machine: &Machine) -> Result<Vec<PosixR
                 format!("{flag}: exceeds hard limit {ceiling}, which podctl may not raise: ask for at most that"),
             ));
         }
-        all.retain(|(had, ..)| had != typ);
-        all.push((*typ, soft, hard));
+        all.retain(|had| had.name != *name);
+        all.push(Ulimit { name, resource: *resource as i32, limit: Limit { soft, hard } });
     }
-    all.into_iter()
-        .map(|(typ, soft, hard)| PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build())
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| Refusal::internal("--ulimit", error))
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -107,8 +167,8 @@ mod tests {
 
     const SMALL: Machine = Machine { may_raise: false, nr_open: 1_048_576, hard: |_| 20_000 };
 
-    fn wish(name: &str, soft: i64, hard: i64) -> Ulimit {
-        Ulimit { name: name.into(), soft, hard }
+    fn wish(name: &str, soft: i64, hard: i64) -> wire::Ulimit {
+        wire::Ulimit { name: name.into(), soft, hard }
     }
 
     #[test]

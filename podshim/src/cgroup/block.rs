@@ -1,6 +1,10 @@
 //! Limits of block I/O: weights, and rates of single devices.
 
-use std::{fs, os::unix::fs::FileTypeExt, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
 
 use nix::sys::stat::{major, minor};
 use proto::{Refusal, refusal::Result, wire::Resources};
@@ -45,13 +49,17 @@ pub(super) fn settings(limits: &Resources) -> Result<Vec<Setting>> {
         for limit in limits {
             let flag = format!("--{flag} {}:{}", limit.device.escape_debug(), limit.value);
             let device = device(&limit.device).map_err(|why| Refusal::invalid(format!("{flag}: {why}")))?;
-            // 0 is "no limit" in v1, and a word of its own in v2.
-            let value = if limit.value == 0 { "max".to_owned() } else { limit.value.to_string() };
+            // 0 is "no limit" of v1, and a word of its own in v2; a weight has the same word in both.
+            let (of_v1, of_v2) = match (limit.value, key) {
+                (0, "") => ("default".to_owned(), "default".to_owned()),
+                (0, _) => ("0".to_owned(), "max".to_owned()),
+                (value, _) => (value.to_string(), value.to_string()),
+            };
             all.push(Setting {
                 flag,
                 controller: "blkio",
-                v1: Some((v1, format!("{device} {}", limit.value))),
-                v2: Some((v2, format!("{device} {key}{value}"))),
+                v1: Some((v1, format!("{device} {of_v1}"))),
+                v2: Some((v2, format!("{device} {key}{of_v2}"))),
             });
         }
     }

@@ -1,6 +1,9 @@
 //! Other limits for a cgroup that is there: all of them, or none.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use proto::{Refusal, refusal::Result, wire::Resources};
 
@@ -48,8 +51,27 @@ pub(super) fn update(hierarchies: &Hierarchies, path: &str, limits: &Resources, 
 /// The same files as they are now.
 fn as_it_is(change: &Change) -> Option<Change> {
     let text = fs::read_to_string(&change.file).ok()?;
-    let value = text.lines().next().unwrap_or_default().to_owned();
+    let value = match change.value.split_once(' ').filter(|(device, _)| device.contains(':')) {
+        // One line for each device that has a limit.
+        Some((device, new)) => {
+            let is_its = |line: &&str| line.split_once(' ').is_some_and(|(of, _)| of == device);
+            match text.lines().find(is_its) {
+                Some(line) => line.to_owned(),
+                None => format!("{device} {}", no_limit(&change.file, new)),
+            }
+        }
+        None => text.lines().next().unwrap_or_default().to_owned(),
+    };
     Some(Change { value, ..change.clone() })
+}
+
+/// What takes a device's limit away in `file` that `new` sets.
+fn no_limit(file: &Path, new: &str) -> String {
+    match new.split_once('=') {
+        Some((key, _)) => format!("{key}=max"),
+        None if file.to_string_lossy().contains("weight") => "default".to_owned(),
+        None => "0".to_owned(),
+    }
 }
 
 /// Writes all, in whatever order the kernel takes them: a limit may have to wait for another one that bounds it.
@@ -143,6 +165,17 @@ fn changes(hierarchies: &Hierarchies, path: &str, limits: &Resources, given: &[S
     if given(&["blkio-weight"]) {
         part.blkio_weight = if limits.blkio_weight == 0 { DEFAULT_WEIGHT } else { limits.blkio_weight };
     }
+    for (flag, part, limits) in [
+        ("blkio-weight-device", &mut part.blkio_weights, &limits.blkio_weights),
+        ("device-read-bps", &mut part.read_bps, &limits.read_bps),
+        ("device-write-bps", &mut part.write_bps, &limits.write_bps),
+        ("device-read-iops", &mut part.read_iops, &limits.read_iops),
+        ("device-write-iops", &mut part.write_iops, &limits.write_iops),
+    ] {
+        if given(&[flag]) {
+            part.clone_from(limits);
+        }
+    }
     all.extend(settings(&part)?.into_iter().filter_map(|setting| {
         let hierarchy = hierarchies.with(setting.controller)?;
         let (file, value) = setting.of(hierarchy.version)?.clone();
@@ -165,8 +198,6 @@ fn of_parent(hierarchies: &Hierarchies, path: &str, file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::cgroup::hierarchy::Hierarchy;
 
@@ -216,6 +247,23 @@ mod tests {
                 pair("pids.max", "max"),
             ]
         );
+    }
+
+    #[test]
+    fn what_a_device_had_comes_back() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let change = |file: &str, text: &str, value: &str| {
+            let file = dir.path().join(file);
+            fs::write(&file, text).expect("write");
+            let change =
+                Change { flag: String::new(), controller: "blkio", file, value: value.into(), optional: false };
+            as_it_is(&change).expect("readable").value
+        };
+        assert_eq!(change("blkio.throttle.read_bps_device", "8:0 5\n8:16 6\n", "8:16 9"), "8:16 6");
+        assert_eq!(change("blkio.throttle.read_bps_device", "8:0 5\n", "8:16 9"), "8:16 0");
+        assert_eq!(change("blkio.bfq.weight_device", "", "8:16 9"), "8:16 default");
+        assert_eq!(change("io.max", "8:0 rbps=5 wbps=max\n", "8:16 rbps=9"), "8:16 rbps=max");
+        assert_eq!(change("io.max", "8:0 rbps=5 wbps=max\n", "8:0 rbps=9"), "8:0 rbps=5 wbps=max");
     }
 
     #[test]

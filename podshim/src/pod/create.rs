@@ -53,7 +53,7 @@ impl Pod {
         let warnings = spec::warnings(&config, asked.as_ref().filter(|_| new_pod.is_some()).unwrap_or(pod_config));
         let mut config = self.check(config, pod_config)?;
         config.log.as_ref().map_or(Ok(()), |config| check_log(config, log.as_ref()))?;
-        self.check_dependencies(&config)?;
+        self.check_dependencies(&config, pod_config)?;
         if !config.init_ctr.is_empty() && self.core.lock().await.is_up() {
             return Err(Refusal::new(Kind::WrongState, "cannot add init-ctr to a running pod"));
         }
@@ -74,6 +74,9 @@ impl Pod {
         };
         // A root file system of the user's own has no check, but options may ask for one.
         spec::merge_health(&mut config, image.as_ref().and_then(|image| image.healthcheck.as_ref()))?;
+        if request.start || request.init {
+            self.elsewhere(&config.name, &config, &request.met).await?;
+        }
         let new_pod = new_pod
             .map(|mut new_pod| {
                 spec::publish_all(&mut new_pod, image.as_ref().map(|image| &image.config)).map(|()| new_pod)
@@ -103,7 +106,7 @@ impl Pod {
         let mut opened = self.opened(&record, &pod, made, sources);
         opened.log = log;
         failpoint::pass(Point::MemberMade);
-        let brought = Brought { opened, notify_socket: request.notify_socket };
+        let brought = Brought { opened, notify_socket: request.notify_socket, met: Some(request.met), log_asked: true };
         let up = if request.start {
             self.start_with(&record.id, brought).await
         } else if request.init {
@@ -114,7 +117,9 @@ impl Pod {
         if let Err(refusal) = up {
             failpoint::pass(Point::MemberFailed);
             self.clear_up(&record, &pod, made).await;
-            return Err(refusal);
+            // What it needs has ended within a moment: asked again, there would be two of it.
+            let kind = if refusal.kind == Kind::NeedsContainer { Kind::WrongState } else { refusal.kind };
+            return Err(Refusal { kind, ..refusal });
         }
         Ok(ContainerCreated { id: record.id.to_string(), name: record.name, pod: self.id.to_string(), warnings })
     }
@@ -353,7 +358,7 @@ pub fn check_host(networks: &network::Networks, id: &Id, config: &PodConfig, por
 }
 
 /// Refuses what can be no log before anything is made; the monitor looks again when it opens it.
-fn check_log(log: &LogConfig, directory: Option<&OwnedFd>) -> Result<()> {
+pub(super) fn check_log(log: &LogConfig, directory: Option<&OwnedFd>) -> Result<()> {
     let path = &log.path;
     if log.driver == "journald" && !std::path::Path::new(JOURNALD).exists() {
         return Err(Refusal::new(

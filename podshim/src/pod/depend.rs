@@ -7,7 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{Id, Kind, Refusal, record::Health, refusal::Result, state::ContainerState, wire::ContainerConfig};
+use proto::{
+    Id, Kind, Refusal,
+    layout::Target,
+    record::{ContainerRecord, Health},
+    refusal::Result,
+    state::ContainerState,
+    wire::{ContainerConfig, PodConfig},
+};
 
 use super::{Pod, sources::Brought};
 use crate::{
@@ -69,17 +76,47 @@ pub(super) fn in_order(members: &[index::Container]) -> Vec<&index::Container> {
     order
 }
 
+/// Whether a container is as it must be without anything to wait for.
+fn is_met(found: &index::Container, condition: Condition) -> bool {
+    match condition {
+        Condition::Started => found.state == ContainerState::Running,
+        Condition::Healthy => false,
+        Condition::Completed => {
+            found.state == ContainerState::Exited
+                && found.exit.as_ref().is_some_and(|exit| exit.status.known && exit.status.code == 0)
+        }
+    }
+}
+
+/// What is being done when a container that `who` requires cannot be started.
+fn to_start(name: &str, who: &str) -> String {
+    format!("starting {name}, which {who} requires")
+}
+
 impl Pod {
-    /// Refuses a new member that needs what is no member of this pod, or what would never come true.
+    /// Refuses a new member that needs what is no member of this pod, or what would never come true. A container without
+    /// a pod needs others without one.
     ///
     /// # Errors
     /// In podman's words, where it has any.
-    pub(super) fn check_dependencies(&self, config: &ContainerConfig) -> Result<()> {
+    pub(super) fn check_dependencies(&self, config: &ContainerConfig, pod: &PodConfig) -> Result<()> {
         for entry in &config.requires {
             // What is no id here was resolved by nobody.
             let name = entry.split(':').next().unwrap_or(entry);
             let id: Id = name.parse().map_err(|_| Refusal::no_such_container(name))?;
-            let Ok((record, _)) = self.container(&id) else { return Err(spec::not_a_member(&self.id, &id)) };
+            let record = if pod.hidden {
+                let (record, _) = self.anywhere(&id)?;
+                if !index::pod(&self.engine.roots, &record.pod).is_some_and(|pod| pod.hidden()) {
+                    return Err(Refusal::invalid(format!(
+                        "--requires {}: it is in a pod, and containers not in pods cannot depend on containers in pods: \
+                         create this one with --pod",
+                        record.name
+                    )));
+                }
+                record
+            } else {
+                self.container(&id).map_err(|_| spec::not_a_member(&self.id, &id))?.0
+            };
             if entry.ends_with(":healthy") && record.config.health.is_none() {
                 return Err(Refusal::invalid(format!(
                     "--requires {0}:healthy: container {0} has no health check: use started or completed",
@@ -97,8 +134,21 @@ impl Pod {
         Ok(())
     }
 
+    /// A container of this pod or another one.
+    fn anywhere(&self, id: &Id) -> Result<(ContainerRecord, index::Container)> {
+        match self.engine.roots.resolve(id.as_str())? {
+            Some(Target::Container { pod, container }) => {
+                let found = index::container(&self.engine.roots, &pod, &container);
+                let known = found.and_then(|found| Some((found.record.clone().ok()?, found)));
+                known.ok_or_else(|| Refusal::no_such_container(id.as_str()))
+            }
+            _ => Err(Refusal::no_such_container(id.as_str())),
+        }
+    }
+
     /// Starts what `id` needs and waits until it is as it must be. Holds no lock while it waits. A circle, which only
-    /// tampered records can have, ends at `path`.
+    /// tampered records can have, ends at `path`. What is in another pod has to be in `met`: see [`Pod::elsewhere`]; where
+    /// nobody can be asked it is not looked at.
     ///
     /// # Errors
     /// Naming the dependency that cannot be had.
@@ -106,12 +156,12 @@ impl Pod {
         &'a self,
         id: &'a Id,
         path: &'a [&'a Id],
+        met: Option<&'a [String]>,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(async move {
             let (record, _) = self.container(id)?;
             let path: Vec<&Id> = path.iter().copied().chain([id]).collect();
             for Dependency { id: needed, condition } in spec::dependencies(&record.config) {
-                // A namespace may be joined that is another pod's; whoever joins it finds out whether it is there.
                 let Ok((other, found)) = self.container(&needed) else { continue };
                 if path.contains(&&needed) {
                     return Err(Refusal::invalid(format!(
@@ -119,53 +169,79 @@ impl Pod {
                         record.name, other.name
                     )));
                 }
-                let before = |refusal: Refusal| {
-                    let words = format!("starting {}, which container {} requires: {refusal}", other.name, record.name);
-                    Refusal::new(refusal.kind, words).about(&other.name)
-                };
-                let completed = |found: &index::Container| {
-                    found.state == ContainerState::Exited
-                        && found.exit.as_ref().is_some_and(|exit| exit.status.known && exit.status.code == 0)
-                };
-                if found.state == ContainerState::Running && condition == Condition::Started
-                    || condition == Condition::Completed && completed(&found)
-                {
+                if is_met(&found, condition) {
                     continue;
                 }
+                let who = format!("container {}", record.name);
                 if found.state != ContainerState::Running {
-                    self.fulfil(&needed, &path).await?;
+                    self.fulfil(&needed, &path, None).await?;
                     let _gate = self.gate.read().await;
+                    let before = |refusal: Refusal| {
+                        let words = format!("{}: {refusal}", to_start(&other.name, &who));
+                        Refusal::new(refusal.kind, words).about(&other.name)
+                    };
                     self.start_inside(&needed, Brought::default()).await.map_err(before)?;
                 }
-                if condition == Condition::Healthy {
-                    self.healthy(&needed, &record.name).await?;
-                }
-                if condition == Condition::Completed {
-                    let code = self.end_of(&needed).await;
-                    if code != Some(0) {
-                        return Err(Refusal::new(
-                            Kind::WrongState,
-                            format!(
-                                "container {} requires container {} to be completed, which {}: container state improper",
-                                record.name,
-                                other.name,
-                                code.map_or("has ended nobody knows how".to_owned(), |code| format!(
-                                    "exited with code {code}"
-                                ))
-                            ),
-                        ));
-                    }
-                }
+                self.becomes(&needed, condition, &who).await?;
             }
-            Ok(())
+            match met {
+                Some(met) => self.elsewhere(&record.name, &record.config, met).await,
+                None => Ok(()),
+            }
         })
     }
 
-    /// Waits until a member is healthy, for who is called `name`.
-    async fn healthy(&self, id: &Id, name: &str) -> Result<()> {
+    /// Sees to it that the containers of other pods that `config` requires are as they must be. Only whoever asks for the
+    /// start can start them, and says with `met` that they have been.
+    ///
+    /// A namespace may be joined that is another pod's, too; whoever joins it finds out whether it is there.
+    ///
+    /// # Errors
+    /// [`Kind::NeedsContainer`] where one has to be started; else naming the one that cannot be had.
+    pub(super) async fn elsewhere(&self, name: &str, config: &ContainerConfig, met: &[String]) -> Result<()> {
+        let who = if name.is_empty() { "the new container".to_owned() } else { format!("container {name}") };
+        for Dependency { id: needed, condition } in spec::dependencies(config) {
+            let is_required = config.requires.iter().any(|entry| entry.starts_with(needed.as_str()));
+            if !is_required || self.container(&needed).is_ok() {
+                continue;
+            }
+            let (other, found) = self.anywhere(&needed)?;
+            if is_met(&found, condition) {
+                continue;
+            }
+            let was_started = met.iter().any(|id| id == needed.as_str());
+            if found.state != ContainerState::Running && !was_started {
+                return Err(Refusal::new(Kind::NeedsContainer, to_start(&other.name, &who)).about(needed.as_str()));
+            }
+            self.becomes(&needed, condition, &who).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a container that has been started is as it must be for `who`.
+    async fn becomes(&self, id: &Id, condition: Condition, who: &str) -> Result<()> {
+        match condition {
+            Condition::Started => Ok(()),
+            Condition::Healthy => self.healthy(id, who).await,
+            Condition::Completed => {
+                let name = self.anywhere(id)?.0.name;
+                let how = match self.end_of(id).await {
+                    Some(0) => return Ok(()),
+                    Some(code) => format!("exited with code {code}"),
+                    None => "has ended nobody knows how".to_owned(),
+                };
+                let words =
+                    format!("{who} requires container {name} to be completed, which {how}: container state improper");
+                Err(Refusal::new(Kind::WrongState, words).about(name))
+            }
+        }
+    }
+
+    /// Waits until a container is healthy, for `who`.
+    async fn healthy(&self, id: &Id, who: &str) -> Result<()> {
         let deadline = Instant::now() + HEALTHY;
         loop {
-            let (record, found) = self.container(id)?;
+            let (record, found) = self.anywhere(id)?;
             let health = found.health.map_or(Health::Starting, |health| health.status);
             let how = match health {
                 Health::Healthy if found.state == ContainerState::Running => return Ok(()),
@@ -178,20 +254,26 @@ impl Pod {
                 }
             };
             let words = format!(
-                "container {name} requires container {} to be healthy, which {how}: container state improper",
+                "{who} requires container {} to be healthy, which {how}: container state improper",
                 record.name
             );
             return Err(Refusal::new(Kind::WrongState, words).about(&record.name));
         }
     }
 
-    /// Waits for the last end of a member; its exit code, where anybody knows it.
+    /// Waits for the last end of a container; its exit code, where anybody knows it.
     pub(super) async fn end_of(&self, id: &Id) -> Option<i32> {
         if let Some(monitor) = self.monitors.get(id) {
             monitor.ended().await;
         }
-        let (_, found) = self.container(id).ok()?;
-        found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code)
+        loop {
+            let (_, found) = self.anywhere(id).ok()?;
+            if !found.state.is_alive() {
+                return found.exit.filter(|exit| exit.status.known).map(|exit| exit.status.code);
+            }
+            // Another pod's; of ours the monitor has gone.
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Runs the init containers of a pod one after the other, each to its end; one that stays up by its restart policy

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,13 +17,15 @@ use proto::{
     refusal::Result,
     serve,
     state::ContainerState,
-    wire::{self, ContainerResult, LogConfig, MonitorKill},
+    wire::{self, ContainerAct, ContainerResult, LogConfig, MonitorKill},
 };
 
 use super::{
-    Pod, Starting, files,
+    Pod, Starting,
+    create::check_log,
+    files,
     record::make_dir,
-    sources::{self, Brought, Opened, Places},
+    sources::{self, Brought, Places},
     undo::Undo,
     volumes,
 };
@@ -46,13 +48,40 @@ const PROMPT: Duration = Duration::from_secs(15);
 const STOP_SECONDS: u32 = 10;
 
 impl Pod {
-    /// Starts a member. Its bind sources are looked up in the view this shim was started with.
+    /// Starts a member. Its bind sources are looked up in the view this shim was started with, `log` is the directory of
+    /// its log in the caller's.
     ///
     /// # Errors
-    /// When it is paused, when the command cannot be run, when the engine fails.
-    pub async fn start(&self, id: &Id, notify_socket: &str) -> Result<ContainerResult> {
+    /// When it is paused, when the command cannot be run, when the engine fails; [`Kind::NeedsContainer`] and
+    /// [`Kind::NeedsLog`] where the caller has to do something first.
+    pub async fn start(&self, act: ContainerAct, id: &Id, log: Option<OwnedFd>) -> Result<ContainerResult> {
+        let brought = Brought::with(act, log);
+        let (record, found) = self.container(id)?;
+        if !found.state.is_alive() {
+            check_brought(&record, &brought)?;
+        }
+        self.start_with(id, brought).await?;
+        Ok(result(&record))
+    }
+
+    /// Stops a member, where it runs, and starts it.
+    ///
+    /// # Errors
+    /// Like [`Pod::start`]; it has not been stopped where the caller has to do something first.
+    pub async fn restart(
+        self: &Arc<Self>,
+        act: ContainerAct,
+        id: &Id,
+        timeout_ms: Option<i64>,
+        log: Option<OwnedFd>,
+    ) -> Result<ContainerResult> {
+        let brought = Brought::with(act, log);
         let (record, _) = self.container(id)?;
-        self.start_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
+        check_brought(&record, &brought)?;
+        self.elsewhere(&record.name, &record.config, brought.met.as_deref().unwrap_or_default()).await?;
+        self.stop(id, timeout_ms).await?;
+        self.start_with(id, brought).await?;
+        self.restarted(id);
         Ok(result(&record))
     }
 
@@ -60,15 +89,19 @@ impl Pod {
     ///
     /// # Errors
     /// Like start.
-    pub async fn init(&self, id: &Id, notify_socket: &str, fresh: bool) -> Result<ContainerResult> {
+    pub async fn init(&self, act: ContainerAct, id: &Id, log: Option<OwnedFd>) -> Result<ContainerResult> {
         let (record, found) = self.container(id)?;
-        if fresh && found.state.is_alive() {
+        if act.fresh && found.state.is_alive() {
             return Err(Refusal::new(
                 Kind::WrongState,
                 format!("container {id} has already been created in runtime: container state improper"),
             ));
         }
-        self.init_with(id, Brought { opened: Opened::default(), notify_socket: notify_socket.to_owned() }).await?;
+        let brought = Brought::with(act, log);
+        if !found.state.is_alive() {
+            check_brought(&record, &brought)?;
+        }
+        self.init_with(id, brought).await?;
         Ok(result(&record))
     }
 
@@ -108,7 +141,7 @@ impl Pod {
     /// # Errors
     /// When it is paused, when the command cannot be run, when the engine fails.
     pub(super) async fn start_with(&self, id: &Id, brought: Brought) -> Result<()> {
-        self.fulfil(id, &[]).await?;
+        self.fulfil(id, &[], brought.met.as_deref()).await?;
         let started = {
             let _gate = self.gate.read().await;
             self.start_inside(id, brought).await
@@ -154,7 +187,7 @@ impl Pod {
     /// # Errors
     /// Like start.
     pub(super) async fn init_with(&self, id: &Id, brought: Brought) -> Result<()> {
-        self.fulfil(id, &[]).await?;
+        self.fulfil(id, &[], brought.met.as_deref()).await?;
         let _gate = self.gate.read().await;
         let turn = self.turn(id);
         let _turn = turn.lock().await;
@@ -173,7 +206,7 @@ impl Pod {
         found: &index::Container,
         brought: Brought,
     ) -> Result<Arc<Monitor>> {
-        let Brought { mut opened, notify_socket } = brought;
+        let Brought { mut opened, notify_socket, .. } = brought;
         if let Some(monitor) = self.monitors.get(&record.id) {
             if found.state == ContainerState::Initialized {
                 return Ok(monitor);
@@ -563,6 +596,16 @@ impl Pod {
 /// A monitor is there that has been asked for nothing yet.
 pub(super) fn is_new(found: &index::Container) -> bool {
     found.monitor.as_ref().is_some_and(|state| state.phase == record::Phase::Created && state.init.is_none())
+}
+
+/// The directory of a log is the caller's to open, who does not know that there is one.
+fn check_brought(record: &ContainerRecord, brought: &Brought) -> Result<()> {
+    let log = record.config.log.clone().unwrap_or_default();
+    if !brought.log_asked && !log.path.is_empty() {
+        let words = format!("--log-opt path={}: its directory is the caller's to open", spec::quotable(&log.path));
+        return Err(Refusal::new(Kind::NeedsLog, words).about(log.path));
+    }
+    check_log(&log, brought.opened.log.as_ref())
 }
 
 /// The answer that names a container.

@@ -34,6 +34,7 @@ mod remove;
 mod secrets;
 mod sources;
 mod stop;
+mod ulimits;
 mod undo;
 mod update;
 mod upgrade;

@@ -20,7 +20,7 @@ use proto::{
     Refusal, patience,
     record::ContainerRecord,
     refusal::Result,
-    wire::{Mount, mount},
+    wire::{ContainerAct, Mount, mount},
 };
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
@@ -58,6 +58,19 @@ pub(super) struct Brought {
     pub(super) opened: Opened,
     /// The caller's NOTIFY_SOCKET; empty = none.
     pub(super) notify_socket: String,
+    /// The containers of other pods that the caller has started because this one needs them; `None` where nobody could,
+    /// because the restart policy asks.
+    pub(super) met: Option<Vec<String>>,
+    /// The caller has been asked for the log's directory, and has opened it if it can.
+    pub(super) log_asked: bool,
+}
+
+impl Brought {
+    /// What comes with a request to start a container that is there.
+    pub(super) fn with(act: ContainerAct, log: Option<OwnedFd>) -> Brought {
+        let opened = Opened { log, ..Opened::default() };
+        Brought { opened, notify_socket: act.notify_socket, met: Some(act.met), log_asked: act.log_asked }
+    }
 }
 
 /// What podmon calls the streams of the caller.

@@ -8,10 +8,10 @@ use proto::{
     record::{self, ContainerRecord, Durability, Phase, StartRecord},
     refusal::Result,
     serve,
-    wire::{self, ContainerResult, UpdateContainer},
+    wire::{self, BlockLimit, ContainerResult, Resources, UpdateContainer},
 };
 
-use super::{Pod, create::check_health_log, member::result};
+use super::{Pod, create::check_health_log, member::result, ulimits::Ulimits};
 use crate::{bundle, cgroup, index, spec};
 
 /// How long a monitor may take to hear of it: it may be about to create or start the container.
@@ -32,19 +32,24 @@ impl Pod {
         let _turn = turn.lock().await;
         let (before, found) = self.container(id)?;
         let after = spec::update(before.clone(), &asked)?;
-        let limits = after.config.resources.clone().unwrap_or_default();
-        cgroup::check(&limits)?;
+        cgroup::check(&after.config.resources.clone().unwrap_or_default())?;
         check_health_log(&after.config)?;
         let start = self.start_record_of(id, &found);
+        let limits = of_devices(&after, &asked);
+        let back = |start: &StartRecord| cgroup::update(&start.cgroup, &of_devices(&before, &asked), &asked.given);
+        let mut exchanged = Ulimits::default();
+        let ulimits = bundle::ulimits(&asked.ulimits)?;
         if let Some(start) = &start {
             cgroup::update(&start.cgroup, &limits, &asked.given)?;
+            // One that is refused takes the others with it; that refusal is what counts.
+            exchanged = Ulimits::set(&ulimits, || cgroup::pids(&start.cgroup)).inspect_err(|_| drop(back(start)))?;
         }
         if let Err(refusal) = self.write_update(&after, start.as_ref(), &asked) {
-            let limits = before.config.resources.clone().unwrap_or_default();
             // All or nothing, as far as the disk and the kernel let us; the refusal is what counts.
             let _ = record::write(&self.engine.roots.container_record(&self.id, id), &before, Durability::Durable);
             if let Some(start) = &start {
-                let _ = cgroup::update(&start.cgroup, &limits, &asked.given);
+                let _ = back(start);
+                exchanged.back();
             }
             return Err(refusal);
         }
@@ -79,7 +84,7 @@ impl Pod {
         failpoint::refuse(Point::UpdateRecorded)?;
         let Some(start) = start else { return Ok(()) };
         let limits = after.config.resources.clone().unwrap_or_default();
-        bundle::amend(&start.bundle, &limits, |env| spec::change_variables(env, asked))?;
+        bundle::amend(&start.bundle, &limits, &asked.ulimits, |env| spec::change_variables(env, asked))?;
         failpoint::refuse(Point::UpdateAmended)?;
         let path = roots.start_record(&self.id, &after.id);
         // Read anew: a witnessed exit may have been written into it.
@@ -108,4 +113,21 @@ impl Pod {
         }
         Ok(())
     }
+}
+
+/// The limits of `record`; of devices those that were asked for, 0 where there is none.
+fn of_devices(record: &ContainerRecord, asked: &UpdateContainer) -> Resources {
+    let mut limits = record.config.resources.clone().unwrap_or_default();
+    let wanted = asked.resources.clone().unwrap_or_default();
+    let only = |all: &mut Vec<BlockLimit>, wanted: Vec<BlockLimit>| {
+        let value = |device: &str| all.iter().find(|limit| limit.device == device).map_or(0, |limit| limit.value);
+        *all =
+            wanted.into_iter().map(|limit| BlockLimit { value: value(&limit.device), device: limit.device }).collect();
+    };
+    only(&mut limits.blkio_weights, wanted.blkio_weights);
+    only(&mut limits.read_bps, wanted.read_bps);
+    only(&mut limits.write_bps, wanted.write_bps);
+    only(&mut limits.read_iops, wanted.read_iops);
+    only(&mut limits.write_iops, wanted.write_iops);
+    limits
 }

@@ -55,12 +55,14 @@ impl Containers for ContainerService {
 
     async fn init(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.init(&id, &act.notify_socket, act.fresh).await }).await?)
+        let log = raw::take(&pod.deposits, &act.log_token).pop();
+        Ok(self.0.act(async move { pod.init(act, &id, log).await }).await?)
     }
 
     async fn start(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        Ok(self.0.act(async move { pod.start(&id, &act.notify_socket).await }).await?)
+        let log = raw::take(&pod.deposits, &act.log_token).pop();
+        Ok(self.0.act(async move { pod.start(act, &id, log).await }).await?)
     }
 
     async fn stop(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
@@ -70,13 +72,8 @@ impl Containers for ContainerService {
 
     async fn restart(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {
         let (pod, id) = (self.0.clone(), id(&act.container)?);
-        let restart = async move {
-            pod.stop(&id, timeout(&act)).await?;
-            let started = pod.start(&id, &act.notify_socket).await?;
-            pod.restarted(&id);
-            Ok(started)
-        };
-        Ok(self.0.act(restart).await?)
+        let (timeout, log) = (timeout(&act), raw::take(&pod.deposits, &act.log_token).pop());
+        Ok(self.0.act(async move { pod.restart(act, &id, timeout, log).await }).await?)
     }
 
     async fn kill(&self, _: &TtrpcContext, act: ContainerAct) -> ttrpc::Result<ContainerResult> {

@@ -28,7 +28,7 @@ pub fn check_container(mut config: ContainerConfig, pod: &PodConfig) -> Result<C
     text::no_controls("image", &config.image)?;
     // podman tells a wrong value before it asks for the pod.
     process::init_ctr(&config, pod)?;
-    requires::check(&config, pod)?;
+    requires::check(&config)?;
     restart(&mut config)?;
     modes::check(&config, pod)?;
     let sharing = Sharing::of(&config, pod);

@@ -761,10 +761,6 @@ const CONTAINERS: &[Row<ContainerConfig>] = &[
         "invalid option \"x\" specified - volumes from another container can only use z,ro,rw options",
     ),
     (
-        |c| c.requires = s(&["db"]),
-        "--requires db: a container without a pod cannot require another one in this version: create both with --pod",
-    ),
-    (
         |c| c.requires = s(&["db:done"]),
         "--requires db:done: the condition must be one of started, healthy or completed",
     ),

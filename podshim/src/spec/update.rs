@@ -4,7 +4,7 @@ use proto::{
     Refusal,
     record::ContainerRecord,
     refusal::Result,
-    wire::{ContainerConfig, HealthConfig, HealthStartup, Resources, UpdateContainer},
+    wire::{BlockLimit, ContainerConfig, HealthConfig, HealthStartup, Resources, Ulimit, UpdateContainer},
 };
 
 use super::{container, health, limits, text};
@@ -21,6 +21,7 @@ pub fn update(mut record: ContainerRecord, asked: &UpdateContainer) -> Result<Co
         merge_resources(&mut resources, wanted, given);
     }
     config.resources = limits::resources(Some(resources))?;
+    merge_ulimits(&mut config.ulimits, &asked.ulimits)?;
     if given("restart") {
         config.restart.clone_from(&asked.restart);
         container::restart(config)?;
@@ -65,6 +66,30 @@ fn merge_resources(all: &mut Resources, wanted: &Resources, given: impl Fn(&str)
     if given("blkio-weight") {
         all.blkio_weight = wanted.blkio_weight;
     }
+    for (all, wanted) in [
+        (&mut all.blkio_weights, &wanted.blkio_weights),
+        (&mut all.read_bps, &wanted.read_bps),
+        (&mut all.write_bps, &wanted.write_bps),
+        (&mut all.read_iops, &wanted.read_iops),
+        (&mut all.write_iops, &wanted.write_iops),
+    ] {
+        merge_devices(all, wanted);
+    }
+}
+
+/// A limit of 0 is none.
+fn merge_devices(all: &mut Vec<BlockLimit>, wanted: &[BlockLimit]) {
+    for limit in wanted {
+        all.retain(|known| known.device != limit.device);
+        all.extend(Some(limit).filter(|limit| limit.value != 0).cloned());
+    }
+}
+
+fn merge_ulimits(all: &mut Vec<Ulimit>, wanted: &[Ulimit]) -> Result<()> {
+    limits::ulimits(wanted)?;
+    all.retain(|known| !wanted.iter().any(|limit| limit.name == known.name));
+    all.extend(wanted.iter().cloned());
+    Ok(())
 }
 
 /// The check as it is, with what is asked for.
@@ -274,6 +299,31 @@ mod tests {
         let after = update(record(after), &again).expect("updated").config;
         assert_eq!(after.health.expect("check").retries, Some(3));
         assert!(!after.no_healthcheck);
+    }
+
+    #[test]
+    fn devices_and_ulimits_change_one_by_one() {
+        let rate = |device: &str, value| BlockLimit { device: device.into(), value };
+        let ulimit = |name: &str, soft| Ulimit { name: name.into(), soft, hard: soft };
+        let before = record(ContainerConfig {
+            resources: Some(Resources { read_bps: vec![rate("/dev/a", 5), rate("/dev/b", 6)], ..Default::default() }),
+            ulimits: vec![ulimit("core", 1), ulimit("nofile", 2)],
+            ..Default::default()
+        });
+        let asked = UpdateContainer {
+            resources: Some(Resources {
+                read_bps: vec![rate("/dev/a", 0), rate("/dev/c", 7)],
+                write_iops: vec![rate("/dev/a", 8)],
+                ..Default::default()
+            }),
+            ulimits: vec![ulimit("nofile", 3)],
+            ..Default::default()
+        };
+        let after = update(before, &asked).expect("updated").config;
+        let limits = after.resources.expect("limits");
+        assert_eq!(limits.read_bps, [rate("/dev/b", 6), rate("/dev/c", 7)]);
+        assert_eq!(limits.write_iops, [rate("/dev/a", 8)]);
+        assert_eq!(after.ulimits, [ulimit("core", 1), ulimit("nofile", 3)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod child;
 pub mod fd;
+pub mod limit;
 pub mod memory;
 pub mod mount;
 pub mod signal;

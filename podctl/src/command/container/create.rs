@@ -16,7 +16,7 @@ use crate::{
         container::{self, Place},
         health, network, resources,
     },
-    command::{image::pull, pod::create::IdFile},
+    command::{container::needs, image::pull, pod::create::IdFile},
     dial::{ACT, Engine, Found, Shim},
     error::{Failure, Outcome, is_missing, warn},
     output, source,
@@ -81,6 +81,8 @@ pub struct Wish {
     quiet: bool,
     /// What `--preserve-fds` passes.
     pub preserved: Vec<OwnedFd>,
+    /// What has been started for it, see [`needs`].
+    pub met: Vec<String>,
 }
 
 impl Wish {
@@ -100,7 +102,7 @@ impl Wish {
             ..Default::default()
         };
         let (replace, quiet) = (args.is("replace"), args.is("quiet"));
-        Ok(Wish { config, place, replace, pull, quiet, preserved: Vec::new() })
+        Ok(Wish { config, place, replace, pull, quiet, preserved: Vec::new(), met: Vec::new() })
     }
 
     /// Whether the container gets our own standard streams.
@@ -182,6 +184,11 @@ impl Wish {
                 // Everything else is as it should be: only now does the old one go.
                 replace(engine, &self.config.name).await?;
                 replaced = true;
+                continue;
+            }
+            if failure.kind == Kind::NeedsContainer {
+                needs::meet(engine, failure, &mut self.met).await?;
+                request.met.clone_from(&self.met);
                 continue;
             }
             if failure.kind != Kind::ImageMissing || request.image_pulled || self.pull.policy == "never" {

@@ -278,7 +278,7 @@ struct Shown {
 
 impl Shown {
     fn take(&mut self, stream: Stream, bytes: Vec<u8>) -> Option<End> {
-        match self.printer.write(stream, bytes) {
+        match self.printer.write(stream, &bytes) {
             Ok(rest) => {
                 self.waiting = rest.map(|bytes| (stream, bytes));
                 None

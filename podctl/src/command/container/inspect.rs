@@ -1,7 +1,6 @@
 //! `podctl inspect`, `podctl container inspect`, and what the inspect of every other kind shares with them.
 
 use proto::{
-    ENGINE_ERROR,
     serve::deadline,
     wire::{Document, InspectObjects},
 };
@@ -148,7 +147,7 @@ pub fn print(command: &str, format: &str, found: &Found) -> Outcome {
     if found.errors.is_empty() {
         return Ok(code);
     }
-    Err(Failure { code: ENGINE_ERROR, messages: found.errors.clone(), kind: proto::Kind::Invalid })
+    Err(Failure { messages: found.errors.clone(), ..Failure::invalid("") })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod kill;
 pub mod logrotate;
 pub mod logs;
+pub mod needs;
 pub mod pause;
 pub mod port;
 pub mod prune;

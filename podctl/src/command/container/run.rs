@@ -131,7 +131,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         if let Some(file) = cidfile {
             file.write(&created.id)?;
         }
-        foreground(engine, &shim, &created, session, wish.config.auto_remove).await
+        foreground(engine, &shim, (&created, wish.met), session, wish.config.auto_remove).await
     })
 }
 
@@ -147,14 +147,14 @@ fn ids(created: &ContainerCreated) -> Result<(Id, Id), Failure> {
 async fn foreground(
     engine: &Engine,
     shim: &Shim,
-    created: &ContainerCreated,
+    (created, met): (&ContainerCreated, Vec<String>),
     session: Session,
     remove: bool,
 ) -> Outcome {
     failpoint::pass(Point::ClientRun);
     let (pod, id) = ids(created)?;
     let client = shim.containers();
-    let act = ContainerAct { container: created.id.clone(), ..Default::default() };
+    let act = ContainerAct { container: created.id.clone(), met, ..Default::default() };
     let start: attach::Start<'_> = Box::pin(async move {
         client.start(deadline(ACT), &act).await?;
         Ok(())

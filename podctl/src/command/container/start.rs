@@ -6,7 +6,7 @@ use crate::{
     args::{Action, Args, Command, switch, text},
     attach::{self, Session},
     command::{
-        container::{attach::ended, plainly, ready, records, run as run_command},
+        container::{attach::ended, needs, plainly, ready, records, run as run_command},
         select,
         verb::{Options, Verb, on_containers},
     },
@@ -88,12 +88,13 @@ async fn attach_to(engine: &Engine, args: &Args, (pod, id): (&proto::Id, &proto:
         sig_proxy: args.switch("sig-proxy").unwrap_or(true),
         keys,
     };
-    let act = ContainerAct { container: id.to_string(), notify_socket: ready::notify_socket(), ..Default::default() };
+    let mut act =
+        ContainerAct { container: id.to_string(), notify_socket: ready::notify_socket(), ..Default::default() };
     let shim = engine.pod(pod).await?;
     let start: Option<attach::Start<'_>> = if running {
         None
     } else {
-        shim.containers().init(deadline(ACT), &act).await?;
+        needs::bring_up(engine, &shim, Verb::Init, &deadline(ACT), &mut act).await?;
         let client = shim.containers();
         Some(Box::pin(async move {
             client.start(deadline(ACT), &act).await?;

@@ -1,6 +1,6 @@
 //! `podctl rmi`, `podctl image rm`
 
-use proto::{ENGINE_ERROR, Kind, serve::deadline, wire::RemoveImages};
+use proto::{ENGINE_ERROR, serve::deadline, wire::RemoveImages};
 
 use crate::{
     args::{Action, Args, Command, switch},
@@ -75,7 +75,7 @@ pub fn failed(errors: Vec<String>, missing: bool, in_use: bool) -> Outcome {
     } else {
         ENGINE_ERROR
     };
-    Err(Failure { code, messages: errors, kind: Kind::Invalid })
+    Err(Failure { code, messages: errors, ..Failure::invalid("") })
 }
 
 #[cfg(test)]

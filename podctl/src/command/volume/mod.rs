@@ -9,7 +9,7 @@ pub mod prune;
 pub mod rm;
 pub mod unmount;
 
-use proto::{ENGINE_ERROR, Kind, wire::VolumesMounted};
+use proto::wire::VolumesMounted;
 
 use crate::{
     args::{Action, Command},
@@ -43,5 +43,5 @@ fn mounted(answer: VolumesMounted) -> Outcome {
     if answer.errors.is_empty() {
         return Ok(0);
     }
-    Err(Failure { code: ENGINE_ERROR, messages: answer.errors, kind: Kind::Invalid })
+    Err(Failure { messages: answer.errors, ..Failure::invalid("") })
 }

@@ -1,6 +1,8 @@
 //! Killed at every instruction that counts.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{os::fd::OwnedFd, os::unix::fs::MetadataExt, path::Path};
+
+use nix::fcntl::OFlag;
 
 use super::*;
 use crate::log::file::{LogFile, Rotation};
@@ -97,10 +99,10 @@ fn killed_while_writing(written: impl Fn(&[u8]) -> usize) -> Vec<String> {
     bench.take_all(&mut ledger);
     bench.put(b"d\nsecond\nthi");
     // By hand what `enter` does up to the write.
-    let length = ledger.read_back(bench.reader.as_fd(), 12).expect("read");
+    let length = ledger.batch.read(bench.reader.as_fd(), 12).expect("read");
     let mut next = ledger.position.place();
     let stamp = ledger.begin(&mut next);
-    let data = ledger.input[HEADROOM..HEADROOM + length].to_vec();
+    let data = ledger.batch.data(length).to_vec();
     let held = ledger.position.held(Stream::Stdout).to_vec();
     let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
     lines::encode(&mut ledger.output, &shape, (usize::MAX, false), &held, &data);
@@ -131,7 +133,7 @@ fn killed_while_draining_the_rest_is_drained() {
     let bench = Bench::new();
     let mut ledger = bench.ledger();
     bench.put(b"one\ntwo\nlater\n");
-    ledger.read_back(bench.reader.as_fd(), 8).expect("read");
+    ledger.batch.read(bench.reader.as_fd(), 8).expect("read");
     let mut next = ledger.position.place();
     let stamp = ledger.begin(&mut next);
     let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
@@ -279,7 +281,7 @@ fn renamed_while_nobody_was_there_the_batch_is_neither_doubled_nor_lost() {
         let bench = Bench::new();
         let mut ledger = bench.ledger();
         bench.put(b"one\ntwo\n");
-        ledger.read_back(bench.reader.as_fd(), 8).expect("read");
+        ledger.batch.read(bench.reader.as_fd(), 8).expect("read");
         let (mut next, ..) = ledger.compose(Stream::Stdout, 8, (usize::MAX, false));
         next.log_length += ledger.output.len() as u64;
         ledger.position.intend(Stream::Stdout, 0, next);

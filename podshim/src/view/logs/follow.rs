@@ -29,7 +29,7 @@ use proto::{
 };
 
 use super::{
-    Printer, Source, about,
+    Journald, Kept, Printer, Source, about,
     journal::{self, Journal, Start},
     members,
     print::Style,
@@ -67,9 +67,9 @@ pub(super) fn run(roots: &Roots, request: &LogsRequest, sources: Vec<Source>, pr
         let pod_is_down = pod.as_ref().is_none_or(|pod| is_down(roots, pod));
         for follower in &mut followed {
             let over = follower.is_over(roots);
-            follower.pump(request, printer, &mut buffer)?;
             // A member of a pod that is up may be started again.
             follower.done = over && pod_is_down;
+            follower.pump(request, printer, &mut buffer)?;
         }
         printer.flush()?;
         followed.retain(|follower| !follower.done);
@@ -77,7 +77,7 @@ pub(super) fn run(roots: &Roots, request: &LogsRequest, sources: Vec<Source>, pr
         if left <= 0 || (followed.is_empty() && pod_is_down) {
             return Ok(());
         }
-        watches.wait(printer, LOOK.min(Duration::from_nanos(left.unsigned_abs())))?;
+        watches.wait(printer, &followed, LOOK.min(Duration::from_nanos(left.unsigned_abs())))?;
         if let Some(pod) = pod.as_ref().and_then(|pod| index::pod(roots, pod)) {
             sources = members(roots, &pod).unwrap_or_default();
         }
@@ -95,8 +95,11 @@ fn is_down(roots: &Roots, pod: &Id) -> bool {
 impl Source {
     /// Directories in which something happens when it writes or ends.
     fn watched(&self, roots: &Roots) -> Vec<PathBuf> {
-        let log = self.log.parent().unwrap_or(Path::new("/")).to_path_buf();
-        vec![log, roots.container(&self.pod, &self.id), roots.run_container(&self.pod, &self.id)]
+        let mut watched = vec![roots.container(&self.pod, &self.id), roots.run_container(&self.pod, &self.id)];
+        if let Kept::File(log, _) = &self.kept {
+            watched.push(log.parent().unwrap_or(Path::new("/")).to_path_buf());
+        }
+        watched
     }
 }
 
@@ -104,29 +107,45 @@ impl Source {
 #[derive(Debug)]
 struct Follower {
     source: Source,
-    journal: Journal,
-    start: Start,
-    position: u64,
+    log: Log,
     style: Style,
     /// Since when it has neither a process nor a monitor nor an exit.
     orphaned: Option<Instant>,
     done: bool,
 }
 
+/// Its log, and how far it has been read.
+#[derive(Debug)]
+enum Log {
+    File { path: PathBuf, journal: Journal, start: Start, position: u64 },
+    Journal(Journald),
+}
+
 impl Follower {
     fn new(source: Source, request: &LogsRequest, number: usize) -> io::Result<Follower> {
-        let journal = Journal::open(&source.log, source.format).map_err(|error| about(&source.log, &error))?;
-        let (start, _) = range(&journal, request)?;
+        let log = match &source.kept {
+            Kept::Journal => Log::Journal(Journald::open(&source.id, request)?),
+            Kept::File(path, format) => {
+                let journal = Journal::open(path, *format).map_err(|error| about(path, &error))?;
+                let (start, _) = range(&journal, request)?;
+                Log::File { path: path.clone(), journal, start, position: start.offset }
+            }
+        };
         let style = source.style(request, number);
-        Ok(Follower { source, journal, start, position: start.offset, style, orphaned: None, done: false })
+        Ok(Follower { source, log, style, orphaned: None, done: false })
     }
 
     /// Prints what has come.
     fn pump(&mut self, request: &LogsRequest, printer: &mut Printer, buffer: &mut [u8]) -> io::Result<()> {
-        self.journal.refresh().map_err(|error| about(&self.source.log, &error))?;
-        let (start, style) = (&self.start, &mut self.style);
-        let (format, scratch) = (self.journal.format, &mut Vec::new());
-        self.position = self.journal.scan(self.position, self.journal.end(), buffer, |offset, line| {
+        let style = &mut self.style;
+        let (path, journal, start, position) = match &mut self.log {
+            Log::Journal(log) if self.done => return log.finish(style, printer),
+            Log::Journal(log) => return log.pump(style, printer),
+            Log::File { path, journal, start, position } => (path, journal, start, position),
+        };
+        journal.refresh().map_err(|error| about(path, &error))?;
+        let (format, scratch) = (journal.format, &mut Vec::new());
+        *position = journal.scan(*position, journal.end(), buffer, |offset, line| {
             if request.until == 0 || format.time(line).is_none_or(|time| time < request.until) {
                 super::print(start, style, printer, offset, format.decode(line, scratch))?;
             }
@@ -197,10 +216,16 @@ impl Watches {
     }
 
     /// Waits until something has happened, it is time to look, or a reader has gone.
-    fn wait(&self, printer: &Printer, longest: Duration) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+    fn wait(&self, printer: &Printer, followed: &[Follower], longest: Duration) -> io::Result<()> {
         // Nothing is asked of the readers' descriptors: errors and hang-ups are told anyway.
-        fds.extend(printer.fds().map(|fd| PollFd::new(fd.as_fd(), PollFlags::empty())));
+        let mut fds: Vec<_> = printer.fds().map(|fd| PollFd::new(fd.as_fd(), PollFlags::empty())).collect();
+        let readers = fds.len();
+        fds.push(PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN));
+        let journals = followed.iter().filter_map(|follower| match &follower.log {
+            Log::Journal(log) => log.fd(),
+            Log::File { .. } => None,
+        });
+        fds.extend(journals.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -209,7 +234,7 @@ impl Watches {
         let gone = |fd: &PollFd<'_>| {
             fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
         };
-        if fds[1..].iter().any(gone) {
+        if fds[..readers].iter().any(gone) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         // What they say does not matter: all files are looked at anyway.

@@ -6,12 +6,14 @@
 //! | [`journal`], [`tail`] | one container's log across its rotated files: scanning, searching by time, reading backwards |
 //! | [`mod@print`] | records as lines for people, in large writes |
 //! | [`follow`] | what comes after the end of the file |
+//! | [`journald`] | the log of a container that keeps it in the journal of the machine |
 //!
 //! Cost does not grow with the file: `--since` and `--until` search, `--tail` reads backwards. What nobody reads blocks
 //! this request only: it runs on a thread of its own.
 
 mod follow;
 mod journal;
+mod journald;
 mod print;
 mod tail;
 
@@ -23,6 +25,7 @@ use std::{
 };
 
 use journal::{Journal, Start};
+use journald::Journald;
 use print::{Printer, Style};
 use proto::{
     Id, Kind, Refusal, Roots,
@@ -64,38 +67,41 @@ struct Source {
     pod: Id,
     id: Id,
     name: String,
-    log: PathBuf,
-    format: Format,
+    kept: Kept,
+}
+
+/// Where the log of a container is.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// In this file and those that were it before.
+    File(PathBuf, Format),
+    /// In the journal of the machine.
+    Journal,
 }
 
 impl Source {
     fn of(roots: &Roots, record: &ContainerRecord) -> Result<Source> {
         let log = record.config.log.as_ref();
         let driver = log.map_or("", |log| &log.driver);
-        // In podman's words.
-        let format = Format::of(driver).ok_or_else(|| {
-            let refusal = match driver {
-                "none" | "passthrough" | "passthrough-tty" => Refusal::new(
-                    Kind::WrongState,
-                    format!("this container is using the '{driver}' log driver, cannot read logs: this container is not logging output"),
-                ),
-                "journald" => Refusal::new(
-                    Kind::NotSupported,
-                    format!(
-                        "this container's log is in the journal, cannot read logs: use journalctl CONTAINER_ID_FULL={}",
-                        record.id
-                    ),
-                ),
-                driver => Refusal::new(
-                    Kind::NotSupported,
-                    format!("unrecognized log driver {driver:?}, cannot read logs: internal libpod error"),
-                ),
-            };
-            refusal.about(&record.name)
-        })?;
         let path = log.map_or("", |log| &log.path);
-        let log = if path.is_empty() { roots.log(&record.pod, &record.id) } else { PathBuf::from(path) };
-        Ok(Source { pod: record.pod.clone(), id: record.id.clone(), name: record.name.clone(), log, format })
+        // In podman's words.
+        let kept = match (Format::of(driver), driver) {
+            (Some(format), _) if path.is_empty() => Ok(Kept::File(roots.log(&record.pod, &record.id), format)),
+            (Some(format), _) => Ok(Kept::File(PathBuf::from(path), format)),
+            (None, "journald") => journald::check(&record.id).map(|()| Kept::Journal),
+            (None, "none" | "passthrough" | "passthrough-tty") => Err(Refusal::new(
+                Kind::WrongState,
+                format!(
+                    "this container is using the '{driver}' log driver, cannot read logs: this container is not logging output"
+                ),
+            )),
+            (None, driver) => Err(Refusal::new(
+                Kind::NotSupported,
+                format!("unrecognized log driver {driver:?}, cannot read logs: internal libpod error"),
+            )),
+        };
+        let kept = kept.map_err(|refusal| refusal.about(&record.name))?;
+        Ok(Source { pod: record.pod.clone(), id: record.id.clone(), name: record.name.clone(), kept })
     }
 
     fn style(&self, request: &LogsRequest, number: usize) -> Style {
@@ -168,12 +174,16 @@ fn run(roots: &Roots, request: &LogsRequest, stdout: OwnedFd, stderr: OwnedFd) -
 
 /// Prints what there is.
 fn once(request: &LogsRequest, source: &Source, number: usize, printer: &mut Printer) -> io::Result<()> {
-    let journal = Journal::open(&source.log, source.format).map_err(|error| about(&source.log, &error))?;
-    let (start, end) = range(&journal, request)?;
     let mut style = source.style(request, number);
+    let (path, format) = match &source.kept {
+        Kept::Journal => return Journald::open(&source.id, request)?.print(&mut style, printer),
+        Kept::File(path, format) => (path, *format),
+    };
+    let journal = Journal::open(path, format).map_err(|error| about(path, &error))?;
+    let (start, end) = range(&journal, request)?;
     let (mut buffer, mut scratch) = (journal::buffer(), Vec::new());
     journal.scan(start.offset, end, &mut buffer, |offset, line| {
-        print(&start, &mut style, printer, offset, source.format.decode(line, &mut scratch))?;
+        print(&start, &mut style, printer, offset, format.decode(line, &mut scratch))?;
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(())

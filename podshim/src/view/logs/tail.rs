@@ -2,7 +2,10 @@
 
 use std::io;
 
-use proto::{json_line, log_line::Format};
+use proto::{
+    json_line,
+    log_line::{Format, Stream},
+};
 
 use super::{
     journal::{BUFFER, Journal, Start},
@@ -26,7 +29,12 @@ impl Journal {
     /// # Errors
     /// Those of read(2).
     pub(super) fn tail(&self, begin: u64, end: u64, lines: u64) -> io::Result<Start> {
-        let mut tail = Tail::new(self.format, end, lines);
+        let mut tail = Tail::new(end, lines);
+        // The header is enough, and the line may go on behind what is known of it.
+        let mut take = |offset, text: &[u8]| {
+            let text = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
+            self.format.head(text).is_some_and(|(stream, full, _)| tail.count(offset, stream, full))
+        };
         if lines == 0 {
             return Ok(Start::at(end));
         }
@@ -48,12 +56,12 @@ impl Journal {
                 let text = &buffer[..size + known];
                 for newline in memchr::memrchr_iter(b'\n', &text[..size]) {
                     let line = newline + 1;
-                    if whole && tail.take(low + line as u64, &text[line..]) {
+                    if whole && take(low + line as u64, &text[line..]) {
                         break 'segments;
                     }
                     whole = true;
                 }
-                if low == first && whole && tail.take(low, text) {
+                if low == first && whole && take(low, text) {
                     break 'segments;
                 }
                 known = head(self.format).min(size + known);
@@ -65,25 +73,23 @@ impl Journal {
 }
 
 /// Counts lines backwards.
-struct Tail {
-    format: Format,
+pub(super) struct Tail {
     missing: u64,
     seen: [bool; 2],
     /// The line in hand of each stream is one of the last, so its earlier parts are too.
     open: [bool; 2],
-    not_before: [u64; 2],
+    /// Where what is wanted of each stream begins.
+    pub(super) not_before: [u64; 2],
 }
 
 impl Tail {
-    fn new(format: Format, end: u64, lines: u64) -> Tail {
-        Tail { format, missing: lines, seen: [false; 2], open: [false; 2], not_before: [end; 2] }
+    /// The last `lines` lines before `end`.
+    pub(super) fn new(end: u64, lines: u64) -> Tail {
+        Tail { missing: lines, seen: [false; 2], open: [false; 2], not_before: [end; 2] }
     }
 
-    /// Takes the record that begins at `offset` with `text`; true when no earlier one is wanted.
-    fn take(&mut self, offset: u64, text: &[u8]) -> bool {
-        // The header is enough, and the line may go on behind what is known of it.
-        let text = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
-        let Some((stream, full, _)) = self.format.head(text) else { return false };
+    /// Takes the record that begins at `offset`; true when no earlier one is wanted.
+    pub(super) fn count(&mut self, offset: u64, stream: Stream, full: bool) -> bool {
         let side = side(stream);
         if full || !self.seen[side] {
             self.seen[side] = true;
