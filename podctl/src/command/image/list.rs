@@ -161,6 +161,13 @@ fn shown(row: &Value, whole: bool) -> Vec<Value> {
                 "Labels": row::pairs(row, "Labels"),
                 "LabelMap": row::map(row, "Labels"),
                 "Containers": row::number(row, "Containers"),
+                "ParentId": row::text(row, "ParentId"),
+                "RepoTags": row::texts(row, "RepoTags"),
+                "RepoDigests": row::texts(row, "RepoDigests"),
+                "SharedSize": row::number(row, "SharedSize"),
+                "Dangling": all_names.is_empty(),
+                "IsDangling": all_names.is_empty(),
+                "IsReadOnly": row.get("ReadOnly").and_then(Value::as_bool).unwrap_or(false),
                 "ReadOnly": row.get("ReadOnly").and_then(Value::as_bool).unwrap_or(false),
             })
         })

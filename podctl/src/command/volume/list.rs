@@ -62,6 +62,12 @@ fn shown(row: &Value) -> Value {
         "Labels": row::pairs(row, "Labels"),
         "LabelMap": row::map(row, "Labels"),
         "Options": row::pairs(row, "Options"),
+        "MountCount": row::number(row, "MountCount"),
+        "UID": row::number(row, "UID"),
+        "GID": row::number(row, "GID"),
+        "Anonymous": row.get("Anonymous") == Some(&Value::Bool(true)),
+        "NeedsCopyUp": row.get("NeedsCopyUp") == Some(&Value::Bool(true)),
+        "Status": row::map(row, "Status"),
     })
 }
 
