@@ -17,6 +17,18 @@ const FREEZE: Duration = Duration::from_secs(10);
 /// Name of the v2 hierarchy in [`Cgroup`].
 const UNIFIED: &str = "";
 
+/// Makes the directories of `limits` and writes their values.
+pub fn limit(limits: &[(PathBuf, String)]) {
+    for (file, value) in limits {
+        // What is not there is not to be made. A limit that the kernel takes no more keeps nothing from running: it was
+        // there when the container was first run.
+        let _ = file
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| io::Write::write_all(&mut fs::File::options().write(true).open(file)?, value.as_bytes()));
+    }
+}
+
 /// Directories of one cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {

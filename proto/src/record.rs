@@ -329,6 +329,9 @@ pub struct StartRecord {
     /// The process that `witnessed_exit` is about: a container that is restarted has had several.
     #[serde(default)]
     pub witnessed_pid: u32,
+    /// Files of the container's cgroup that the OCI runtime does not write, and what is written to them before each run.
+    #[serde(default)]
+    pub limits: Vec<(PathBuf, String)>,
     /// The root file system is not mounted where this monitor is: what runs goes on, but another run needs the shim.
     #[serde(default)]
     pub unmounted: bool,

@@ -16,6 +16,13 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("image/pull.rs", "ended without an answer: ask again"),
         ],
     ),
+    (
+        "limits that only one version of cgroups has: container/limits.rs",
+        &[
+            ("bundle/linux.rs", "--cgroup-conf {file}: this machine has cgroup"),
+            ("cgroup/real_time.rs", "the kernel refuses {need} for"),
+        ],
+    ),
     ("a volume that the host has mounted: volume/mounting.rs", &[("volume/store.rs", "is mounted, unmount it first")]),
     (
         "something is broken on the engine: system/check.rs breaks it",
@@ -92,6 +99,9 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("spec/container.rs", "an image is missing: name one after the options"),
             ("spec/container.rs", "invalid image volume mode"),
             ("spec/container.rs", "invalid cgroups mode"),
+            ("bundle/accounts.rs", "the host has no such user"),
+            ("spec/process.rs", "invalid personality"),
+            ("spec/process.rs", "invalid seccomp policy"),
             ("spec/limits.rs", "invalid weight for device"),
             ("spec/limits.rs", "invalid memory-swappiness: give a number"),
             ("spec/container.rs", "--tmpfs: given in an outdated form"),

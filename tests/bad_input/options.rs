@@ -37,6 +37,8 @@ pub const NETWORK: &[Row] = &[
 ];
 
 pub const POD: &[Row] = &[
+    ("pod create --gpus all", 125, Has("unresolvable CDI devices nvidia.com/gpu=all")),
+    ("pod create --shm-size-systemd x", 125, Is("unable to translate --shm-size-systemd: invalid size: 'x'")),
     ("pod create --replace", 125, Is("cannot replace pod without --name being set")),
     ("pod create --infra-name a/b", 125, Has("--infra-name a/b: names must match")),
     ("pod create --share cgroup", 125, Has("cannot define the pod as the cgroup parent at the same time as joining")),
@@ -120,6 +122,25 @@ pub const LOG: &[Row] = &[
 ];
 
 pub const CONTAINER: &[Row] = &[
+    ("run --personality x alpine", 125, Is("invalid personality \"x\": choose from LINUX, LINUX32")),
+    (
+        "run --seccomp-policy x alpine",
+        125,
+        Is("invalid seccomp policy \"x\": valid policies are [\"default\" \"image\"]"),
+    ),
+    ("run --seccomp-policy image alpine true", 125, Is("no seccomp policy defined by image")),
+    ("run --seccomp-policy image --rootfs /tmp true", 125, Is("cannot read seccomp profile without a valid image")),
+    ("run --gpus all alpine", 125, Has("setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all: ")),
+    ("run --hostuser no-such-user alpine", 125, Is("--hostuser no-such-user: the host has no such user")),
+    ("run --chrootdirs x alpine", 125, Has("--chrootdirs")),
+    ("run --cgroup-conf x alpine", 125, Is("--cgroup-conf x: give KEY=VALUE")),
+    (
+        "run --cgroup-conf cgroup.procs=1 alpine",
+        125,
+        Has("--cgroup-conf \"cgroup.procs\": give a file of a controller"),
+    ),
+    ("run --shm-size-systemd x alpine", 125, Is("unable to translate --shm-size-systemd: invalid size: 'x'")),
+    ("run --cpu-rt-runtime x alpine", 125, Has("invalid argument \"x\" for \"--cpu-rt-runtime\"")),
     ("run --pod web --pod-id-file /x alpine", 125, Is("cannot specify both --pod and --pod-id-file")),
     ("run --pod-id-file /no/such alpine", 125, Has("open /no/such: no such file or directory")),
     ("run ''", 125, Has("repository name must have at least one component")),

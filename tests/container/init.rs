@@ -28,7 +28,10 @@ fn init_all_leaves_what_is_up_alone_and_rm_takes_what_never_ran() {
     assert_eq!(engine.sh("podctl init --all").code(0).lines().len(), 2);
     let states = "podctl ps -a --filter name=up --filter name=plain --filter name=member --sort names --format '{{.Names}} {{.State}}'";
     engine.sh(states).prints("member initialized\nplain initialized\nup running");
-    engine.sh("podctl exec plain true").code(255).mentions("is not running: container state improper");
+    engine
+        .sh("podctl exec plain true")
+        .code(255)
+        .mentions("can only create exec sessions on running containers: container state improper");
     engine.sh("podctl rm plain").prints("plain").code(0);
     engine.sh("podctl start member").code(0);
     engine.sh("podctl exec member true").code(0);

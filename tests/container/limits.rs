@@ -90,3 +90,79 @@ fn a_pods_disk_is_slow_for_all_members_and_swappiness_is_of_v1() {
         run.code(125).mentions("--memory-swappiness 10: cgroup v2 has no such limit: leave the option out");
     }
 }
+
+#[test]
+fn time_of_real_time_processes_and_files_of_v2_are_set_or_refused_by_the_version() {
+    let engine = Engine::with(&[ALPINE]);
+    let run = "podctl run -d --name rt --restart always --cpu-rt-period 500000 --cpu-rt-runtime 1000 alpine sh -c 'test -e /ran || { touch /ran; exit 1; }; exec top'";
+    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if v2 {
+        engine.sh(run).code(125).mentions("--cpu-rt-period 500000: cgroup v2 has no such limit: leave the option out");
+        let id = engine.sh("podctl run -d --name conf --cgroup-conf memory.high=67108864 alpine top").ok();
+        assert_eq!(limit(&id, ["memory.high", "memory.high"]), "67108864");
+        assert_eq!(engine.field("conf", "json .HostConfig.CgroupConf"), "{\"memory.high\":\"67108864\"}");
+        return;
+    }
+    engine
+        .sh("podctl run --rm --cgroup-conf memory.high=1 alpine true")
+        .code(125)
+        .mentions("--cgroup-conf memory.high: this machine has cgroup");
+    if !std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        engine.sh(run).code(125).mentions("this kernel has no cpu.rt_");
+        return;
+    }
+    let id = engine.sh(run).ok();
+    assert_eq!(engine.field("rt", ".HostConfig.CpuRealtimeRuntime"), "1000");
+    until("it has been run again", || {
+        let again = engine.field("rt", ".RestartCount") == "1" && engine.field("rt", ".State.Status") == "running";
+        again.then_some(())
+    });
+    assert_eq!(limit(&id, ["cpu.rt_runtime_us", "cpu.rt_runtime_us"]), "1000");
+    assert_eq!(limit(&id, ["cpu.rt_period_us", "cpu.rt_period_us"]), "500000");
+    engine.sh("podctl restart -t 0 rt && podctl exec rt true").code(0);
+    assert_eq!(limit(&id, ["cpu.rt_runtime_us", "cpu.rt_runtime_us"]), "1000");
+    engine
+        .sh("podctl run --rm --cpu-rt-runtime 999999999 alpine true")
+        .code(125)
+        .mentions("--cpu-rt-runtime 999999999: the kernel refuses");
+}
+
+#[test]
+fn weights_of_block_io_survive_restarts() {
+    let engine = Engine::with(&[ALPINE]);
+    let files = ["blkio.bfq.weight", "io.bfq.weight", "blkio.weight", "io.weight"];
+    let there = |id: &str, file: &'static str| {
+        let found = std::panic::catch_unwind(|| limit(id, [file, file]));
+        found.ok()
+    };
+    let made = engine.sh("podctl run -d --name w --blkio-weight 300 --restart always alpine sh -c 'test -e /ran || { touch /ran; exit 1; }; exec top'");
+    if made.code == 125 {
+        made.mentions("--blkio-weight 300: ");
+        return;
+    }
+    let id = made.ok();
+    let file = files.into_iter().find(|file| there(&id, file).is_some()).expect("a file of weights");
+    let weight = || there(&id, file).unwrap_or_default().replace("default ", "");
+    let first_line = || weight().lines().next().unwrap_or_default().to_owned();
+    // In place, by its policy, and anew.
+    until("it has been run again", || {
+        let again = engine.field("w", ".RestartCount") == "1" && engine.field("w", ".State.Status") == "running";
+        again.then_some(())
+    });
+    assert_eq!(first_line(), "300");
+    engine.sh("podctl restart -t 0 w").ok();
+    assert_eq!(first_line(), "300");
+    let disk = "/dev/$(ls /sys/block | grep -v -e loop -e ram | head -n 1)";
+    let devices = engine.sh(&format!("podctl run -d --name d --blkio-weight-device {disk}:200 alpine top"));
+    if devices.code == 125 {
+        // Kernels with BFQ alone have no weights of devices in v1.
+        devices.mentions("--blkio-weight-device ");
+        return;
+    }
+    let id = devices.ok();
+    assert!(
+        there(&id, file).unwrap_or_default().contains(" 200")
+            || limit(&id, ["blkio.bfq.weight_device", "blkio.weight_device"]).contains(" 200")
+    );
+    assert_eq!(engine.field("d", "(index .HostConfig.BlkioWeightDevice 0).Weight"), "200");
+}

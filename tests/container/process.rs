@@ -174,3 +174,28 @@ fn descriptors_that_are_preserved_reach_run_and_exec() {
     engine.sh("podctl exec --preserve-fds 1 up true").code(125).mentions("file descriptor 3 is not available");
     engine.sh("rm $TMPDIR/in $TMPDIR/out").ok();
 }
+
+#[test]
+fn a_seccomp_profile_may_come_with_the_image() {
+    let engine = Engine::with(&[ALPINE]);
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    });
+    let image = configured()
+        .set("User", json!(""))
+        .set("Entrypoint", json!([]))
+        .set("Labels", json!({"io.containers.seccomp.profile": profile.to_string()}));
+    load(&engine, &image, "localhost/guarded:latest");
+    engine.sh("podctl run --rm localhost/guarded mkdir /x").code(0);
+    engine
+        .sh("podctl run --name c --seccomp-policy image localhost/guarded mkdir /x")
+        .code(1)
+        .mentions("not supported");
+    assert_eq!(engine.field("c", ".HostConfig.SeccompPolicy"), "image");
+    engine.sh("podctl start -a c").code(1).mentions("not supported");
+    engine
+        .sh("podctl run --rm --seccomp-policy image alpine true")
+        .code(125)
+        .mentions("no seccomp policy defined by image");
+}

@@ -25,10 +25,21 @@ impl Registry {
     /// # Panics
     /// When it does not come up.
     pub fn serve(enclosure: &Enclosure, port: u16, storage: &Path) -> Registry {
+        Registry::with(enclosure, port, storage, "")
+    }
+
+    /// The same with TLS; `certificate` is its path below [`HOME`] without `.out`, and that of its key without `.pem`.
+    pub fn with_tls(enclosure: &Enclosure, port: u16, storage: &Path, certificate: &str) -> Registry {
+        let of = |end: &str| format!("{HOME}/{certificate}{end}");
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", of(".out"), of(".pem"));
+        Registry::with(enclosure, port, storage, &tls)
+    }
+
+    fn with(enclosure: &Enclosure, port: u16, storage: &Path, tls: &str) -> Registry {
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\"}}\n",
+             http: {{addr: \"127.0.0.1:{port}\"{tls}}}\n",
             storage.display()
         );
         let name = format!("registry-{port}");
@@ -45,7 +56,9 @@ impl Registry {
             probe.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]).stderr(Stdio::null());
             probe.status().is_ok_and(|status| status.success()).then_some(())
         };
-        wait::until("docker-registry to listen", answers);
+        if wait::within(wait::PATIENCE, answers).is_none() {
+            panic!("docker-registry does not listen: {}", std::fs::read_to_string(&log).unwrap_or_default());
+        }
         Registry { process, log }
     }
 

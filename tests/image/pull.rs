@@ -115,3 +115,25 @@ fn a_registry_that_lies_is_found_out_and_nothing_of_it_is_kept() {
     engine.sh("podctl images -q").prints_nothing();
     std::fs::remove_dir_all(home).expect("removal");
 }
+
+#[test]
+fn certificates_for_a_registry_are_found_and_can_be_given() {
+    let engine = Engine::on(Machine { registry: true, ..Machine::default() });
+    let own = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    engine
+        .sh(&format!(
+            "mkdir certs && cd certs && openssl req -x509 {own} -subj /CN=ca -keyout ca.pem -out ca.crt \
+             && openssl req {own} -subj /CN=registry -addext subjectAltName=IP:127.0.0.1 -keyout server.pem -out server.csr \
+             && openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.pem -days 2 -copy_extensions copy -out server.out"
+        ))
+        .code(0);
+    let _registry = Registry::with_tls(&engine.enclosure, 5443, &images::storage(), "home/certs/server");
+    engine.sh("podctl pull -q 127.0.0.1:5443/library/alpine").code(125).mentions("certificate");
+    engine.sh("podctl pull -q --cert-dir certs 127.0.0.1:5443/library/alpine | wc -c").prints("65");
+    engine.sh("podctl rmi 127.0.0.1:5443/library/alpine").code(0);
+    // The machine's own, in a mount namespace of the command's.
+    let own = "mkdir -p etc/certs.d/127.0.0.1:5443 && cp certs/ca.crt etc/certs.d/127.0.0.1:5443/ && \
+        unshare -m sh -c 'mkdir -p /etc/containers && mount --bind etc /etc/containers && podctl pull -q 127.0.0.1:5443/library/alpine | wc -c'";
+    engine.sh(own).prints("65");
+    engine.sh("rm -r certs etc").ok();
+}

@@ -1,6 +1,6 @@
 //! What `create` and `run` ask for.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use proto::{
     name,
@@ -20,8 +20,10 @@ pub const FLAGS: &[Flag] = &[
     text("authfile", "string", "Path of the authentication file. Use REGISTRY_AUTH_FILE environment variable to override"),
     list("cap-add", "Add capabilities to the container"),
     list("cap-drop", "Drop capabilities from the container"),
+    list("cgroup-conf", "Configure cgroup v2 (key=value)"),
     text("cgroupns", "string", "cgroup namespace to use"),
     text("cgroups", "string", "control container cgroup configuration (\"enabled\"|\"no-conmon\")").default("\"enabled\""),
+    list("chrootdirs", "Chroot directories inside the container: /etc/hosts, /etc/resolv.conf and /etc/hostname are there, too"),
     text("cidfile", "string", "Write the container ID to the file"),
     text("conmon-pidfile", "string", "Path to the file that will receive the PID of the container's monitor"),
     list("device", "Add a host device to the container"),
@@ -33,9 +35,11 @@ pub const FLAGS: &[Flag] = &[
     switch("env-host", "Use all current host environment variables in container"),
     list("env-merge", "Preprocess environment variables from image before injecting them into the container"),
     list("expose", "Expose a port or a range of ports"),
+    array("gpus", "GPU devices to add to the container (\"all\" or names of CDI devices): refused, no CDI specification is read"),
     text("group-entry", "string", "Entry to write to /etc/group"),
     list("group-add", "Add additional groups to the primary container process"),
     text("hostname", "string", "Set container hostname").short('h'),
+    array("hostuser", "Host user account to add to /etc/passwd within container"),
     switch("http-proxy", "Set proxy environment variables in the container based on the host proxy vars").default("true"),
     text("image-volume", "string", "How to handle the image's volumes (\"anonymous\"|\"bind\"|\"tmpfs\"|\"ignore\")").default("\"anonymous\""),
     switch("init", "Run an init binary inside the container that forwards signals and reaps processes"),
@@ -53,6 +57,7 @@ pub const FLAGS: &[Flag] = &[
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
     switch("passwd", "Add entries to /etc/passwd and /etc/group for a user that the image does not know").default("true"),
     text("passwd-entry", "string", "Entry to write to /etc/passwd"),
+    text("personality", "string", "Configure execution domain using personality (LINUX or LINUX32)"),
     text("pid", "string", "PID namespace to use"),
     text("pidfile", "path", "Write the container process ID to the file"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with --arch and --os)"),
@@ -70,9 +75,11 @@ pub const FLAGS: &[Flag] = &[
     switch("rm", "Remove container (and pod if created) after exit"),
     switch("rootfs", "The first argument is not an image but the rootfs to the exploded container"),
     text("sdnotify", "string", "control sd-notify behavior (\"container\"|\"conmon\"|\"healthy\"|\"ignore\")").default("\"container\""),
+    text("seccomp-policy", "string", "Policy for selecting a seccomp profile (\"default\"|\"image\")").default("\"default\""),
     array("secret", "Add secret to container"),
     array("security-opt", "Security Options"),
     text("shm-size", "<number>[<unit>]", "Size of /dev/shm (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))").default("\"65536k\""),
+    resources::SHM_SIZE_SYSTEMD,
     text("stop-signal", "string", "Signal to stop a container. Default is SIGTERM"),
     uint("stop-timeout", "Timeout (in seconds) that containers stopped by user command have to exit. If exceeded, the container will be forcibly stopped via SIGKILL.").default("10"),
     list("sysctl", "Sysctl options"),
@@ -306,7 +313,26 @@ fn limits(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
     config.devices = value::devices(&args.all("device"))?;
     config.device_rules = args.all("device-cgroup-rule");
     config.cgroups = cgroups(args.text_or_empty("cgroups"))?;
-    config.shm_size = resources::shm_size(args)?;
+    config.cgroup_conf = cgroup_conf(&args.all("cgroup-conf"))?;
+    no_gpus(args)?;
+    config.personality = match args.text_or_empty("personality") {
+        word @ ("" | "LINUX" | "LINUX32") => word.to_owned(),
+        word => {
+            return Err(Failure::invalid(format!("invalid personality \"{word}\": choose from LINUX, LINUX32")));
+        }
+    };
+    config.seccomp_policy = match args.text_or_empty("seccomp-policy") {
+        word @ ("" | "default" | "image") => word.to_owned(),
+        word => {
+            return Err(Failure::invalid(format!(
+                "invalid seccomp policy \"{word}\": valid policies are [\"default\" \"image\"]"
+            )));
+        }
+    };
+    config.host_users = host_users(args)?;
+    config.chroot_dirs = args.all("chrootdirs");
+    config.shm_size = resources::shm_size(args, "shm-size")?;
+    config.shm_size_systemd = resources::shm_size(args, "shm-size-systemd")?;
     config.read_only = args.is("read-only");
     config.read_only_tmpfs = args.switch("read-only-tmpfs");
     let adjustment = args.int("oom-score-adj").unwrap_or(0);
@@ -316,6 +342,43 @@ fn limits(args: &Args, config: &mut ContainerConfig) -> Result<(), Failure> {
         })?;
     args.text_or_empty("cgroup-parent").clone_into(&mut config.cgroup_parent);
     Ok(())
+}
+
+/// `--hostuser`: names and uids that this machine knows.
+fn host_users(args: &Args) -> Result<Vec<String>, Failure> {
+    let users = args.all("hostuser");
+    let accounts = if users.is_empty() { String::new() } else { fs::read_to_string("/etc/passwd").unwrap_or_default() };
+    let is_known = |user: &String| {
+        let mut fields = accounts.lines().map(|line| line.split(':'));
+        fields.any(|mut fields| fields.next() == Some(user) || fields.nth(1) == Some(user))
+    };
+    match users.iter().find(|user| !is_known(user)) {
+        Some(user) => Err(Failure::invalid(format!("--hostuser {user}: the host has no such user"))),
+        None => Ok(users),
+    }
+}
+
+/// `--gpus`: what podman says where no CDI specification is found.
+///
+/// # Errors
+/// Whenever one is asked for.
+pub fn no_gpus(args: &Args) -> Result<(), Failure> {
+    match args.all("gpus").first() {
+        Some(gpu) => Err(Failure::invalid(format!(
+            "setting up CDI devices: unresolvable CDI devices nvidia.com/gpu={gpu}: no CDI specification is read: give the device nodes with --device"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// `--cgroup-conf`
+fn cgroup_conf(entries: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |entry: &String| {
+        let pair = entry.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = pair.ok_or_else(|| Failure::invalid(format!("--cgroup-conf {entry}: give KEY=VALUE")))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    entries.iter().map(pair).collect()
 }
 
 /// `--cgroups`: a monitor has no control group of its own here, whatever is asked for.

@@ -32,6 +32,8 @@ pub const FLAGS: &[Flag] = &[
     text("share", "string", "A comma delimited list of kernel namespaces the pod will share").default("\"ipc,net,uts\""),
     switch("share-parent", "Set the pod's cgroup as the cgroup parent for all containers joining the pod").default("true"),
     text("shm-size", "<number>[<unit>]", "Size of /dev/shm (format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))").default("\"65536k\""),
+    resources::SHM_SIZE_SYSTEMD,
+    array("gpus", "GPU devices to add to the pod's containers: refused, no CDI specification is read"),
     list("sysctl", "Sysctl options"),
     text("userns", "string", "User namespace to use (\"host\")"),
     text("uts", "string", "UTS namespace to use for the members that share it (\"private\"|\"host\"|\"ns:PATH\")"),
@@ -60,6 +62,7 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
     if network.mode == "none" && !network.dns_servers.is_empty() {
         return Err(Failure::invalid("conflicting options: dns and the network mode: none"));
     }
+    super::container::no_gpus(args)?;
     let mut security = Security::default();
     value::security_options(&args.all("security-opt"), &mut security)?;
     let config = PodConfig {
@@ -82,7 +85,8 @@ pub fn config(args: &Args) -> Result<PodConfig, Failure> {
         security: Some(security),
         sysctls: value::sysctls(&args.all("sysctl"))?,
         devices: value::devices(&args.all("device"))?,
-        shm_size: resources::shm_size(args)?,
+        shm_size: resources::shm_size(args, "shm-size")?,
+        shm_size_systemd: resources::shm_size(args, "shm-size-systemd")?,
         create_command: std::env::args().collect(),
         volumes_from: mount::volumes_from(&args.all("volumes-from"))?,
         pid_mode: network::namespace(args.text_or_empty("pid"), &[])?,

@@ -25,6 +25,8 @@ pub const PLACE_FLAGS: &[Flag] = &[text("cgroup-parent", "string", "Optional par
 pub const CONTAINER_FLAGS: &[Flag] = &[
     uint("cpu-period", "Limit the CPU CFS (Completely Fair Scheduler) period"),
     int("cpu-quota", "Limit the CPU CFS (Completely Fair Scheduler) quota"),
+    uint("cpu-rt-period", "Limit the CPU real-time period in microseconds (cgroup v1)"),
+    int("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds (cgroup v1)"),
     text(
         "memory-reservation",
         SIZE,
@@ -110,6 +112,8 @@ pub fn given(args: &Args) -> Result<Resources, Failure> {
 fn container(args: &Args, resources: &mut Resources) -> Result<(), Failure> {
     resources.cpu_quota = args.int("cpu-quota").unwrap_or(resources.cpu_quota);
     resources.cpu_period = args.uint("cpu-period").unwrap_or(resources.cpu_period);
+    resources.cpu_rt_period = args.uint("cpu-rt-period").unwrap_or(0);
+    resources.cpu_rt_runtime = args.int("cpu-rt-runtime").unwrap_or(0);
     resources.memory_reservation = memory(args, "memory-reservation")?;
     if resources.memory > 0 && resources.memory_reservation > resources.memory {
         return Err(Failure::invalid("minimum memory limit cannot be less than memory reservation limit, see usage"));
@@ -148,16 +152,23 @@ fn cpus_of(what: &str, text: &str) -> Result<String, Failure> {
     }
 }
 
-/// `--shm-size`
+/// `--shm-size-systemd`
+pub const SHM_SIZE_SYSTEMD: Flag = text(
+    "shm-size-systemd",
+    SIZE,
+    "Size of systemd specific tmpfs mounts (/run, /run/lock, /tmp and /var/log/journal; format: <number>[<unit>], where unit = b (bytes), k (kibibytes), m (mebibytes), or g (gibibytes))",
+);
+
+/// `--shm-size`, `--shm-size-systemd`; 0 = not given.
 ///
 /// # Errors
 /// `unable to translate --shm-size: invalid size: 'x'`
-pub fn shm_size(args: &Args) -> Result<i64, Failure> {
-    let text = args.text_or_empty("shm-size");
+pub fn shm_size(args: &Args, flag: &'static str) -> Result<i64, Failure> {
+    let text = args.text_or_empty(flag);
     if text.is_empty() {
         return Ok(0);
     }
-    value::size(text).map_err(|why| Failure::invalid(format!("unable to translate --shm-size: {why}")))
+    value::size(text).map_err(|why| Failure::invalid(format!("unable to translate --{flag}: {why}")))
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use proto::wire::Document;
 use serde_json::{Map, Value};
 
-use crate::{args::Args, error::Failure, output};
+use crate::{
+    args::{Args, Flag, list, switch},
+    error::Failure,
+    output,
+};
 
 /// The rows of a list.
 ///
@@ -103,6 +107,27 @@ impl Listing<'_> {
         }
     }
 
+    /// Prints `documents`: with `--quiet` their field `id` alone, else as rows that `shown` makes of them. `raw`: JSON is
+    /// the documents, not the rows.
+    ///
+    /// # Errors
+    /// As [`Listing::print`].
+    pub fn show(
+        &self,
+        args: &Args,
+        documents: &[Value],
+        id: &str,
+        shown: fn(&Value) -> Value,
+        raw: bool,
+    ) -> Result<i32, Failure> {
+        if args.is("quiet") {
+            let line = |row: &Value| format!("{}\n", output::escape::line(text(row, id)));
+            return output::print(&documents.iter().map(line).collect::<String>());
+        }
+        let rows: Vec<Value> = documents.iter().map(shown).collect();
+        self.print(args, &rows, if raw { documents } else { &rows })
+    }
+
     fn table(&self, rows: &[Value], heading: bool) -> String {
         let mut text = String::new();
         if heading {
@@ -119,6 +144,16 @@ impl Listing<'_> {
         }
         output::table::align(&text)
     }
+}
+
+/// The flags of a list that is filtered, formatted or shortened to one field; the words are those of podman.
+pub const fn list_flags(filter: &'static str, format: Flag, quiet: &'static str) -> [Flag; 4] {
+    [
+        list("filter", filter).short('f'),
+        format,
+        switch("noheading", "Do not print headers").short('n'),
+        switch("quiet", quiet).short('q'),
+    ]
 }
 
 /// Prints documents as JSON, or each by the template `format`.

@@ -135,6 +135,7 @@ impl Monitor {
         }
         let (inbox, runtime, stdio) = (self.inbox.clone(), self.runtime.clone(), self.stdio.clone());
         let (reaper, start) = (self.reaper.clone(), self.start.clone());
+        let rerun = self.state_file.get().restart_count > 0;
         tokio::task::spawn_local(async move {
             let created = async {
                 let expecting = reaper.expect();
@@ -144,6 +145,10 @@ impl Monitor {
                     runtime.delete().await;
                 }
                 failpoint::refuse(Point::MonCreate)?;
+                if rerun {
+                    // The runtime has removed the cgroup that the shim made.
+                    crate::cgroup::limit(&start.limits);
+                }
                 let master = create(&runtime, &stdio, &start, &pid_file).await?;
                 failpoint::refuse(Point::MonCreated)?;
                 let pid = runtime::read_pid(&pid_file).map_err(|error| Refusal::internal(runtime.name(), error))?;

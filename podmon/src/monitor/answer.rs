@@ -71,6 +71,9 @@ fn send<T>(reply: Reply<T>, answer: proto::refusal::Result<T>) {
     let _ = reply.send(answer);
 }
 
+/// Where nothing runs that a process could be added to; libpod's words.
+const NO_EXEC: &str = "can only create exec sessions on running containers";
+
 impl Monitor {
     /// Somebody asks.
     pub(super) fn ask(&mut self, request: Request) {
@@ -201,12 +204,12 @@ impl Monitor {
         let fds = if request.token.is_empty() { vec![] } else { self.deposits.borrow_mut().take(&request.token) };
         let Some(init) = self.init.as_ref().filter(|_| self.state.get().may_exec()) else {
             let paused = matches!(self.state.get(), State::Pausing | State::Paused | State::Thawing);
-            let how = if paused { "is paused, unpause it first" } else { "is not running" };
-            return send(reply, Err(self.improper(&format!("container {} {how}", self.start.id))));
+            let is_paused = format!("container {} is paused, unpause it first", self.start.id);
+            return send(reply, Err(self.improper(if paused { &is_paused } else { NO_EXEC })));
         };
         let (execs, init, state) = (self.execs.clone(), init.process.clone(), self.state.clone());
         // What the runtime says of a container that ends meanwhile is about pipes.
-        let ended = self.improper(&format!("container {} is not running", self.start.id));
+        let ended = self.improper(NO_EXEC);
         tokio::task::spawn_local(async move {
             let started = execs.start(request, fds, &init).await;
             let lives = state.get() == State::Running && init.is_alive();

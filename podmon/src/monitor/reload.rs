@@ -14,7 +14,7 @@ use super::Monitor;
 use crate::state::{Event, State};
 
 impl Monitor {
-    /// Takes restart policy and health check from the start record; everything else is as it was when the run began.
+    /// Takes restart policy, health check and limits from the start record; everything else is as it was when the run began.
     ///
     /// # Errors
     /// When it cannot be read; nothing has changed then.
@@ -25,6 +25,7 @@ impl Monitor {
         let mut start = (*self.start).clone();
         let before = std::mem::replace(&mut start.health, told.health);
         start.restart = told.restart;
+        start.limits = told.limits;
         self.start = Rc::new(start);
         if self.start.health != before {
             self.checks = None;

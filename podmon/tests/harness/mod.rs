@@ -162,6 +162,7 @@ impl Bench {
             health: None,
             readiness: None,
             witnessed_pid: 0,
+            limits: Vec::new(),
             unmounted: false,
             log_directory: None,
             heir: None,

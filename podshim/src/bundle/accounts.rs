@@ -1,5 +1,9 @@
 //! Entries for a user whom the image does not know (podman-run(1), "--passwd"): programs ask for the name of who they are.
 
+use std::fs;
+
+use proto::{Refusal, refusal::Result};
+
 use super::{
     Input,
     user::{Files, User},
@@ -15,18 +19,53 @@ pub(super) struct Completed {
 }
 
 /// The files with entries for `user`. One stays as it is where the user is known, or wants it so, or has a file of their
-/// own there. `has` says whether the root file system has such a file.
-pub(super) fn completed(input: &Input<'_>, files: &Files, user: &User, has: impl Fn(&str) -> bool) -> Completed {
+/// own there. `has` says whether the root file system has such a file; `guests` are entries of users of the host.
+pub(super) fn completed(
+    input: &Input<'_>,
+    files: &Files,
+    user: &User,
+    guests: &[String],
+    has: impl Fn(&str) -> bool,
+) -> Completed {
     let config = &input.record.config;
     // A copy of what is no text would not be the same.
     let is_text = |text: &str| !text.contains('\u{fffd}');
     let wanted = config.passwd.unwrap_or(true);
     let fits = |path: &str| wanted && has(path) && input.mounts.iter().all(|bound| bound.mount.destination != path);
-    let passwd = (fits("/etc/passwd") && is_text(&files.passwd) && !files.knows_user(user.uid))
+    let mut passwd = (fits("/etc/passwd") && is_text(&files.passwd) && !files.knows_user(user.uid))
         .then(|| added(&files.passwd, &passwd_entry(&config.passwd_entry, user)));
+    if !guests.is_empty() && fits("/etc/passwd") && is_text(&files.passwd) {
+        let known = passwd.unwrap_or_else(|| files.passwd.clone());
+        passwd = Some(guests.iter().fold(known, |text, entry| added(&text, entry)));
+    }
     let group = (fits("/etc/group") && is_text(&files.group) && !files.knows_group(user.gid))
         .then(|| added(&files.group, &group_entry(&config.group_entry, user)));
     Completed { passwd, group }
+}
+
+/// The entries of the users of the host that `--hostuser` names, whom the image does not know.
+///
+/// # Errors
+/// For a name or uid that the host does not know.
+pub(super) fn guests(input: &Input<'_>, files: &Files) -> Result<Vec<String>> {
+    let asked = &input.record.config.host_users;
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let host = fs::read("/etc/passwd").map_err(|error| Refusal::internal("/etc/passwd of the host", error))?;
+    let host = Files::new(&host, &[])?;
+    let mut entries = Vec::new();
+    for user in asked {
+        let (name, uid, gid, comment) = host.account(user).ok_or_else(|| {
+            Refusal::invalid(format!("--hostuser {}: the host has no such user", user.escape_debug()))
+        })?;
+        if !files.knows_user(uid) {
+            // The home is where it starts, as podman has it.
+            let home = &input.record.workdir;
+            entries.push(format!("{name}:*:{uid}:{gid}:{comment}:{home}:/bin/sh"));
+        }
+    }
+    Ok(entries)
 }
 
 /// A file with one more line.

@@ -1,8 +1,11 @@
 //! Namespaces, limits and the score of the out-of-memory killer.
 
+use std::collections::BTreeMap;
+
 use oci_spec::runtime::{
     LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxPersonality, LinuxPersonalityBuilder, LinuxPersonalityDomain, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder,
 };
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
@@ -44,10 +47,23 @@ pub(super) fn namespaces(namespaces: &Namespaces) -> Result<Vec<LinuxNamespace>>
 /// The limits of the member's cgroup, but for those of block I/O, which are set without the runtime.
 ///
 /// # Errors
-/// See [`cgroup::check`].
-pub(super) fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> Result<LinuxResources> {
+/// See [`cgroup::check`]; `files` of v2 where there is none.
+pub(super) fn resources(
+    limits: &Resources,
+    devices: Vec<LinuxDeviceCgroup>,
+    files: &BTreeMap<String, String>,
+) -> Result<LinuxResources> {
     cgroup::check(limits)?;
     let mut all = LinuxResourcesBuilder::default().devices(devices);
+    if let Some(file) = files.keys().next() {
+        let hierarchies = cgroup::Hierarchies::of_this_machine().name();
+        if hierarchies != "v2" {
+            let words =
+                format!("--cgroup-conf {file}: this machine has cgroup {hierarchies}, not v2: leave the option out");
+            return Err(Refusal::new(Kind::NotSupported, words));
+        }
+        all = all.unified(files.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+    }
     if limits.memory > 0
         || limits.memory_swap != 0
         || limits.memory_reservation > 0
@@ -84,11 +100,21 @@ pub(super) fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> 
 
 fn cpu(limits: &Resources) -> Option<LinuxCpuBuilder> {
     let quota = cgroup::cpu_quota(limits);
-    let is_limited =
-        quota.is_some() || limits.cpu_shares > 0 || !limits.cpuset_cpus.is_empty() || !limits.cpuset_mems.is_empty();
+    let real_time = limits.cpu_rt_period > 0 || limits.cpu_rt_runtime != 0;
+    let is_limited = real_time
+        || quota.is_some()
+        || limits.cpu_shares > 0
+        || !limits.cpuset_cpus.is_empty()
+        || !limits.cpuset_mems.is_empty();
     let mut cpu = LinuxCpuBuilder::default();
     if let Some((quota, period)) = quota {
         cpu = cpu.quota(quota).period(period);
+    }
+    if limits.cpu_rt_period > 0 {
+        cpu = cpu.realtime_period(limits.cpu_rt_period);
+    }
+    if limits.cpu_rt_runtime != 0 {
+        cpu = cpu.realtime_runtime(limits.cpu_rt_runtime);
     }
     if limits.cpu_shares > 0 {
         cpu = cpu.shares(limits.cpu_shares);
@@ -100,6 +126,16 @@ fn cpu(limits: &Resources) -> Option<LinuxCpuBuilder> {
         cpu = cpu.mems(limits.cpuset_mems.clone());
     }
     is_limited.then_some(cpu)
+}
+
+/// The execution domain (personality(2)).
+pub(super) fn personality(name: &str) -> Result<Option<LinuxPersonality>> {
+    let domain = match name {
+        "" => return Ok(None),
+        "LINUX32" => LinuxPersonalityDomain::PerLinux32,
+        _ => LinuxPersonalityDomain::PerLinux,
+    };
+    LinuxPersonalityBuilder::default().domain(domain).build().map(Some).map_err(wrong)
 }
 
 /// The score of the process: what was asked for; else ours, but never the protection that a monitor has given itself.
@@ -160,7 +196,8 @@ mod tests {
     #[test]
     fn limits_are_derived_as_podman_does() {
         let limits = Resources { memory: 20 << 20, cpus: 0.5, ..Default::default() };
-        let json = serde_json::to_value(resources(&limits, Vec::new()).expect("limits")).expect("json");
+        let json =
+            serde_json::to_value(resources(&limits, Vec::new(), &BTreeMap::new()).expect("limits")).expect("json");
         assert_eq!(json["memory"]["swap"], 40 << 20);
         assert_eq!((json["cpu"]["quota"].as_i64(), json["cpu"]["period"].as_i64()), (Some(50_000), Some(100_000)));
     }

@@ -216,6 +216,7 @@ fn write_checked(input: &Input<'_>) -> Result<Bundle> {
     store(input.bundle, &spec)?;
     if let Some(limits) = &input.record.config.resources {
         cgroup::set_block_limits(input.cgroup, limits)?;
+        cgroup::make_room(input.cgroup, limits)?;
     }
     Ok(Bundle {
         uid: user.uid,
@@ -248,8 +249,10 @@ fn store(bundle: &Path, spec: &Spec) -> Result<()> {
 pub fn amend(bundle: &Path, limits: &wire::Resources, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
     let mut spec: Spec = record::read(&bundle.join("config.json")).map_err(wrong)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
-    let devices = linux.resources().as_ref().and_then(|all| all.devices().clone()).unwrap_or_default();
-    linux.set_resources(Some(linux::resources(limits, devices)?));
+    let before = linux.resources().clone().unwrap_or_default();
+    let devices = before.devices().clone().unwrap_or_default();
+    let files = before.unified().clone().unwrap_or_default().into_iter().collect();
+    linux.set_resources(Some(linux::resources(limits, devices, &files)?));
     spec.set_linux(Some(linux));
     if let Some(mut process) = spec.process().clone() {
         let mut env = process.env().clone().unwrap_or_default();
@@ -313,7 +316,8 @@ fn user(input: &Input<'_>, rootfs: &Inside) -> Result<(User, accounts::Completed
     let files = user::Files::new(&read("/etc/passwd")?, &read("/etc/group")?)?;
     let user = user::resolve(&input.record.user, &input.record.config.groups, &files)?;
     let has = |path: &str| rootfs.read(path, user::LARGEST_FILE).is_ok_and(|text| text.is_some());
-    let completed = accounts::completed(input, &files, &user, has);
+    let guests = accounts::guests(input, &files)?;
+    let completed = accounts::completed(input, &files, &user, &guests, has);
     Ok((user, completed))
 }
 
@@ -396,7 +400,7 @@ fn linux(input: &Input<'_>, security: &wire::Security, sets: &Sets) -> Result<Li
     let hidden = hidden::paths(security.privileged, &security.mask, &security.unmask)?;
     let mut linux = LinuxBuilder::default()
         .namespaces(linux::namespaces(input.namespaces)?)
-        .resources(linux::resources(&limits, devices.rules)?)
+        .resources(linux::resources(&limits, devices.rules, &config.cgroup_conf)?)
         .cgroups_path(input.cgroup)
         .devices(devices.nodes)
         .sysctl(sysctl.into_iter().collect::<std::collections::HashMap<_, _>>())
@@ -404,6 +408,7 @@ fn linux(input: &Input<'_>, security: &wire::Security, sets: &Sets) -> Result<Li
         .readonly_paths(hidden.read_only)
         .build()
         .map_err(wrong)?;
+    linux.set_personality(linux::personality(&config.personality)?);
     // A privileged container is filtered only by a profile that was asked for.
     let filter = if security.privileged && security.seccomp.is_empty() { "unconfined" } else { &security.seccomp };
     let context = seccomp::Context { bounding: &sets.bounding, machine: seccomp::machine(), kernel: seccomp::kernel() };

@@ -155,7 +155,10 @@ fn defaults(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
     if config.systemd == "always" {
         for path in ["/run", "/run/lock", "/tmp", "/var/log/journal"] {
             if all.iter().all(|mount| mount.destination() != Path::new(path)) {
-                let options = owned(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
+                let mut options = owned(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
+                if config.shm_size_systemd > 0 {
+                    options.push(format!("size={}", config.shm_size_systemd));
+                }
                 all.push(build(Path::new(path), "tmpfs", Path::new("tmpfs"), options)?);
             }
         }
@@ -252,6 +255,14 @@ fn files(input: &Input<'_>, ours: &OurFiles) -> Result<Vec<Mount>> {
     let files = files.into_iter().filter_map(|(path, source)| Some((path, source?)));
     let mut all: Vec<Mount> =
         files.map(|(path, source)| build(Path::new(path), "bind", source, options.clone())).collect::<Result<_>>()?;
+    for dir in &input.record.config.chroot_dirs {
+        let [hosts, resolv_conf, hostname] = [input.hosts, input.resolv_conf, input.hostname_file];
+        for (name, source) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname)] {
+            if let Some(source) = source {
+                all.push(build(&Path::new(dir).join("etc").join(name), "bind", source, options.clone())?);
+            }
+        }
+    }
     if let Some(init) = &ours.init {
         all.push(build(Path::new(super::process::INIT), "bind", init, owned(&["bind", "ro", "rprivate"]))?);
     }

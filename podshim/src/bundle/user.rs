@@ -51,6 +51,14 @@ impl Files {
         accounts(&self.passwd).any(|account| account.uid == uid)
     }
 
+    /// Name, uid, gid and comment of the account with this name or uid.
+    pub(super) fn account(&self, user: &str) -> Option<(&str, u32, u32, &str)> {
+        let uid = number(user);
+        let found = accounts(&self.passwd).find(|account| account.name == user || Some(account.uid) == uid)?;
+        let line = self.passwd.lines().find(|line| line.split(':').next() == Some(found.name))?;
+        Some((found.name, found.uid, found.gid, line.split(':').nth(4).unwrap_or_default()))
+    }
+
     /// Whether a group has this gid.
     pub(super) fn knows_group(&self, gid: u32) -> bool {
         groups(&self.group).any(|group| group.gid == gid)

@@ -1,6 +1,6 @@
 //! Limits of a pod's cgroup: which file takes which value, and which flag is at fault when it cannot.
 
-use std::{fs, io};
+use std::{fs, io, path::PathBuf};
 
 use proto::{Kind, Refusal, refusal::Result, wire::Resources};
 
@@ -12,6 +12,9 @@ use super::{
 
 /// Period of the CPU quota where none is given, in µs: the kernel's default.
 pub(super) const CPU_PERIOD: u64 = 100_000;
+
+/// The time of real-time processes (cgroup v1).
+pub(super) const RT_RUNTIME: &str = "cpu.rt_runtime_us";
 
 /// One value for one file.
 #[derive(Debug, PartialEq)]
@@ -145,6 +148,14 @@ fn cpu(limits: &Resources, all: &mut Vec<Setting>) {
         all.push(setting(("cpu.cfs_period_us", period.to_string()), Some(("cpu.max", format!("{max} {period}")))));
         all.push(setting(("cpu.cfs_quota_us", quota.to_string()), None));
     }
+    for (flag, file, value) in [
+        (format!("--cpu-rt-period {}", limits.cpu_rt_period), "cpu.rt_period_us", i128::from(limits.cpu_rt_period)),
+        (format!("--cpu-rt-runtime {}", limits.cpu_rt_runtime), RT_RUNTIME, i128::from(limits.cpu_rt_runtime)),
+    ] {
+        if value != 0 {
+            all.push(Setting { flag, controller: "cpu", v1: Some((file, value.to_string())), v2: None });
+        }
+    }
     for (flag, file, value) in
         [("--cpuset-cpus", "cpuset.cpus", &limits.cpuset_cpus), ("--cpuset-mems", "cpuset.mems", &limits.cpuset_mems)]
     {
@@ -177,6 +188,7 @@ pub(super) fn check(hierarchies: &Hierarchies, limits: &Resources) -> Result<()>
         };
         // The root of v2 has no limit files, and most of v1 has; these two depend on the kernel's build and the boot.
         if (*file == "memory.memsw.limit_in_bytes" && !hierarchy.mount.join(file).exists())
+            || (file.starts_with("cpu.rt_") && !hierarchy.mount.join(file).exists())
             || (*controller == "blkio" && block::file(hierarchy, file).is_none())
         {
             return Err(Refusal::new(
@@ -277,6 +289,16 @@ pub(super) fn set_block(hierarchies: &Hierarchies, path: &str, limits: &Resource
     apply(hierarchies, path, &only)
 }
 
+/// See [`super::block_limits`].
+pub(super) fn block_files(hierarchies: &Hierarchies, path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
+    let file = |setting: Setting| {
+        let hierarchy = hierarchies.with(setting.controller)?;
+        let (file, value) = setting.of(hierarchy.version)?.clone();
+        Some((hierarchy.dir(path).join(block::file(hierarchy, file)?), value))
+    };
+    Ok(settings(&block::only(limits))?.into_iter().filter_map(file).collect())
+}
+
 impl Setting {
     /// File and value of `version`.
     pub(super) fn of(&self, version: Version) -> Option<&(&'static str, String)> {
@@ -320,8 +342,6 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &str, limits: &Resources) -
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::{super::hierarchy::Hierarchy, *};
 
     fn v1(controllers: &[&str]) -> Hierarchies {

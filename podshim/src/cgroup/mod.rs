@@ -19,9 +19,10 @@ mod hierarchy;
 mod limits;
 mod mark;
 mod path;
+mod real_time;
 mod tree;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proto::{Id, refusal::Result, wire::Resources};
 
@@ -98,6 +99,23 @@ pub fn check(limits: &Resources) -> Result<()> {
 /// Those of the kernel, naming the flag.
 pub fn set_block_limits(path: &str, limits: &Resources) -> Result<()> {
     limits::set_block(Hierarchies::of_this_machine(), path, limits)
+}
+
+/// The files that [`set_block_limits`] writes, and what it writes: for whoever has the cgroup made again.
+///
+/// # Errors
+/// For a path that is no block device.
+pub fn block_limits(path: &str, limits: &Resources) -> Result<Vec<(PathBuf, String)>> {
+    limits::block_files(Hierarchies::of_this_machine(), path, limits)
+}
+
+/// Gives the parents of the cgroup `path` the time of real-time processes that it is to have: by itself a new one has none
+/// for its children (kernel, scheduler/sched-rt-group.rst). Nothing where none is asked for.
+///
+/// # Errors
+/// When the machine has not so much left.
+pub fn make_room(path: &str, limits: &Resources) -> Result<()> {
+    real_time::make_room(Hierarchies::of_this_machine(), path, limits)
 }
 
 /// Gives a cgroup the limits of the options in `given` (long names), each as `limits` has it: all of them, or none. One

@@ -22,6 +22,7 @@ use proto::{Kind, Refusal, Roots};
 
 pub mod archive;
 pub mod auth;
+mod certs;
 pub mod check;
 pub mod commit;
 pub mod digest;

@@ -4,7 +4,7 @@
 //! and nowhere else: not to another host, port or scheme (CVE-2020-15157). A registry that was not called insecure is
 //! never spoken to without TLS, whatever it redirects to.
 
-use std::{error::Error as _, fmt, sync::Once, time::Duration};
+use std::{error::Error as _, fmt, path::Path, sync::Once, time::Duration};
 
 use proto::{Kind, Refusal};
 use reqwest::{
@@ -16,6 +16,7 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     auth::{Challenge, Credentials, TokenAnswer},
+    certs::Certs,
     digest::Digest,
     manifest,
     reference::{DOCKER, Full, Which},
@@ -107,12 +108,17 @@ pub struct Fetched {
 }
 
 impl Registry {
-    /// Finds out how the registry of `source` is spoken to.
+    /// Finds out how the registry of `source` is spoken to. `certs` is where certificates are, if not where the machine has
+    /// them.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn connect(source: &Source, credentials: Option<Credentials>) -> Result<Registry, Failure> {
-        let client = client(source.insecure)?;
+    pub async fn connect(
+        source: &Source,
+        credentials: Option<Credentials>,
+        certs: Option<&Path>,
+    ) -> Result<Registry, Failure> {
+        let client = client(source.insecure, Certs::read(certs, &source.name.domain)?)?;
         let host = if source.name.domain == DOCKER { "registry-1.docker.io" } else { &source.name.domain };
         let base = |scheme: &str| {
             Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| Failure::last(format!("no host: {host}")))
@@ -342,13 +348,14 @@ impl Registry {
 }
 
 /// A client without redirects, with deadlines for connecting and for silence.
-fn client(insecure: bool) -> Result<Client, Failure> {
+fn client(insecure: bool, certs: Certs) -> Result<Client, Failure> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // Fails when there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    Client::builder()
+    certs
+        .apply(Client::builder())
         .user_agent(concat!("podctl/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

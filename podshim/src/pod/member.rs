@@ -305,6 +305,7 @@ impl Pod {
         let mut log = record.config.log.clone().unwrap_or_default();
         complete_log(&mut log, record, roots.log(&pod.id, &record.id));
         let seconds = record.config.stop_timeout_seconds.unwrap_or(STOP_SECONDS);
+        let limits = record.config.resources.clone().unwrap_or_default();
         let start = StartRecord {
             schema: record::SCHEMA,
             id: record.id.clone(),
@@ -335,6 +336,7 @@ impl Pod {
             health: record.config.health.clone(),
             readiness,
             witnessed_pid: 0,
+            limits: cgroup::block_limits(cgroup, &limits)?,
             unmounted: false,
             heir: self.engine.heir(&pod.id).ok(),
         };

@@ -86,6 +86,7 @@ impl Pod {
         let mut start: StartRecord = record::read(&path).map_err(broken)?;
         start.restart = after.config.restart.clone().unwrap_or_default();
         start.health.clone_from(&after.config.health);
+        start.limits = cgroup::block_limits(&start.cgroup, &limits)?;
         record::write(&path, &start, Durability::Volatile).map_err(broken)
     }
 

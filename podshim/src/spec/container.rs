@@ -168,6 +168,14 @@ fn what_runs(config: &mut ContainerConfig) -> Result<()> {
         text::host_file(flag, path)?;
     }
     secrets::check(&config.secrets)?;
+    process::personality(&config.personality)?;
+    process::seccomp_policy(config)?;
+    for user in &config.host_users {
+        text::no_controls("--hostuser", user)?;
+    }
+    for dir in &mut config.chroot_dirs {
+        *dir = text::workdir("--chrootdirs", dir)?;
+    }
     process::umask(&config.umask)?;
     process::timezone(&config.timezone)?;
     process::detach_keys(&config.detach_keys)?;
@@ -189,7 +197,9 @@ fn mounts_and_limits(config: &mut ContainerConfig, sharing: &Sharing) -> Result<
     if !matches!(config.cgroups.as_str(), "" | "enabled" | "no-conmon") {
         return Err(Refusal::invalid(format!("invalid cgroups mode {}", text::quoted(&config.cgroups))));
     }
+    limits::cgroup_conf(&config.cgroup_conf)?;
     limits::shm_size(config.shm_size)?;
+    limits::shm_size(config.shm_size_systemd)?;
     if config.shm_size != 0 && sharing.ipc == Place::Host {
         return Err(Refusal::invalid(
             "invalid config provided: cannot set shmsize when running in the host IPC Namespace",

@@ -6,7 +6,7 @@ use proto::{
     wire::{Resources, Ulimit},
 };
 
-use super::text::{quoted, shown};
+use super::text::{no_controls, quoted, shown};
 
 /// What `--cpus` is counted in: the quota of a period of 100 ms.
 const PERIOD: u64 = 100_000;
@@ -166,6 +166,21 @@ pub(super) fn ulimits(limits: &[Ulimit]) -> Result<()> {
                 limit.soft, limit.hard
             ));
         }
+    }
+    Ok(())
+}
+
+/// `--cgroup-conf`: files of a cgroup of v2 (cgroups(7)) that are for limits, each with a line for it.
+pub(super) fn cgroup_conf(files: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    for (file, value) in files {
+        let is_file = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
+        if !file.contains('.') || file.starts_with('.') || file.starts_with("cgroup.") || !file.bytes().all(is_file) {
+            return Err(Refusal::invalid(format!(
+                "--cgroup-conf {}: give a file of a controller, as memory.high",
+                quoted(file)
+            )));
+        }
+        no_controls("--cgroup-conf", value)?;
     }
     Ok(())
 }

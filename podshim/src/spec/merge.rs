@@ -23,6 +23,9 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// What stops systemd (systemd(1), SIGRTMIN+3: halt).
 const SYSTEMD_STOP: &str = "SIGRTMIN+3";
 
+/// The label in which an image has a seccomp profile (podman-run(1), "--seccomp-policy").
+const SECCOMP_PROFILE: &str = "io.containers.seccomp.profile";
+
 /// Tells programs that they are in a container; the value is the one that they know.
 const MARK: &str = "container=podman";
 
@@ -60,6 +63,11 @@ pub fn merge(
     // From here on it says what is, and not what was asked for.
     config.systemd = if systemd { "always" } else { "false" }.to_owned();
     let user = given(&config.user, &defaults.user);
+    if config.seccomp_policy == "image" {
+        let profile = defaults.labels.get(SECCOMP_PROFILE).filter(|profile| !profile.is_empty());
+        let profile = profile.ok_or_else(|| Refusal::invalid("no seccomp policy defined by image"))?;
+        config.security.get_or_insert_default().seccomp.clone_from(profile);
+    }
     for (key, value) in defaults.labels {
         config.labels.entry(key).or_insert(value);
     }
@@ -208,6 +216,9 @@ fn inherit(config: &mut ContainerConfig, pod: &PodConfig) {
     config.no_hostname |= pod.no_hostname;
     if config.shm_size == 0 && sharing.ipc != Place::Host {
         config.shm_size = pod.shm_size;
+    }
+    if config.shm_size_systemd == 0 {
+        config.shm_size_systemd = pod.shm_size_systemd;
     }
     // An init container has to end, and --rm asks for one life.
     if config.restart.is_none() && config.init_ctr.is_empty() && !config.auto_remove {

@@ -129,6 +129,7 @@ fn limits_and_security(mut config: PodConfig) -> Result<PodConfig> {
     config.resources = limits::resources(config.resources.take())?;
     limits::cgroup_parent(&config.cgroup_parent)?;
     limits::shm_size(config.shm_size)?;
+    limits::shm_size(config.shm_size_systemd)?;
     modes::userns(&config.userns)?;
     config.security = security::security(config.security.take())?;
     config.devices = security::devices(std::mem::take(&mut config.devices))?;

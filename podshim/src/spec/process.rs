@@ -8,6 +8,29 @@ use proto::{
 
 use super::text::{no_nul, quoted, shown};
 
+/// `--personality`
+pub(super) fn personality(name: &str) -> Result<()> {
+    if matches!(name, "" | "LINUX" | "LINUX32") {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("invalid personality {}: choose from LINUX, LINUX32", quoted(name))))
+}
+
+/// `--seccomp-policy`
+pub(super) fn seccomp_policy(config: &ContainerConfig) -> Result<()> {
+    match config.seccomp_policy.as_str() {
+        "" | "default" => Ok(()),
+        "image" if !config.rootfs.is_empty() => {
+            Err(Refusal::invalid("cannot read seccomp profile without a valid image"))
+        }
+        "image" => Ok(()),
+        policy => Err(Refusal::invalid(format!(
+            "invalid seccomp policy {}: valid policies are [\"default\" \"image\"]",
+            quoted(policy)
+        ))),
+    }
+}
+
 /// `--umask`: up to four octal digits.
 pub(super) fn umask(text: &str) -> Result<()> {
     if text.len() <= 4 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7')) {

@@ -39,6 +39,7 @@ const FLAGS: &[Flag] = &[
     array("env", "Set environment variables").short('e'),
     list("env-file", "Read in a file of environment variables"),
     switch("interactive", "Keep STDIN open even if not attached").short('i'),
+    switch("no-session", "Keep no record of the session, as always: it is its monitor's alone"),
     uint("preserve-fds", "Pass N additional file descriptors to the container"),
     switch("privileged", "Give the process extended Linux capabilities inside the container.  The default is false"),
     switch("tty", "Allocate a pseudo-TTY. The default is false").short('t'),
@@ -101,14 +102,23 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             ));
         }
         let monitor = monitor(engine, &pod, &id).await?;
-        let result = session(engine, &pod, &id, &monitor, request, streams).await;
-        result.map_err(|mut failure| {
-            if failure.kind == Kind::WrongState {
-                failure.code = NOT_RUNNING;
-            }
-            failure
-        })
+        match session(engine, &pod, &id, &monitor, request, streams).await {
+            Err(failure) if failure.kind == Kind::WrongState => Err(Failure { code: NOT_RUNNING, ..failure }),
+            // Its monitor goes with it: that is no news of the engine.
+            Err(failure) if failure.kind == Kind::Gone && !runs(engine, &id).await => Err(not_running()),
+            outcome => outcome,
+        }
     })
+}
+
+fn not_running() -> Failure {
+    let words = "can only create exec sessions on running containers: container state improper";
+    Failure { code: NOT_RUNNING, ..Refusal::new(Kind::WrongState, words).into() }
+}
+
+/// Whether the container is there and runs, as far as the engine can tell.
+async fn runs(engine: &Engine, id: &Id) -> bool {
+    records(engine, id).await.ok().flatten().is_some_and(|record| state_of(&record).0 == "running")
 }
 
 fn request(args: &Args, command: &[String]) -> Result<ExecRequest, Failure> {
@@ -129,8 +139,6 @@ fn request(args: &Args, command: &[String]) -> Result<ExecRequest, Failure> {
 
 /// The monitor of a container that must run.
 async fn monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Monitor, Failure> {
-    let words = "can only create exec sessions on running containers: container state improper";
-    let not_running = || Failure { code: NOT_RUNNING, ..Refusal::new(Kind::WrongState, words).into() };
     running_monitor(engine, pod, id).await?.ok_or_else(not_running)
 }
 

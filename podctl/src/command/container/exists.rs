@@ -1,7 +1,7 @@
 //! `podctl container exists`
 
 use crate::{
-    args::{Action, Args, Command, Operands},
+    args::{Action, Args, Command, Operands, switch},
     dial::Engine,
     error::{Outcome, is_missing},
 };
@@ -12,7 +12,8 @@ pub static COMMAND: Command = Command {
     about: "Check if a container exists in local storage",
     description: "If the named container exists in local storage, podctl container exists exits with 0, otherwise the exit code will be 1.",
     usage: "CONTAINER",
-    examples: &["container exists containerID", "container exists mycontainer"],
+    examples: &["container exists containerID", "container exists --external mycontainer"],
+    flags: &[&[switch("external", "Check external storage containers as well as podctl's: there are none")]],
     operands: Operands::Exactly(1),
     action: Action::Run(run),
     ..Command::EMPTY

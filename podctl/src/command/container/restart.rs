@@ -7,7 +7,7 @@ use crate::{
         select::{self, NO_NAME},
         verb::{Options, Verb, on_containers},
     },
-    dial::{Engine, Found},
+    dial::Engine,
     error::Outcome,
 };
 
@@ -42,8 +42,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         let all = Args::new(args.command, args.path.clone(), vec![("all", "true".to_owned())], Vec::new());
         let args_of = if running && args.operands.is_empty() { &all } else { args };
         let states: &[&str] = if running { &["running"] } else { &[] };
-        let mut containers = select::containers(engine, args_of, false, states, NO_NAME).await?;
-        containers.retain(|container| !args_of.is("all") || !matches!(container.found, Found::Infra(_)));
+        let containers = select::members(engine, args_of, states, NO_NAME).await?;
         on_containers(engine, containers, Verb::Restart, &Options::with_time(args), false, plainly).await
     })
 }

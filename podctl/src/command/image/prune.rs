@@ -23,6 +23,7 @@ pub static COMMAND: Command = Command {
     examples: &["image prune", "image prune --all --force", "image prune -a --filter until=240h"],
     flags: &[
         &[switch("all", "Remove all images not in use by containers, not just dangling ones").short('a')],
+        &[switch("external", "Remove images even when they are used by external containers: there are none")],
         prune::FLAGS,
     ],
     operands: Operands::None,

@@ -10,9 +10,9 @@ use proto::wire::{PullImage, PullProgress};
 use ttrpc::context::Context;
 
 use crate::{
-    args::{Action, Args, Command, Flag, Operands, container, switch, text},
+    args::{Action, Args, Command, Flag, Operands, container, switch, text, value},
     dial::{Engine, Host},
-    error::{Failure, Outcome},
+    error::{Failure, Outcome, plain},
     output::{self, escape},
 };
 
@@ -24,7 +24,13 @@ const FLAGS: &[Flag] = &[
         "string",
         "Path of the authentication file. Use REGISTRY_AUTH_FILE environment variable to override",
     ),
+    text(
+        "cert-dir",
+        "Pathname",
+        "Path of a directory with certificates for the registry (default /etc/containers/certs.d/HOST)",
+    ),
     text("creds", "Credentials", "Credentials (USERNAME:PASSWORD) to use for authenticating to a registry"),
+    switch("disable-content-trust", "This is a Docker specific option and is a NOOP").default("true"),
     text("os", "OS", "Use OS instead of the running OS for choosing images"),
     text("platform", "string", "Specify the platform for selecting the image.  (Conflicts with arch and os)"),
     text("policy", "string", "Pull image policy (\"always\"|\"missing\"|\"never\"|\"newer\")").default("\"always\""),
@@ -43,6 +49,7 @@ pub static COMMAND: Command = Command {
         "pull alpine:latest",
         "pull --platform linux/arm64 docker.io/library/alpine",
         "pull -q quay.io/libpod/banner",
+        "pull --cert-dir ./certs registry.example:5000/app",
     ],
     flags: &[FLAGS],
     operands: Operands::AtLeast(1),
@@ -58,6 +65,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         tls_verify: args.switch("tls-verify"),
         authfile: args.text_or_empty("authfile").to_owned(),
         creds: args.text_or_empty("creds").to_owned(),
+        cert_dir: args.text("cert-dir").map(certificates).transpose()?.unwrap_or_default(),
         ..Default::default()
     };
     engine.block_on(async {
@@ -77,6 +85,16 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         }
         failed.map_or(Ok(0), Err)
     })
+}
+
+/// `--cert-dir`: a directory that is there.
+fn certificates(path: &str) -> Result<String, Failure> {
+    let path = value::absolute(path)?;
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
+        Ok(_) => Err(Failure::invalid(format!("--cert-dir {path}: not a directory"))),
+        Err(error) => Err(Failure::invalid(format!("--cert-dir {path}: {}", plain(&error)))),
+    }
 }
 
 /// Pulls the image of a container that is to be made; its id is not shown.

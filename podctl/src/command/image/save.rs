@@ -34,10 +34,18 @@ pub static COMMAND: Command = Command {
         "save alpine | gzip > alpine.tar.gz",
     ],
     flags: &[&[
+        switch(
+            "compress",
+            "Compress image layers, which only the format docker-dir can, which this version does not write",
+        ),
         text("format", "string", "Save image to docker-archive or oci-archive").default("\"docker-archive\""),
         switch("multi-image-archive", "Interpret additional arguments as images, not as one too many").short('m'),
         text("output", "string", "Write to a specified file (default: stdout)").short('o'),
         switch("quiet", "Suppress the output").short('q'),
+        switch(
+            "uncompressed",
+            "Accept uncompressed layers when saving in an OCI format, as always: layers stay as they came",
+        ),
     ]],
     operands: Operands::AtLeast(1),
     action: Action::Run(run),
@@ -48,6 +56,9 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let format = args.text("format").unwrap_or("docker-archive");
     if !matches!(format, "docker-archive" | "oci-archive") {
         return Err(Failure::invalid(format!("--format {format}: use docker-archive or oci-archive")));
+    }
+    if args.is("compress") {
+        return Err(Failure::invalid("--compress can only be set when --format is 'docker-dir'"));
     }
     if args.operands.len() > 1 && !args.is("multi-image-archive") {
         return Err(Failure::invalid("more than one image: use --multi-image-archive to save them into one archive"));

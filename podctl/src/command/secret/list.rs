@@ -4,19 +4,18 @@ use proto::{serve::deadline, wire::ListSecrets};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Action, Args, Command, Flag, Operands, list, switch, text},
+    args::{Action, Args, Command, Flag, Operands, text},
     command::row::{self, Column, Listing},
     dial::{ASK, Engine},
     error::Outcome,
-    output::{self, human},
+    output::human,
 };
 
-const FLAGS: &[Flag] = &[
-    list("filter", "Filter secret output").short('f'),
+const FLAGS: &[Flag] = &row::list_flags(
+    "Filter secret output",
     text("format", "string", "Format secret output using Go template"),
-    switch("noheading", "Do not print headers").short('n'),
-    switch("quiet", "Print only secret IDs").short('q'),
-];
+    "Print only secret IDs",
+);
 
 /// The command.
 pub static COMMAND: Command = Command {
@@ -45,14 +44,9 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let request = ListSecrets { filters: args.all("filter") };
     let documents =
         engine.block_on(async { row::rows(&engine.host()?.secrets().list(deadline(ASK), &request).await?) })?;
-    if args.is("quiet") {
-        let ids: String =
-            documents.iter().map(|row| format!("{}\n", output::escape::line(row::text(row, "ID")))).collect();
-        return output::print(&ids);
-    }
-    let rows: Vec<Value> = documents.iter().map(shown).collect();
     let columns = &HEADERS[..HEADERS.len() - 1];
-    Listing { command: "secret ls", columns, headers: HEADERS, indent: 4 }.print(args, &rows, &rows)
+    let listing = Listing { command: "secret ls", columns, headers: HEADERS, indent: 4 };
+    listing.show(args, &documents, "ID", shown, false)
 }
 
 fn shown(row: &Value) -> Value {

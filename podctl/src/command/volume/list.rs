@@ -4,19 +4,17 @@ use proto::{serve::deadline, wire::ListVolumes};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Action, Args, Command, Flag, Operands, list, switch, text},
+    args::{Action, Args, Command, Flag, Operands, text},
     command::row::{self, Column, Listing},
     dial::{ASK, Engine},
     error::{Failure, Outcome},
-    output,
 };
 
-const FLAGS: &[Flag] = &[
-    list("filter", "Filter volume output").short('f'),
+const FLAGS: &[Flag] = &row::list_flags(
+    "Filter volume output",
     text("format", "string", "Format volume output using Go template").default("\"{{.Driver}}\\t{{.Name}}\\n\""),
-    switch("noheading", "Do not print headers").short('n'),
-    switch("quiet", "Print volume output in quiet mode").short('q'),
-];
+    "Print volume output in quiet mode",
+);
 
 /// The command.
 pub static COMMAND: Command = Command {
@@ -49,14 +47,9 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let request = ListVolumes { filters: args.all("filter") };
     let documents =
         engine.block_on(async { row::rows(&engine.host()?.volumes().list(deadline(ASK), &request).await?) })?;
-    if args.is("quiet") {
-        let names: String =
-            documents.iter().map(|row| format!("{}\n", output::escape::line(row::text(row, "Name")))).collect();
-        return output::print(&names);
-    }
-    let rows: Vec<Value> = documents.iter().map(shown).collect();
     let columns = [("Driver", "DRIVER"), ("Name", "VOLUME NAME")];
-    Listing { command: "volume ls", columns: &columns, headers: HEADERS, indent: 5 }.print(args, &rows, &documents)
+    let listing = Listing { command: "volume ls", columns: &columns, headers: HEADERS, indent: 5 };
+    listing.show(args, &documents, "Name", shown, true)
 }
 
 fn shown(row: &Value) -> Value {

@@ -7,7 +7,7 @@
 //! A layer is downloaded whole and verified before anything reads it. Another pull that wants the same layer waits for
 //! its lock and finds it there. Whatever fails, or when the client goes, nothing is left.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use proto::{
     Kind, Refusal,
@@ -55,6 +55,7 @@ struct Wish {
     all_tags: bool,
     insecure: Option<bool>,
     credentials: Option<Credentials>,
+    certs: Option<PathBuf>,
 }
 
 impl Wish {
@@ -89,6 +90,7 @@ impl Wish {
             all_tags: request.all_tags,
             insecure: request.tls_verify.map(|verify| !verify),
             credentials: Credentials::parse(&request.creds)?,
+            certs: Some(&request.cert_dir).filter(|dir| !dir.is_empty()).map(PathBuf::from),
         })
     }
 }
@@ -185,7 +187,7 @@ impl Store {
         if !wish.all_tags {
             progress.line(format!("Trying to pull {name}...")).await?;
         }
-        let connect = Registry::connect(source, wish.credentials.clone());
+        let connect = Registry::connect(source, wish.credentials.clone(), wish.certs.as_deref());
         let registry = tokio::select! {
             registry = connect => registry.map_err(|failure| context(failure, name))?,
             () = progress.0.closed() => return Err(gone()),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::view::{
     Shown,
-    json::{map_or_null, object, strings},
+    json::{add, map_or_null, object, strings, strings_or_null},
 };
 
 /// Size of /dev/shm where none is given (containers.conf(5), shm_size).
@@ -26,6 +26,12 @@ pub(super) fn document(subject: &Subject<'_>, mounts: &[Mount]) -> Value {
     first(subject, config, mounts, &mut document);
     names(subject, config, mounts, &mut document);
     limits(subject, config, &mut document);
+    // podman shows none of these.
+    add(&mut document, "ShmSizeSystemd", config.shm_size_systemd);
+    add(&mut document, "Personality", config.personality.as_str());
+    add(&mut document, "SeccompPolicy", config.seccomp_policy.as_str());
+    add(&mut document, "ChrootDirs", strings_or_null(&config.chroot_dirs));
+    add(&mut document, "HostUsers", strings_or_null(&config.host_users));
     document
 }
 
@@ -124,8 +130,8 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("BlkioDeviceWriteIOps", block_limits(&limits.write_iops, "Rate")),
             ("CpuPeriod", limits.cpu_period.into()),
             ("CpuQuota", limits.cpu_quota.into()),
-            ("CpuRealtimePeriod", 0.into()),
-            ("CpuRealtimeRuntime", 0.into()),
+            ("CpuRealtimePeriod", limits.cpu_rt_period.into()),
+            ("CpuRealtimeRuntime", limits.cpu_rt_runtime.into()),
             ("CpusetCpus", limits.cpuset_cpus.as_str().into()),
             ("CpusetMems", limits.cpuset_mems.as_str().into()),
             ("Devices", settings::devices(&config.devices)),
@@ -137,7 +143,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("OomKillDisable", limits.oom_kill_disable.into()),
         ],
     );
-    crate::view::json::add(document, "Init", config.init);
+    add(document, "Init", config.init);
     extend(
         document,
         [
@@ -147,7 +153,7 @@ fn limits(subject: &Subject<'_>, config: &ContainerConfig, document: &mut Value)
             ("CpuPercent", 0.into()),
             ("IOMaximumIOps", 0.into()),
             ("IOMaximumBandwidth", 0.into()),
-            ("CgroupConf", Value::Null),
+            ("CgroupConf", map_or_null(&config.cgroup_conf)),
         ],
     );
 }
