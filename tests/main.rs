@@ -30,7 +30,9 @@ mod escape;
 mod events;
 mod fault {
     mod chaos;
+    mod hung;
     mod killer;
+    mod power;
     mod races;
     mod report;
     mod scale;

@@ -29,9 +29,10 @@ use nix::{
     unistd::Pid,
 };
 use proto::{
-    Id, Refusal, Roots, alive,
+    Id, Refusal, Roots,
     failpoint::{self, Point},
     layout::{Target, sockets},
+    patience,
     raw::Raw,
     serve::{client, deadline},
     socket,
@@ -45,13 +46,9 @@ use ttrpc::r#async::Client;
 
 use crate::{error::Failure, output, relay, sys};
 
-/// The words for a process that hangs, with the way out where it was stopped by a signal.
+/// The words for a process that does not answer.
 fn process(pid: i32) -> String {
-    let state = u32::try_from(pid).ok().and_then(alive::state);
-    match state {
-        Some('T') => format!(" (pid {pid}, stopped by a signal: kill -CONT {pid})"),
-        _ => format!(" (pid {pid})"),
-    }
+    u32::try_from(pid).map(|pid| format!(" ({})", patience::who(&[pid]))).unwrap_or_default()
 }
 
 /// How long a shim or monitor may take to answer.

@@ -9,7 +9,7 @@ use std::{
 
 use nix::errno::Errno;
 use proto::{
-    raw,
+    patience, raw,
     wire::{Mount, mount::Kind},
 };
 
@@ -27,6 +27,9 @@ use crate::{
 pub fn open(mounts: &[Mount]) -> Result<Option<Vec<OwnedFd>>, Failure> {
     let mut trees = Vec::new();
     for mount in mounts.iter().filter(|mount| mount.kind() == Kind::Bind) {
+        if let Some(why) = patience::hangs(Path::new(&mount.source)) {
+            return Err(Failure::invalid(format!("statfs {}: {why}", mount.source)));
+        }
         match sys::clone_tree(Path::new(&mount.source), true) {
             Ok(tree) => trees.push(tree),
             Err(error) if is_refused(&error) => return Ok(None),
@@ -42,6 +45,9 @@ pub fn open(mounts: &[Mount]) -> Result<Option<Vec<OwnedFd>>, Failure> {
 /// When it is not there.
 pub fn log_directory(path: &str) -> Result<Option<OwnedFd>, Failure> {
     let Some(directory) = Path::new(path).parent() else { return Ok(None) };
+    if let Some(why) = patience::hangs(directory) {
+        return Err(Failure::invalid(format!("--log-opt path={path}: {why}")));
+    }
     match sys::clone_tree(directory, false) {
         Ok(tree) => Ok(Some(tree)),
         Err(error) if is_refused(&error) => Ok(None),

@@ -21,8 +21,14 @@ pub struct Engine {
 }
 
 /// Variables that reach our own children; everything else of the caller's environment stays with the caller.
-const ENVIRONMENT: &[&str] =
-    &["PATH", "PODCTL_BOOT_ID", "PODCTL_CGROUP_PREFIX", "PODCTL_GREETING", proto::failpoint::VARIABLE];
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "PODCTL_BOOT_ID",
+    "PODCTL_CGROUP_PREFIX",
+    "PODCTL_GREETING",
+    proto::failpoint::VARIABLE,
+    proto::patience::VARIABLE,
+];
 
 impl Engine {
     /// Path of the sibling program `name`: beside this executable, in `../libexec/podctl`, or on PATH.

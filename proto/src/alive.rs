@@ -11,6 +11,8 @@ use std::{
     },
     path::Path,
     sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -18,6 +20,8 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::patience;
 
 /// A process that existed when this was written.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -110,11 +114,6 @@ pub fn parent(pid: u32) -> Option<u32> {
     stat_fields(pid)?.get(1)?.parse().ok()
 }
 
-/// The state letter of `pid` (R, S, D, Z …).
-pub fn state_letter(pid: u32) -> Option<char> {
-    stat_fields(pid)?.first()?.chars().next()
-}
-
 /// pidfd_open(2).
 ///
 /// # Errors
@@ -130,6 +129,11 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     sys::pidfd_send_signal(pidfd.as_fd(), signal)
 }
+
+/// How long a lock may be kept that is held for a few system calls.
+const HELD: Duration = Duration::from_secs(30);
+/// Between two looks at a lock that somebody has.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// A lock held for the life of its owner.
 #[derive(Debug)]
@@ -147,12 +151,49 @@ impl Lock {
     /// Takes the lock at `path`, waiting for whoever holds it. Blocks: only for locks that are held for milliseconds.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Those of open(2), and as [`take_within`](Self::take_within).
     pub fn take(path: &Path) -> io::Result<Lock> {
+        Lock::take_within(path, HELD)
+    }
+
+    /// The same, waiting for at most `limit`, and no longer than [`patience`] allows.
+    ///
+    /// # Errors
+    /// Those of open(2); `TimedOut` when somebody keeps it, saying who.
+    pub fn take_within(path: &Path, limit: Duration) -> io::Result<Lock> {
+        Lock::wait(path, FlockArg::LockExclusiveNonblock, limit)
+    }
+
+    /// Shares the lock at `path` with others that share it; else as [`take`](Self::take).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn share(path: &Path) -> io::Result<Lock> {
+        Lock::wait(path, FlockArg::LockSharedNonblock, HELD)
+    }
+
+    fn wait(path: &Path, how: FlockArg, limit: Duration) -> io::Result<Lock> {
+        let limit = patience::at_most(limit);
+        let begun = Instant::now();
+        let mut pause = Duration::from_micros(100);
         loop {
-            if let Some(lock) = Lock::take_with(path, FlockArg::LockExclusive)? {
+            if let Some(lock) = Lock::take_with(path, how)? {
                 return Ok(lock);
             }
+            if begun.elapsed() >= limit {
+                let words = format!("locked for {} s by {}", limit.as_secs_f64(), Lock::holder(path));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{}: {words}", path.display())));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LOOK);
+        }
+    }
+
+    /// The words for who has the lock at `path`.
+    pub fn holder(path: &Path) -> String {
+        match holders(path).as_slice() {
+            [] => "somebody else".to_owned(),
+            pids => patience::who(pids),
         }
     }
 
@@ -207,6 +248,21 @@ impl AsFd for Lock {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Who holds the flock(2) of the file at `path`, as proc_locks(5) has it, which knows files by `MAJOR:MINOR:INODE`.
+fn holders(path: &Path) -> Vec<u32> {
+    let Ok(meta) = fs::metadata(path) else { return Vec::new() };
+    let (major, minor) = (nix::sys::stat::major(meta.dev()), nix::sys::stat::minor(meta.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let of = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        // Who waits for it has an arrow in its line.
+        let holds = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file.as_str());
+        holds.then(|| words.get(4)?.parse().ok()).flatten()
+    };
+    locks.lines().filter_map(of).filter(|pid| *pid > 0).collect()
 }
 
 #[allow(unsafe_code)]
@@ -265,7 +321,13 @@ mod tests {
         let lock = Lock::try_take(&path).expect("open").expect("free");
         assert!(Lock::is_held(&path));
         assert!(Lock::try_take(&path).expect("open").is_none());
+        let refused = Lock::take_within(&path, Duration::from_millis(5)).expect_err("held");
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert!(refused.to_string().contains(&format!("by pid {}, ", std::process::id())), "{refused}");
         drop(lock);
+        let shared = Lock::share(&path).expect("free");
+        drop(Lock::share(&path).expect("shared"));
+        drop(shared);
         assert!(!Lock::is_held(&path));
     }
 }

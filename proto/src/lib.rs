@@ -12,6 +12,7 @@
 //! | [`exit`] | all | exit codes of the command line |
 //! | [`failpoint`] | all | where tests make a program fail |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
+//! | [`patience`] | all | how long is waited for others before they count as hung, and who that is |
 //! | [`socket`] | all | unix sockets whose path is longer than sun_path; peer credentials |
 //! | [`spawn`] | podshim, podmon | how a program of ours is started: signals at their defaults, descriptors by number |
 //! | [`memory`] | all | how little a program that stays keeps while it sleeps |
@@ -34,6 +35,7 @@ pub mod layout;
 pub mod log_line;
 pub mod memory;
 pub mod name;
+pub mod patience;
 pub mod raw;
 pub mod record;
 pub mod refusal;

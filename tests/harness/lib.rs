@@ -10,6 +10,7 @@
 //! images      the images tests run, built once per machine from Debian's packages
 //! image       an image made by a test: layers, config, archives
 //! registry    docker-registry over a directory
+//! fuse        a file system that hangs, fails and forgets when told to      (bin/fuse.rs serves it)
 //! handmade    a registry whose every answer is the test's own
 //! oracle      what is there, and that nothing of ours is
 //! consistent  what is listed can be looked at and removed, and then nothing is left
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod consistent;
 pub mod enclosure;
 pub mod engine;
+pub mod fuse;
 pub mod handmade;
 pub mod image;
 pub mod images;

@@ -84,6 +84,55 @@ fn rules_that_somebody_flushes_under_a_running_pod_come_back() {
 }
 
 #[test]
+fn links_and_elements_that_somebody_removes_under_a_running_pod_come_back() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl network create --subnet 10.77.0.0/24 n").ok();
+    engine.sh("podctl run -d --name web --network n -p 8080:80 alpine nc -ll -p 80 -e echo page").ok();
+    engine.sh("podctl run -d --name other --network n alpine nc -ll -p 80 -e echo other").ok();
+    until("the page", || page(&engine));
+    let bridge = engine.sh("podctl network inspect -f '{{.NetworkInterface}}' n").ok();
+    let table = engine.sh("nft list tables | grep -o 'podctl_[0-9a-f]*'").ok();
+    let first = engine.field("web", ".State.Pid");
+    let shows_address = "podctl exec web ip -o -4 addr show eth0 | grep -o 'inet [0-9./]*'";
+    let address = engine.sh(shows_address).ok();
+    let sets = engine.sh(&format!("nft list table ip {table} | grep -oE '(set|map) [a-z_]+'")).ok();
+    assert!(sets.contains("map "), "{sets}");
+    // The device of the pod from within and from the host, the bridge under both pods, everything of one set after the other.
+    let peer = "$(podctl exec web cat /sys/class/net/eth0/iflink)";
+    let of_web = format!("$(ip -o link | awk -F'[ :@]+' -v peer={peer} '$1 == peer {{ print $2 }}')");
+    let mut removals = vec![
+        format!("nsenter -t {first} -n ip link del eth0"),
+        format!("ip link del {of_web}"),
+        format!("ip link set {of_web} nomaster"),
+        format!("ip link del {bridge}"),
+    ];
+    removals.extend(sets.lines().map(|set| {
+        let (kind, name) = set.split_once(' ').expect("kind and name");
+        format!("nft flush {kind} ip {table} {name}")
+    }));
+    // Elements come in any order.
+    let elements = format!("nft list table ip {table} | tr -c '[:alnum:].-' '\\n' | sort");
+    let all = engine.sh(&elements).ok();
+    let to_other = "podctl exec web sh -c 'nc -w 2 other 80 < /dev/null'";
+    for removal in removals {
+        engine.sh(&removal).code(0);
+        let removed = Instant::now();
+        let healed = || {
+            let complete = engine.sh(&elements).ok() == all;
+            (complete && page(&engine).is_some() && engine.sh(to_other).stdout() == "other\n").then_some(())
+        };
+        assert!(wait::within(Duration::from_secs(20), healed).is_some(), "not healed after {removal}");
+        eprintln!("{removal}: healed in {:?} at most", removed.elapsed());
+        assert_eq!(engine.sh(shows_address).ok(), address, "{removal}");
+    }
+    engine.sh("podctl network disconnect n other && podctl network connect n other").code(0);
+    engine.sh("podctl rm -f -t 0 web other && podctl network rm n").code(0);
+}
+
+#[test]
 fn after_a_reboot_only_what_should_start_does() {
     if is_stand_in() {
         return;

@@ -1,9 +1,9 @@
 //! Mounts: `-v SOURCE:DESTINATION[:OPTIONS]`, `--mount type=…,…`, `--tmpfs DESTINATION[:OPTIONS]`.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use proto::{
-    name,
+    name, patience,
     wire::{Mount, mount::Kind},
 };
 
@@ -73,6 +73,9 @@ fn destination(text: &str) -> Result<String, Failure> {
 /// `statfs /x: no such file or directory`
 pub fn bind_source(text: &str) -> Result<String, Failure> {
     let path = value::absolute(text)?;
+    if let Some(why) = patience::hangs(Path::new(&path)) {
+        return Err(Failure::invalid(format!("statfs {path}: {why}")));
+    }
     fs::metadata(&path).map_err(|error| Failure::invalid(format!("statfs {path}: {}", plain(&error))))?;
     Ok(path)
 }

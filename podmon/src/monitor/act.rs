@@ -6,6 +6,7 @@ use proto::{
     Kind, Refusal,
     alive::{self, Process},
     failpoint::{self, Point},
+    patience,
     record::Phase,
     time,
 };
@@ -102,7 +103,7 @@ impl Monitor {
                 Act::Signal => self.signal(self.asked.signal, self.asked.all),
                 Act::SignalKill => self.signal(libc::SIGKILL, false),
                 Act::ArmGrace => self.arm_grace(),
-                Act::ArmStuck => self.stuck = Some(self.timer(STUCK, Event::Stuck)),
+                Act::ArmStuck => self.stuck = Some(self.timer(patience::at_most(STUCK), Event::Stuck)),
                 Act::ArmLifetime => self.arm_lifetime(),
                 Act::BeginChecks => self.begin_checks(),
                 Act::Announce => self.announce(),
@@ -402,12 +403,8 @@ impl Monitor {
     /// Why a killed process has not ended.
     fn stuck_words(&self) -> Refusal {
         let pid = self.init.as_ref().map_or(0, |init| init.process.pid);
-        let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-        let how = match alive::state_letter(pid) {
-            Some('D') => format!("is in uninterruptible sleep ({place})"),
-            _ => "has not ended".to_owned(),
-        };
-        let words = format!("container {}: pid {pid} was killed {} s ago and {how}", self.start.id, STUCK.as_secs());
+        let (seconds, who) = (patience::at_most(STUCK).as_secs(), patience::who(&[pid]));
+        let words = format!("container {} was killed {seconds} s ago and has not ended: {who}", self.start.id);
         Refusal::new(Kind::TimedOut, words).about(self.start.id.as_str())
     }
 

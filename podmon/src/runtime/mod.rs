@@ -19,7 +19,7 @@ use std::{
 
 use nix::sys::signal::{Signal, killpg};
 use proto::{
-    Kind, Refusal,
+    Kind, Refusal, patience,
     record::StartRecord,
     refusal::Result,
     spawn::{Apart, Program, spawn},
@@ -226,6 +226,7 @@ impl Runtime {
         errors: Option<&AsyncFd<OwnedFd>>,
         deadline: Duration,
     ) -> Result<Outcome> {
+        let deadline = patience::at_most(deadline);
         let pid = self.spawn(args, fds).map_err(|error| self.broken(verb, &error))?;
         let mut ended = self.reaper.watch(pid);
         let mut said = Vec::new();
@@ -242,7 +243,8 @@ impl Runtime {
             () = listening => Err(String::new()),
             () = cancelled => Err(format!("{} {verb} was given up", self.name)),
             () = sleep(deadline) => {
-                Err(format!("{} {verb} hung for {} s (pid {pid}, killed)", self.name, deadline.as_secs()))
+                let who = patience::who(&[pid]);
+                Err(format!("OCI runtime {} {verb} hung for {} s ({who}): killed", self.name, deadline.as_secs()))
             }
         };
         let status = match status {

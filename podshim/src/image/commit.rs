@@ -10,9 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::Flock;
 use proto::{
-    alive,
+    alive::{self, Lock},
     failpoint::{self, Point},
     record::{self, Durability},
     time,
@@ -35,7 +34,7 @@ pub(super) struct Adding {
     /// Ends the work of threads that a dropped future has left behind.
     pub(super) cancel: Cancel,
     temporary: Temporary,
-    _using: Flock<File>,
+    _using: Lock,
 }
 
 /// An image whose layers are in the store.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use proto::wire::PullProgress;
+use proto::{patience, wire::PullProgress};
 use reqwest::{StatusCode, header::CONTENT_RANGE};
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -102,7 +102,7 @@ pub async fn download(
             }
             Err(_) => return Err(Failure::last(format!("too slow: {} of {} bytes", part.have, blob.size))),
         }
-        sleep(Duration::from_secs(1 << tries)).await;
+        sleep(patience::at_most(Duration::from_secs(1 << tries))).await;
     }
     let digest = Digest::finished(part.hasher);
     if digest == blob.digest { Ok(()) } else { Err(Failure::last(format!("what came has the digest {digest}"))) }

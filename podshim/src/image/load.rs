@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{Kind, Refusal, refusal::Result};
+use proto::{Kind, Refusal, patience, refusal::Result};
 use serde::Deserialize;
 
 use super::{
@@ -210,8 +210,8 @@ fn wait_for(store: &Store, diff_id: &Digest) -> Loaded<LayerLock> {
         if let Some(lock) = LayerLock::try_take(store, diff_id).map_err(|error| words(&error))? {
             return Ok(lock);
         }
-        if begun.elapsed() > LOCK {
-            return Err(format!("layer {diff_id} has been fetched by another for an hour"));
+        if begun.elapsed() > patience::at_most(LOCK) {
+            return Err(format!("layer {}", LayerLock::kept(store, diff_id, begun)));
         }
         thread::sleep(POLL);
     }

@@ -6,7 +6,7 @@
 
 use std::{error::Error as _, fmt, path::Path, sync::Once, time::Duration};
 
-use proto::{Kind, Refusal};
+use proto::{Kind, Refusal, patience};
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LINK, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -359,8 +359,8 @@ fn client(insecure: bool, certs: Certs) -> Result<Client, Failure> {
         .user_agent(concat!("podctl/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
+        .connect_timeout(patience::at_most(CONNECT))
+        .read_timeout(patience::at_most(SILENCE))
         .tls_danger_accept_invalid_certs(insecure)
         .build()
         .map_err(|error| transport(&error))
@@ -379,13 +379,16 @@ async fn body(mut response: Response, max: u64) -> Result<Vec<u8>, Failure> {
         Ok(bytes)
     };
     // The read timeout alone would let one byte a minute go on for ever.
-    tokio::time::timeout(2 * SILENCE, work).await.unwrap_or_else(|_| Err(Failure::last("the answer takes too long")))
+    tokio::time::timeout(2 * patience::at_most(SILENCE), work)
+        .await
+        .unwrap_or_else(|_| Err(Failure::last("the answer takes too long")))
 }
 
 /// The words of a request that failed below HTTP: the innermost cause, without the URL (it may hold a token).
 pub fn transport(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
-        return Failure::passing("no answer in time");
+        let limit = patience::at_most(if error.is_connect() { CONNECT } else { SILENCE });
+        return Failure::passing(format!("no answer for {} s", limit.as_secs_f64()));
     }
     let mut words = String::new();
     let mut cause = error.source();

@@ -16,13 +16,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
-use nix::fcntl::{Flock, FlockArg};
 use proto::{
     Id,
     alive::{self, Lock},
@@ -175,26 +174,15 @@ impl Store {
     }
 
     /// While it is held, nothing that was added is collected as rubbish.
-    pub(super) fn use_layers(&self) -> io::Result<Flock<File>> {
+    pub(super) fn use_layers(&self) -> io::Result<Lock> {
         self.make()?;
-        self.flock_using(FlockArg::LockShared)
+        Lock::share(&self.root.join("using"))
     }
 
     /// While it is held, nobody adds anything; `None` when somebody does now.
-    pub(super) fn alone(&self) -> io::Result<Option<Flock<File>>> {
+    pub(super) fn alone(&self) -> io::Result<Option<Lock>> {
         self.make()?;
-        Ok(self.flock_using(FlockArg::LockExclusiveNonblock).ok())
-    }
-
-    fn flock_using(&self, how: FlockArg) -> io::Result<Flock<File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.root.join("using"))?;
-        Flock::lock(file, how).map_err(|(_, error)| error.into())
+        Lock::try_take(&self.root.join("using"))
     }
 
     /// A directory for the work of one pull or load. What dead ones have left goes first.
@@ -292,6 +280,12 @@ impl LayerLock {
     pub(super) fn try_take(store: &Store, diff_id: &Digest) -> io::Result<Option<LayerLock>> {
         let path = store.root.join("locks").join(diff_id.hex());
         Ok(Lock::try_take(&path)?.map(|lock| LayerLock { path, _lock: lock }))
+    }
+
+    /// The words for one who has had it for too long.
+    pub(super) fn kept(store: &Store, diff_id: &Digest, begun: Instant) -> String {
+        let who = Lock::holder(&store.root.join("locks").join(diff_id.hex()));
+        format!("{diff_id} has been fetched for {} s by {who}", begun.elapsed().as_secs())
     }
 }
 

@@ -16,14 +16,19 @@ use std::{
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::{self, Process},
+    exit,
     failpoint::{self, Point},
     layout::sockets,
+    patience,
     record::{self, Durability, ExitRecord, MonitorState, Phase, StartRecord},
     refusal::Result,
     serve, socket,
     wire::{self, MonitorClient},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     notify::{Message, NotifySocket},
@@ -67,6 +72,8 @@ struct Entry {
     since: std::time::Instant,
     /// When its monitor was last stopped by a signal.
     stopped: Option<std::time::Instant>,
+    /// It was killed because it did not end: nobody takes over.
+    given_up: bool,
     /// Its monitor is no child of ours: nobody tells us that it was stopped.
     stranger: bool,
 }
@@ -77,6 +84,8 @@ const MAX_SUCCESSORS: u32 = 300;
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// A monitor that lived this long has nothing to do with the one before.
 const PEACE: Duration = Duration::from_secs(10);
+/// How long a killed monitor may take to end. Only the kernel (a file system that hangs) takes longer.
+const KILLED: Duration = Duration::from_secs(5);
 /// Deadline of calls that a monitor answers at once.
 const PROMPT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a signal has stopped a monitor that is no child of ours. Twice within [`PEACE`].
@@ -172,6 +181,33 @@ impl Supervisor {
         Ok(monitor)
     }
 
+    /// Waits for the end of a monitor whose container has ended. One that has not gone after `limit` is killed, and no
+    /// other takes over.
+    ///
+    /// # Errors
+    /// When not even that ends it, naming it. It does end once the kernel lets it.
+    pub async fn end(&self, monitor: &Monitor, limit: Duration) -> Result<()> {
+        if timeout(patience::at_most(limit), monitor.ended()).await.is_ok() {
+            return Ok(());
+        }
+        let process = {
+            let mut entries = self.entries();
+            let Some(entry) = entries.get_mut(monitor.container()) else { return Ok(()) };
+            entry.given_up = true;
+            entry.process.clone()
+        };
+        if let Ok(pidfd) = process.pidfd() {
+            // It has ended meanwhile: fine.
+            let _ = alive::pidfd_signal(&pidfd, libc::SIGKILL);
+        }
+        if timeout(patience::at_most(KILLED), monitor.ended()).await.is_ok() {
+            return Ok(());
+        }
+        let (container, who) = (monitor.container(), patience::who(&[process.pid]));
+        Err(Refusal::new(Kind::TimedOut, format!("the monitor of container {container} does not end: {who}"))
+            .about(container.as_str()))
+    }
+
     /// The monitors as processes.
     pub fn processes(&self) -> Vec<(Id, Process)> {
         self.entries().iter().map(|(id, entry)| (id.clone(), entry.process.clone())).collect()
@@ -215,6 +251,7 @@ impl Supervisor {
             successors: 0,
             since: std::time::Instant::now(),
             stopped: None,
+            given_up: false,
             stranger: alive::parent(process.pid) != Some(std::process::id()),
         };
         let stranger = entry.stranger;
@@ -244,6 +281,9 @@ impl Supervisor {
             let again = {
                 let mut entries = self.entries();
                 entries.get_mut(container).map(|entry| {
+                    if entry.given_up {
+                        return MAX_SUCCESSORS + 1;
+                    }
                     if entry.since.elapsed() > PEACE {
                         entry.successors = 0;
                     }
@@ -255,6 +295,7 @@ impl Supervisor {
             match again {
                 None => return,
                 Some(1) => {}
+                Some(count) if count > MAX_SUCCESSORS => {}
                 Some(_) => tokio::time::sleep(BACK_OFF).await,
             }
             if again.is_some_and(|count| count <= MAX_SUCCESSORS) {
@@ -264,6 +305,10 @@ impl Supervisor {
                 }
             }
             self.give_up(container);
+        }
+        if self.entries().get(container).is_some_and(|entry| entry.given_up) {
+            // It may have been the runtime that it did not come back from.
+            orphan::end(&self.roots().runtime(), container);
         }
         self.end_runtime(container);
         if let Some(entry) = self.entries().remove(container) {
@@ -319,14 +364,17 @@ impl Supervisor {
         }
     }
 
-    /// Records an exit that nobody can know any more, so that the container is over for everyone.
+    /// Records an exit that nobody else can tell any more, so that the container is over for everyone.
     fn give_up(&self, container: &Id) {
         let path = self.roots().exit_record(&self.0.pod, container);
         let known = record::read::<ExitRecord>(&path).ok().filter(|exit| exit.status.finished_at != 0);
         if known.is_none() {
+            let start = record::read::<StartRecord>(&self.roots().start_record(&self.0.pod, container)).ok();
+            let seen = start.and_then(|start| start.witnessed_exit);
+            let now = proto::time::now();
             let exit = ExitRecord {
                 schema: record::SCHEMA,
-                status: proto::exit::unknown(proto::time::now()),
+                status: seen.map_or_else(|| exit::unknown(now), |seen| exit::from_wait_status(seen, now)),
                 started_at: 0,
                 restart_count: 0,
                 error: "its monitor could not be replaced".to_owned(),

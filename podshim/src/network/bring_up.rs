@@ -249,24 +249,6 @@ pub(super) fn publish(networks: &Networks, host: &mut Host, share: &Share) -> Re
     Ok(())
 }
 
-/// Makes the rules anew where somebody has removed them under `pod`; whether that was so.
-pub(super) fn heal(networks: &Networks, pod: &Id) -> Result<bool> {
-    let Some(share) = share_of(networks, pod.clone()) else { return Ok(false) };
-    let mut host = Host::open()?;
-    let table = firewall::table_name(&networks.roots.run);
-    let cannot = |error| failed("firewall rules (nf_tables)", error);
-    {
-        let _lock = lock_rules(&networks.roots)?;
-        if firewall::is_whole(&mut host.filter, &table).map_err(cannot)? {
-            return Ok(false);
-        }
-        // Half a table is none.
-        firewall::remove_table(&mut host.filter, &table).map_err(cannot)?;
-    }
-    publish(networks, &mut host, &share)?;
-    Ok(true)
-}
-
 /// The shares of the pods that are up but `pod`, from their records.
 fn others(networks: &Networks, pod: &Id) -> Vec<Share> {
     let mut members: Vec<Id> = lease::networks(&networks.roots)

@@ -219,11 +219,9 @@ fn published_by(element: &Element) -> Option<Published> {
 fn bridge_elements(bridge: &Bridge) -> Vec<(&'static str, Element)> {
     let [bridges, outgoing, internal, isolated, strict] = SETS;
     let name = nft::interface(&bridge.interface);
-    let element = |key: Vec<u8>| Element { key, comment: format!("network {}", bridge.network), ..Default::default() };
+    let element = |key: Vec<u8>| Element { key, comment: of_network(&bridge.network), ..Default::default() };
     let mut elements = vec![(bridges, element(name.to_vec())), (SAME, element([name, name].concat()))];
-    elements.extend(
-        range(bridge.subnet).map(|end| (SUBNETS, Element { comment: format!("network {}", bridge.network), ..end })),
-    );
+    elements.extend(range(bridge.subnet).map(|end| (SUBNETS, Element { comment: of_network(&bridge.network), ..end })));
     let kinds = [
         (outgoing, !bridge.internal),
         (internal, bridge.internal),
@@ -263,6 +261,31 @@ pub(super) fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
     let mut wanted = Batch::new(table);
     rules(&mut wanted, false);
     Ok(nft::table_comment(socket, table)?.as_deref() == Some(VERSION) && nft::rules(socket, table)? >= wanted.rules())
+}
+
+/// Whether the pod's elements and those of its networks are there.
+pub(super) fn has(socket: &mut Socket, table: &str, share: &Share) -> io::Result<bool> {
+    let mut wanted: Vec<(&str, Vec<Element>)> = share.elements();
+    let of_bridges = share.bridges.iter().flat_map(bridge_elements);
+    wanted.extend(of_bridges.map(|(set, element)| (set, vec![element])));
+    wanted.sort_by_key(|(set, _)| *set);
+    let mut found: (&str, Vec<Element>) = ("", Vec::new());
+    for (set, elements) in wanted {
+        if found.0 != set {
+            found = (set, nft::elements(socket, table, set)?);
+        }
+        let is_there =
+            |element: &Element| found.1.iter().any(|there| (&there.key, there.end) == (&element.key, element.end));
+        if !elements.iter().all(is_there) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The comment of a network's elements.
+pub(super) fn of_network(name: &str) -> String {
+    format!("network {name}")
 }
 
 /// Removes the whole table; that there is none is no error.

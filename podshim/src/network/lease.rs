@@ -9,7 +9,6 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -25,8 +24,6 @@ use super::subnet::host_addresses;
 
 /// How long somebody else may hold a lock: a device is removed under it, which takes 50 ms on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at a lock.
-const LOOK: Duration = Duration::from_micros(500);
 
 /// The leases of one network.
 #[derive(Clone, Debug)]
@@ -43,13 +40,11 @@ pub(super) fn lock(path: &Path) -> Result<Lock> {
         if let Some(dir) = path.parent() {
             make_dir(dir).map_err(failed)?;
         }
-        match Lock::try_take(path) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if Instant::now() >= end => {
-                let words = format!("{} is held by somebody else for {} s", path.display(), PATIENCE.as_secs());
-                return Err(Refusal::new(Kind::TimedOut, words));
+        match Lock::take_within(path, PATIENCE) {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Refusal::new(Kind::TimedOut, format!("network: {error}")));
             }
-            Ok(None) => thread::sleep(LOOK),
             // Its directory was removed between the two lines above.
             Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < end => {}
             Err(error) => return Err(failed(error)),

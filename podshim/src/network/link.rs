@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) kind: String,
     /// Its hardware address as the kernel has it.
     pub(super) mac: Vec<u8>,
+    /// Index of the bridge it is a port of.
+    pub(super) master: Option<u32>,
 }
 
 /// A pair of devices: one on the host's bridge, one born in a pod's namespace.
@@ -89,7 +91,8 @@ pub(super) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> 
     let kind = attributes.inside(libc::IFLA_LINKINFO).and_then(|info| info.get(libc::IFLA_INFO_KIND));
     let kind = kind.map(|kind| String::from_utf8_lossy(kind.strip_suffix(b"\0").unwrap_or(kind)).into_owned());
     let mac = attributes.get(libc::IFLA_ADDRESS).unwrap_or_default().to_vec();
-    Ok(Some(Link { index, kind: kind.unwrap_or_default(), mac }))
+    let master = attributes.get(libc::IFLA_MASTER).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
+    Ok(Some(Link { index, kind: kind.unwrap_or_default(), mac, master }))
 }
 
 /// Makes a bridge with a hardware address of its own (else it changes with its ports), down. That somebody else has

@@ -8,7 +8,7 @@
 //! link | firewall | conntrack                                     dns       names, answered in the pod's namespace
 //! netlink, nft the kernel's protocols                             resolv    /etc/resolv.conf
 //! document     what people read of a network                      filter    which they want to read of
-//! check        what is left of pods that have gone                guard     rules that somebody removes come back
+//! check        what is left of pods that have gone                guard, mend  what somebody removes comes back
 //! ```
 //! A pod that is up has: a lease and a note in `$RUN/networks/NAME`, a veth pair whose one end is a port of the
 //! network's bridge, elements in the run root's nf_tables table that bear its id, bound host ports. The bridge and the
@@ -26,6 +26,7 @@ mod firewall;
 mod guard;
 mod lease;
 mod link;
+mod mend;
 mod netlink;
 mod nft;
 mod ports;
@@ -51,6 +52,7 @@ pub use self::{
     dns::{DnsServer, serve as serve_dns},
     document::{NetworkDocument, document, inspect_document},
     guard::{Guard, guard},
+    mend::Mended,
     resolv::resolv_conf,
     store::Networks,
 };
@@ -166,6 +168,16 @@ pub async fn disconnect(
     worker::on_thread("network disconnect", move || connect::disconnect(&networks, &order, &name, running)).await
 }
 
+/// Puts back what somebody has removed of the network of a pod that is up, with `state`; the request is what it was
+/// brought up with.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn mend(networks: &Networks, request: Request<'_>, state: &PodState) -> Result<Mended> {
+    let (networks, order, running) = (networks.clone(), request.order()?, running(state));
+    worker::on_thread("network", move || mend::mend(&networks, &order, running)).await
+}
+
 fn running(state: &PodState) -> connect::Running {
     connect::Running { networks: state.networks.clone(), ports: state.ports.clone() }
 }
@@ -179,6 +191,12 @@ fn running(state: &PodState) -> connect::Running {
 pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
     let (networks, pod) = (networks.clone(), pod.clone());
     worker::on_thread("network", move || take_down::down(&networks, &pod)).await
+}
+
+/// Whether something of the pod's network is still noted, be it up or left over.
+pub fn has_left(networks: &Networks, pod: &Id) -> bool {
+    let noted = |network: &String| lease::Leases::of(&networks.roots, network).device(pod).is_some();
+    lease::networks(&networks.roots).iter().any(noted)
 }
 
 /// As [`down`], with all that is put off there; blocks. For a pod that nobody has in hand.

@@ -115,8 +115,10 @@ pub(super) struct Batch<'a> {
     rules: usize,
 }
 
-/// Messages that take something away which is not an element of a set.
-pub(super) const REMOVALS: [u16; 3] = [msg::DELTABLE, msg::DELCHAIN, msg::DELRULE];
+/// Messages that take something away.
+pub(super) const REMOVALS: [u16; 4] = [msg::DELTABLE, msg::DELCHAIN, msg::DELRULE, ELEMENTS_GONE];
+/// The one that takes elements of a set away.
+pub(super) const ELEMENTS_GONE: u16 = msg::DELSETELEM;
 
 /// The type that a message of nf_tables bears in its header.
 pub(super) fn kind(message: u16) -> u16 {

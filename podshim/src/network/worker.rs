@@ -6,7 +6,7 @@
 use std::{os::fd::AsFd, thread, time::Duration};
 
 use nix::sched::{CloneFlags, setns};
-use proto::{Kind, Refusal, Roots, alive::Lock, refusal::Result};
+use proto::{Kind, Refusal, Roots, alive::Lock, patience, refusal::Result};
 
 use super::{
     conntrack::{self, Which},
@@ -31,11 +31,13 @@ pub(super) async fn on_thread<T: Send + 'static>(
         let _ = sender.send(work());
     };
     thread::Builder::new().stack_size(STACK).spawn(run).map_err(|error| Refusal::internal(what, error))?;
-    match tokio::time::timeout(DEADLINE, receiver).await {
+    // Longer than the waits for locks inside.
+    let deadline = 4 * patience::at_most(DEADLINE / 4);
+    match tokio::time::timeout(deadline, receiver).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Refusal::internal(what, "its thread has ended without an answer")),
         Err(_) => {
-            Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", DEADLINE.as_secs())))
+            Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", deadline.as_secs())))
         }
     }
 }

@@ -53,10 +53,10 @@ impl Core {
         self.up.is_some()
     }
 
-    /// What is up has changed; with a new server for names, or none.
-    pub(super) fn replace(&mut self, state: PodState, dns: Option<network::DnsServer>) {
+    /// What is up has changed; with a new server for names and a new guard, or none.
+    pub(super) fn replace(&mut self, state: PodState, dns: Option<network::DnsServer>, guard: Option<network::Guard>) {
         if let Some(up) = &mut self.up {
-            (up.state, up._dns) = (state, dns);
+            (up.state, up._dns, up._guard) = (state, dns, guard);
         }
     }
 
@@ -256,13 +256,13 @@ impl Pod {
         .map_err(|error| Refusal::internal(format!("starting pod {}: its files", pod.name), error))
     }
 
-    /// Sees to it that the rules of a pod with networks stay.
-    fn guard(&self, state: &PodState) -> Option<network::Guard> {
+    /// Hears when somebody removes what a pod with networks has.
+    pub(super) fn guard(&self, state: &PodState) -> Option<network::Guard> {
         if state.networks.is_empty() {
             return None;
         }
-        let guard = network::guard(&self.networks, &self.id);
-        guard.map_err(|error| tracing::warn!("pod {}: its firewall rules are not watched: {error}", self.id)).ok()
+        let guard = network::guard(&self.networks, &self.id, &state.networks, self.lost.clone());
+        guard.map_err(|error| tracing::warn!("pod {}: its network is not watched: {error}", self.id)).ok()
     }
 
     pub(super) fn serve_dns(&self, state: &PodState) -> Result<Option<network::DnsServer>> {

@@ -1,6 +1,6 @@
 //! `network connect` and `disconnect`: the networks of a pod change, in its record and, while it is up, at once.
 
-use std::{collections::BTreeSet, os::fd::AsFd, sync::Arc};
+use std::{collections::BTreeSet, os::fd::AsFd, sync::Arc, time::Duration};
 
 use proto::{
     Kind, Refusal,
@@ -15,6 +15,10 @@ use crate::{
     namespace::pin::{self, Kind as Namespace},
     network, spec,
 };
+
+/// How often a damaged network is mended before it is left to whoever starts the pod anew, and the pause in between.
+const MEND_TRIES: u32 = 5;
+const MEND_PAUSE: Duration = Duration::from_secs(1);
 
 impl Pod {
     /// Puts the pod on one more network, now if it is up, and at every start.
@@ -135,6 +139,36 @@ impl Pod {
         }
     }
 
+    /// Puts back what somebody has removed of its network, while it is up.
+    pub(super) async fn mend(&self) {
+        for attempt in 1..=MEND_TRIES {
+            match self.try_to_mend().await {
+                Ok(()) => return,
+                Err(refusal) => tracing::error!("pod {}: its network is damaged: {refusal}", self.id),
+            }
+            if attempt < MEND_TRIES {
+                tokio::time::sleep(MEND_PAUSE).await;
+            }
+        }
+    }
+
+    async fn try_to_mend(&self) -> Result<()> {
+        let mut core = self.core.lock().await;
+        let Some(state) = core.state().filter(|state| !state.networks.is_empty()).cloned() else { return Ok(()) };
+        let (pod, config) = self.networks_of(&core)?;
+        let (names, netns) = (self.names(&pod), self.netns()?);
+        let request = network::Request { pod: &pod.id, names: &names, config: &config, netns: netns.as_fd() };
+        let mended = network::mend(&self.networks, request, &state).await?;
+        if mended.rules {
+            tracing::warn!("somebody has removed the firewall rules of pod {}: they are back", self.id);
+        }
+        if let Some(networks) = mended.links {
+            tracing::warn!("somebody has removed links of pod {}: they are back", self.id);
+            self.changed_networks(&mut core, &config, networks)?;
+        }
+        Ok(())
+    }
+
     fn netns(&self) -> Result<std::os::fd::OwnedFd> {
         pin::open(&self.engine.roots.namespaces(&self.id), Namespace::Net)
             .map_err(|error| Refusal::internal("the pod's network namespace", error))
@@ -150,7 +184,8 @@ impl Pod {
             .and_then(|()| files::readdress(&run.join("hosts"), old.networks.first(), state.networks.first()))
             .map_err(|error| Refusal::internal("the pod's files", error))?;
         let dns = self.serve_dns(&state)?;
-        core.replace(state, dns);
+        let guard = self.guard(&state);
+        core.replace(state, dns, guard);
         self.write_core(core);
         Ok(())
     }

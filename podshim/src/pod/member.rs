@@ -36,9 +36,9 @@ use crate::{
     spec::{self, Place, Sharing},
 };
 
-/// Deadline of runtime create and what is around it.
+/// Deadline of runtime create and what is around it: the monitor has its own, which is shorter.
 const CREATE: Duration = Duration::from_secs(75);
-/// Deadline of runtime start.
+/// Deadline of runtime start, likewise.
 const START: Duration = Duration::from_secs(40);
 /// Deadline of what a monitor does by itself.
 const PROMPT: Duration = Duration::from_secs(15);
@@ -96,6 +96,8 @@ impl Pod {
         failpoint::pass(Point::RenameRecorded);
         if old != name {
             super::record::release(roots, &old, &target);
+            // The old name is not to be there again after a power cut; where that cannot be had, it only may be.
+            let _ = fs::File::open(roots.names()).and_then(|names| names.sync_all());
         }
         self.note("rename", &record);
         Ok(result(&record))
@@ -193,6 +195,7 @@ impl Pod {
                 ),
             ));
         }
+        sources::answer(record, &opened).await?;
         self.tear_down(record);
         let pod = self.ensure_up().await?;
         let roots = &self.engine.roots;

@@ -93,6 +93,8 @@ pub struct Pod {
     /// or any more.
     starts: AtomicUsize,
     changed: Notify,
+    /// Something of its network may have been removed by somebody.
+    lost: Arc<Notify>,
     /// The pod's lock once more, for the program that this one may become.
     lock: Mutex<Option<OwnedFd>>,
 }
@@ -139,6 +141,7 @@ impl Pod {
             acts: AtomicUsize::new(0),
             starts: AtomicUsize::new(0),
             changed: Notify::new(),
+            lost: Arc::default(),
             lock: Mutex::default(),
         });
         pod.adopt().await?;
@@ -149,6 +152,14 @@ impl Pod {
                 let this = pod.clone();
                 // Nobody waits for this answer; what goes wrong is in the log.
                 drop(pod.act(async move { this.ended(&container).await }));
+            }
+        });
+        let (this, lost) = (Arc::downgrade(&pod), pod.lost.clone());
+        tokio::spawn(async move {
+            loop {
+                lost.notified().await;
+                let Some(pod) = this.upgrade() else { break };
+                pod.mend().await;
             }
         });
         Ok(pod)

@@ -16,8 +16,9 @@ use super::{
     Pod, dependents,
     member::{is_new, result},
     record,
+    stop::RECORDED,
 };
-use crate::{image, volume::Volumes};
+use crate::{image, network, volume::Volumes};
 
 /// What `rm` answers for a container that is up (podman's words).
 fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
@@ -94,7 +95,7 @@ impl Pod {
             if is_new(&found) {
                 self.dismiss(&monitor).await;
             }
-            monitor.ended().await;
+            self.monitors.end(&monitor, RECORDED).await?;
         }
         failpoint::refuse(Point::RmTornDown)?;
         self.tear_down(&record);
@@ -115,6 +116,13 @@ impl Pod {
 
     /// Removes the record and the names of the pod itself, of which nothing is up. As [`Pod::forget`].
     pub(super) fn forget_pod(&self, pod: &PodRecord) -> Result<()> {
+        if network::has_left(&self.networks, &self.id)
+            && let Err(refusal) = network::take_down_now(&self.networks, &self.id)
+        {
+            // A start has failed, and its network could not be taken down either.
+            tracing::warn!("pod {}: {refusal}", self.id);
+            self.intents.keep();
+        }
         record::remove_pod(&self.engine.roots, pod).inspect_err(|_| self.intents.keep())
     }
 
@@ -127,7 +135,7 @@ impl Pod {
         {
             let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
             let _ = client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await;
-            monitor.ended().await;
+            self.monitors.end(&monitor, RECORDED).await?;
         }
         let roots = &self.engine.roots;
         let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };

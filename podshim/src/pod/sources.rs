@@ -17,11 +17,12 @@ use nix::{
     mount::{MntFlags, umount2},
 };
 use proto::{
-    Refusal,
+    Refusal, patience,
     record::ContainerRecord,
     refusal::Result,
     wire::{Mount, mount},
 };
+use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::{record::make_dir, volumes::Mounted};
 use crate::{
@@ -198,14 +199,44 @@ impl Made<'_> {
 pub(super) fn attach(tree: &OwnedFd, dir: &Path, name: &str) -> io::Result<PathBuf> {
     make_dir(dir)?;
     let target = dir.join(name);
-    let stat = nix::sys::stat::fstat(tree)?;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+    if is_directory(tree)? {
         make_dir(&target)?;
     } else {
         File::create(&target)?;
     }
     sys::mount::attach_tree(tree.as_fd(), &target)?;
     Ok(target)
+}
+
+/// Whether `tree` is a directory. Its kind is known: a file system that hangs is not asked.
+fn is_directory(tree: &OwnedFd) -> io::Result<bool> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let mode = match statx(tree, c"", flags, StatxFlags::TYPE) {
+        Ok(stat) => stat.stx_mode.into(),
+        // Not there, or not allowed.
+        Err(_) => nix::sys::stat::fstat(tree)?.st_mode,
+    };
+    Ok(mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// Refuses sources that are to be [looked up](look_up) where a file system hangs: only whoever asks waits for that.
+///
+/// # Errors
+/// `statfs /x: the fuse file system at /x has not answered for 10 s`
+pub(super) async fn answer(record: &ContainerRecord, opened: &Opened) -> Result<()> {
+    let to_look_up =
+        |mount: &&Mount| mount.kind() == mount::Kind::Bind && !opened.binds.contains_key(&mount.destination);
+    for mount in record.mounts.iter().filter(to_look_up) {
+        let source = PathBuf::from(&mount.source);
+        if !patience::may_hang(&source) {
+            continue;
+        }
+        let hangs = tokio::task::spawn_blocking(move || patience::hangs(&source)).await.ok().flatten();
+        if let Some(why) = hangs {
+            return Err(Refusal::new(proto::Kind::TimedOut, format!("statfs {}: {why}", mount.source)));
+        }
+    }
+    Ok(())
 }
 
 fn look_up(mount: &Mount) -> Result<PathBuf> {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use proto::{
-    Id, Refusal,
+    Id, Refusal, alive,
     failpoint::{self, Point},
+    patience,
     record::{self, ContainerRecord, StartRecord},
     refusal::Result,
     restart, serve,
@@ -22,12 +23,12 @@ use super::{
     member::{is_new, result},
     sources::Brought,
 };
-use crate::{cgroup, index, monitor::Monitor};
+use crate::{cgroup, index};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
 const KILLED: Duration = Duration::from_secs(10);
 /// How long a monitor whose container has ended may need to record it and go.
-const RECORDED: Duration = Duration::from_secs(20);
+pub(super) const RECORDED: Duration = Duration::from_secs(20);
 /// "For ever" of a stop without a grace period, as far as ttrpc knows one.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -90,49 +91,58 @@ impl Pod {
     /// Asks the monitor, which is the usual way. `None` when it could not do it.
     async fn ask_to_stop(&self, id: &Id, grace: i64) -> Option<ExitStatus> {
         let client = self.monitors.get(id)?.client().ok()?;
-        let deadline = u64::try_from(grace).map_or(FOR_EVER, |grace| Duration::from_millis(grace) + KILLED);
+        let killed = patience::at_most(KILLED);
+        let deadline = u64::try_from(grace).map_or(FOR_EVER, |grace| Duration::from_millis(grace) + killed);
         let stop = MonitorStop { signal: String::new(), timeout_ms: grace, keep_policy: false };
         client.stop(serve::deadline(deadline), &stop).await.ok()
     }
 
     /// Without the monitor's help: SIGKILL to the whole cgroup, until the process is gone and the monitor with it.
     async fn make_sure(&self, id: &Id, record: &ContainerRecord) -> Result<()> {
-        if let Some(monitor) = self.monitors.get(id)
-            && wait(&monitor, RECORDED, || !self.is_alive(id)).await
-        {
-            return Ok(());
+        if !self.is_alive(id) {
+            return self.until_recorded(id).await;
         }
         let Ok((_, found)) = self.container(id) else { return Ok(()) };
         if let Some(init) = found.init() {
-            let core = self.core.lock().await;
-            let pod_cgroup = core.state().map(|state| state.cgroup.clone());
-            drop(core);
-            if let Some(pod_cgroup) = pod_cgroup {
-                cgroup::kill(&cgroup::container_path(&pod_cgroup, id))?;
+            let pod_cgroup = self.core.lock().await.state().map(|state| state.cgroup.clone());
+            let cgroup = pod_cgroup.map(|pod| cgroup::container_path(&pod, id));
+            if let Some(cgroup) = &cgroup {
+                cgroup::kill(cgroup)?;
             }
             if let Ok(pidfd) = init.pidfd() {
                 // It has ended meanwhile: fine.
                 let _ = proto::alive::pidfd_signal(&pidfd, libc::SIGKILL);
                 if let Ok(pidfd) = crate::sys::fd::watch(pidfd) {
-                    let _ = tokio::time::timeout(KILLED, pidfd.readable()).await;
+                    let _ = tokio::time::timeout(patience::at_most(KILLED), pidfd.readable()).await;
                 }
             }
             if init.is_alive() {
+                // The first process of a PID namespace waits for the others: it is they who hang, where any do.
+                let all = cgroup.as_deref().map(cgroup::pids).unwrap_or_default();
+                let asleep: Vec<u32> = all.into_iter().filter(|pid| alive::state(*pid) == Some('D')).collect();
                 return Err(Refusal::new(
                     proto::Kind::TimedOut,
                     format!(
-                        "container {}: process {} did not die within {} seconds of SIGKILL: it is in uninterruptible sleep",
+                        "container {}: not dead {} seconds after SIGKILL: {}",
                         record.name,
-                        init.pid,
-                        KILLED.as_secs()
+                        patience::at_most(KILLED).as_secs(),
+                        patience::who(if asleep.is_empty() { std::slice::from_ref(&init.pid) } else { &asleep }),
                     ),
                 ));
             }
         }
-        if let Some(monitor) = self.monitors.get(id) {
-            let _ = tokio::time::timeout(RECORDED, monitor.ended()).await;
+        self.until_recorded(id).await
+    }
+
+    /// The container has ended: its monitor records that and goes. One that has recorded it may stay for those who still
+    /// read what the container said.
+    async fn until_recorded(&self, id: &Id) -> Result<()> {
+        let Some(monitor) = self.monitors.get(id) else { return Ok(()) };
+        let ended = tokio::time::timeout(patience::at_most(RECORDED), monitor.ended()).await;
+        if ended.is_ok() || self.monitors.has_finished(id) {
+            return Ok(());
         }
-        Ok(())
+        self.monitors.end(&monitor, Duration::ZERO).await
     }
 
     fn is_alive(&self, id: &Id) -> bool {
@@ -243,9 +253,4 @@ impl Pod {
 /// An init container.
 pub(super) fn is_init(member: &index::Container) -> bool {
     member.record.as_ref().is_ok_and(|record| !record.config.init_ctr.is_empty())
-}
-
-/// Waits until `monitor` has ended, as long as it may take once `dead` holds.
-async fn wait(monitor: &Monitor, deadline: Duration, dead: impl Fn() -> bool) -> bool {
-    dead() && tokio::time::timeout(deadline, monitor.ended()).await.is_ok()
 }

@@ -7,7 +7,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -30,9 +30,6 @@ const STORE_WAIT: Duration = Duration::from_secs(30);
 
 /// Longest wait for a volume's lock, which is held while an image's content is copied.
 const COPY_WAIT: Duration = Duration::from_secs(600);
-
-/// Pause between two looks at a lock.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// The directory containers see.
 const DATA: &str = "_data";
@@ -392,23 +389,13 @@ fn check(name: &str) -> Result<()> {
 
 /// The lock at `path`, waited for until `limit`.
 fn wait_for(path: &Path, limit: Duration, what: &str) -> Result<Lock> {
-    let start = Instant::now();
-    loop {
-        match Lock::try_take(path) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if start.elapsed() < limit => std::thread::sleep(PAUSE),
-            Ok(None) => {
-                let seconds = limit.as_secs();
-                return Err(Refusal::new(
-                    Kind::TimedOut,
-                    format!(
-                        "another command has kept {what} locked for {seconds} seconds: try again when it has ended"
-                    ),
-                ));
-            }
-            Err(error) => return Err(Refusal::internal(format!("locking {what}"), error)),
-        }
-    }
+    Lock::take_within(path, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Refusal::new(
+            Kind::TimedOut,
+            format!("another command has kept {what} locked: {error}: try again when it has ended"),
+        ),
+        _ => Refusal::internal(format!("locking {what}"), error),
+    })
 }
 
 #[cfg(test)]

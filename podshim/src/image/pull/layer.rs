@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proto::patience;
 use tokio::{sync::Semaphore, task::spawn_blocking, time::sleep};
 
 use super::{Fetch, gone};
@@ -100,8 +101,8 @@ pub(super) async fn wait_for(store: &Store, diff_id: &Digest) -> Fetch<LayerLock
         if let Some(lock) = LayerLock::try_take(store, diff_id)? {
             return Ok(lock);
         }
-        if begun.elapsed() > LOCK {
-            return Err(Failure::last(format!("{diff_id} has been fetched by another pull for an hour")));
+        if begun.elapsed() > patience::at_most(LOCK) {
+            return Err(Failure::last(LayerLock::kept(store, diff_id, begun)));
         }
         sleep(POLL).await;
     }

@@ -1,0 +1,191 @@
+//! Parts that hang: every wait ends, the error says what hung and its pid, others go on meanwhile, and all goes on when
+//! the part does.
+
+use std::time::Duration;
+
+use harness::{
+    Engine, Machine,
+    cli::Run,
+    engine::HOME,
+    fuse::Fuse,
+    handmade::Handmade,
+    image::{Form, Image, Layer, digest},
+    images::ALPINE,
+    programs::is_stand_in,
+    until,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// What every part may take here.
+const PATIENCE: &str = "export PODCTL_PATIENCE=2;";
+
+/// An engine that has a running container `other`, which nothing here concerns.
+fn engine(machine: Machine) -> Engine {
+    let engine = Engine::on(machine);
+    engine.load(&[ALPINE]);
+    engine.sh(&format!("{PATIENCE} podctl run -d --pod new:p --name other alpine top")).ok();
+    engine
+}
+
+/// Others go on, in the same pod and elsewhere, while something hangs.
+fn others_go_on(engine: &Engine) {
+    for line in [
+        "podctl ps -a && podctl pod ps && podctl inspect other p",
+        "podctl exec other true",
+        "podctl stop -t 0 other && podctl start other",
+        "podctl run --rm alpine true",
+    ] {
+        let run = engine.sh(&format!("{PATIENCE} {line}"));
+        run.code(0);
+        assert!(run.took < Duration::from_secs(20), "{run}");
+    }
+}
+
+/// One line that names `what` and how long it hung.
+fn names(run: &Run, what: &str) {
+    run.code(125).mentions(what);
+    assert_eq!(run.stderr().trim_end().lines().count(), 1, "{run}");
+}
+
+#[test]
+fn a_runtime_that_hangs_is_killed_and_named_and_others_go_on() {
+    if is_stand_in() {
+        return;
+    }
+    const RUNTIME: &str = "/run/engine/bin/slow-runtime";
+    let engine = Engine::on(Machine { runtime: Some(RUNTIME), ..Machine::default() });
+    // It hangs in the call that its container's environment names, until there is a file that says that it does not.
+    let script = format!(
+        "#!/bin/sh\nfor word do case $word in create|start|exec|delete|state) break;; esac; done\n\
+         if grep -q \"HANG=$word\" config.json && [ ! -e {HOME}/tmp/well ]; then read _ < {HOME}/tmp/never; fi\nexec crun \"$@\"\n"
+    );
+    std::fs::write(engine.enclosure.path(RUNTIME), script).expect("a runtime");
+    engine.sh(&format!("chmod 755 {RUNTIME} && mkfifo {HOME}/tmp/never")).code(0);
+    engine.load(&[ALPINE]);
+    engine.sh(&format!("{PATIENCE} podctl run -d --pod new:p --name other alpine top")).ok();
+    for victim in ["exec", "delete", "state"] {
+        engine.sh(&format!("{PATIENCE} podctl run -d --pod p --name {victim} -e HANG={victim} alpine top")).ok();
+    }
+    let begin = |line: &str| engine.start(&format!("{PATIENCE} podctl {line}"));
+    let create = begin("run -d --pod p --name create -e HANG=create alpine top");
+    let start = begin("run -d --pod p --name start -e HANG=start alpine top");
+    let exec = begin("exec exec true");
+    let delete = begin("rm -f -t 0 delete");
+    let monitor = engine.pids(&format!("podmon {}", engine.field("state", ".Id")));
+    assert_eq!(monitor.len(), 1);
+    kill(Pid::from_raw(monitor[0]), Signal::SIGKILL).expect("a monitor");
+    others_go_on(&engine);
+    for (running, verb) in [(create, "create"), (start, "start"), (exec, "exec")] {
+        let run = running.finish();
+        names(&run, &format!("OCI runtime slow-runtime {verb} hung for 2 s (pid "));
+    }
+    // What it would have done is done without it.
+    delete.finish().code(0);
+    engine.sh("podctl exec state true").code(0);
+    engine.sh("podctl stop -t 0 state").code(0);
+    engine.sh("touch ../tmp/well").code(0);
+    engine.sh("podctl start create start state && podctl exec exec true && podctl exec create true").code(0);
+    engine.sh("rm ../tmp/well").code(0);
+    engine.sh(&format!("{PATIENCE} podctl pod rm -f -t 0 p")).code(0);
+    engine.sh("rm ../tmp/never").code(0);
+    until("nothing that hangs", || engine.pids("slow-runtime --root").is_empty().then_some(()));
+}
+
+#[test]
+fn a_registry_that_accepts_and_says_nothing_or_stops_in_the_middle_is_named() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    let silent = engine.start("busybox nc -ll -p 5001 -e sleep 10000");
+    // In state LISTEN at 5001.
+    until("who listens", || (engine.sh("cat /proc/net/tcp* | grep -q ':1389 .* 0A '").code == 0).then_some(()));
+    // Incompressible enough.
+    let content: Vec<u8> =
+        (0..200_000u64).map(|n| (n.wrapping_mul(n).wrapping_mul(0x9E37_79B9) >> 13).to_le_bytes()[0]).collect();
+    let published = Image::new().layer(Layer::new().file("x", 0o644, content)).published(Form::Oci);
+    let (config, layers) = published.blobs().split_last().expect("a config");
+    let descriptor = |media_type: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{media_type}"), "digest": digest(bytes), "size": bytes.len()});
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI, "config": descriptor("config.v1+json", &config.bytes),
+        "layers": [descriptor("layer.v1.tar+gzip", &layers[0].bytes)],
+    });
+    let blobs = vec![(config.bytes.clone(), None), (layers[0].bytes.clone(), Some(50_000))];
+    let stalling = Handmade::of(&engine.enclosure, 5000, (OCI, manifest.to_string().into_bytes()), blobs);
+    let pull = |name: &str| engine.start(&format!("export PODCTL_PATIENCE=1; podctl pull -q {name}"));
+    let (from_silent, from_stalling) = (pull("127.0.0.1:5001/x"), pull("127.0.0.1:5000/x"));
+    others_go_on(&engine);
+    from_silent.finish().code(125).mentions("127.0.0.1:5001").mentions("no answer for 1 s");
+    from_stalling.finish().code(125).mentions("50000 of ").mentions("no answer for 1 s");
+    stalling.go_on();
+    drop(silent);
+}
+
+#[test]
+fn a_container_that_sleeps_in_a_hung_file_system_is_named_until_it_wakes_up() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
+    engine.sh("echo said > ../hung/file").code(0);
+    let reads = "podctl run -d --pod p --name reads -v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; done'";
+    engine.sh(&format!("{PATIENCE} {reads}")).ok();
+    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
+    fuse.hang();
+    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
+    until("a sleeper", || sleeping().then_some(()));
+    let begin = |line: &str| engine.start(&format!("{PATIENCE} podctl {line}"));
+    let mount = format!("-v {HOME}/hung:/v");
+    let (stop, run) = (begin("stop -t 0 reads"), begin(&format!("run --pod p --rm {mount} alpine true")));
+    others_go_on(&engine);
+    names(
+        &run.finish(),
+        &format!("statfs {HOME}/hung: the fuse.test file system at {HOME}/hung has not answered for 2 s"),
+    );
+    // Its first process is the shell, which waits for cat and can be killed; its namespace ends when cat does.
+    names(&stop.finish(), "in uninterruptible sleep");
+    assert_eq!(engine.sh("podctl ps -a --filter name=reads --format '{{.State}}'").ok(), "stopping");
+    fuse.go();
+    until("the end", || {
+        engine.sh("podctl ps -a --filter name=reads --format '{{.Status}}'").ok().starts_with("Exited").then_some(())
+    });
+    engine.sh("podctl logs --tail 1 reads").prints("said");
+    engine.sh("podctl start reads && podctl rm -f -t 0 reads").code(0);
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_is_waited_for_and_its_holder_named() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    engine.sh("podctl volume create v && podctl network create n && echo x | podctl secret create s -").code(0);
+    engine.sh("podctl run -d --pod p --name holds -v v:/v alpine top").ok();
+    for (file, act) in [
+        ("state/volumes/.lock", "volume create w"),
+        ("state/networks/.lock", "network create m"),
+        ("state/secrets/.lock", "secret rm s"),
+        ("state/images/lock", "tag alpine o/n"),
+        ("runroot/networks/.lock", "run -d --name late -p 8080:80 alpine top"),
+    ] {
+        let holder = engine.start(&format!("exec flock -x ../{file} sleep 10000"));
+        until("the lock", || (engine.sh(&format!("flock -n ../{file} true")).code == 1).then_some(()));
+        let act = engine.start(&format!("export PODCTL_PATIENCE=0.5; podctl {act}"));
+        engine.sh("podctl ps -a && podctl exec other true && podctl logs other && podctl inspect holds").code(0);
+        let refused = act.finish();
+        names(&refused, &format!("{file}: locked for 0.5 s by pid "));
+        refused.mentions(", flock");
+        drop(holder);
+    }
+    engine
+        .sh("podctl volume create w && podctl network create m && podctl secret rm s && podctl tag alpine o/n")
+        .code(0);
+    engine.sh("podctl untag o/n o/n && podctl rm -f -t 0 late && podctl pod rm -f -t 0 p").code(0);
+}
