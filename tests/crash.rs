@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Engine, images::ALPINE, programs::is_stand_in, until, wait};
+use harness::{Engine, images::ALPINE, oracle, programs::is_stand_in, until, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -248,6 +248,28 @@ fn a_stopped_monitor_goes_on_and_one_that_is_stopped_again_has_a_successor() {
     stop(monitor);
     until("a new monitor", || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor));
     works();
+}
+
+#[test]
+fn a_control_group_that_was_busy_when_its_pod_went_goes_with_a_later_command() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --pod new:p --name up alpine top").ok();
+    let pod = engine.field("up", ".Pod");
+    let groups = oracle::cgroups(&engine.label);
+    let group = groups.iter().find(|group| group.ends_with(&pod)).expect("the pod has one");
+    let mut busy = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+    std::fs::write(group.join("cgroup.procs"), busy.id().to_string()).expect("a stranger in it");
+    engine.sh("podctl pod rm -f -t 0 p").code(0);
+    until("the shim to leave", || engine.pids("podshim pod").is_empty().then_some(()));
+    let (there, alive) = (group.exists(), busy.try_wait().expect("wait").is_none());
+    let _ended_already = busy.kill();
+    let _reaped = busy.wait();
+    assert!(there && alive, "it was busy: {there}, {alive}");
+    engine.sh("podctl ps").code(0);
+    assert!(!group.exists(), "{}", group.display());
 }
 
 #[test]

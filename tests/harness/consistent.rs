@@ -5,15 +5,15 @@ use crate::{cli::Run, engine::Engine, oracle::Traces, wait};
 /// Every list answers, and every object in one can be inspected. A list of what has no directory is asked in vain: that
 /// costs a start of two programs.
 const LOOK: &str = r#"
-set -e; shopt -s nullglob
+set -e; shopt -s nullglob dotglob extglob
 any() { [ $# -gt 0 ]; }
 members() { sed -n 's/^false //p'; }
 all=$(podctl ps -a --pod --size --format '{{.IsInfra}} {{.ID}} {{.PodName}} {{.Size}}' | cut -d ' ' -f 1,2)
 containers=$(members <<< "$all") pods=$(podctl pod ps -q) images= volumes= networks= secrets=
 any ../state/images/records/* && images=$(podctl images -aq)
-any ../state/volumes/* && volumes=$(podctl volume ls -q)
+any ../state/volumes/!(.lock) && volumes=$(podctl volume ls -q)
 any ../state/networks/* && networks=$(podctl network ls -q)
-any ../state/secrets/* && secrets=$(podctl secret ls -q)
+any ../state/secrets/!(.lock) && secrets=$(podctl secret ls -q)
 [ -z "$all" ] || podctl container inspect $(cut -d ' ' -f 2 <<< "$all") > /dev/null
 [ -z "$pods" ] || podctl pod inspect $pods > /dev/null
 [ -z "$images" ] || podctl image inspect $images > /dev/null

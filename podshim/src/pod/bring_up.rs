@@ -300,6 +300,8 @@ impl Pod {
         failpoint::pass(Point::DownNamespaces);
         if let Err(refusal) = cgroup::remove(&state.cgroup) {
             tracing::warn!("pod {}: {refusal}", self.id);
+            // What is busy now is not for long: whoever comes after us takes it down.
+            self.intents.keep();
         }
         failpoint::pass(Point::DownCgroup);
         // When it ended, for after the shim, whose directory goes with it.

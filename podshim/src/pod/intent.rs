@@ -71,19 +71,32 @@ impl Intents {
     /// An act has failed in the middle, and there is no way back: whoever comes after this process settles it.
     pub fn keep(&self) {
         self.kept.store(true, Ordering::Relaxed);
+        if !is_open(&self.roots, &self.pod) {
+            self.open();
+        }
     }
 
-    /// Begins an act. Where the file cannot be made it is as if there were none: the act itself will fail or not.
+    /// Makes the file. Where it cannot be made it is as if there were no act: the act itself will fail or not.
+    fn open(&self) {
+        let words = if self.roots.pod_record(&self.pod).exists() { "" } else { NEW };
+        let file = file(&self.roots, &self.pod);
+        let _ = fs::write(&file, words).or_else(|_| {
+            records::make_dir(&directory(&self.roots))?;
+            fs::write(&file, words)
+        });
+    }
+
+    /// Whether that is so.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Begins an act.
     pub fn begin(&self) -> Intent<'_> {
         let mut acts = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
         *acts += 1;
         if *acts == 1 {
-            let words = if self.roots.pod_record(&self.pod).exists() { "" } else { NEW };
-            let file = file(&self.roots, &self.pod);
-            let _ = fs::write(&file, words).or_else(|_| {
-                records::make_dir(&directory(&self.roots))?;
-                fs::write(&file, words)
-            });
+            self.open();
         }
         Intent(self)
     }
@@ -173,6 +186,8 @@ pub async fn sweep(roots: &Roots, own: Option<&Id>) {
         // Somebody was faster, or it cannot be now: the next one tries.
         let Ok(Some(lock)) = lock(roots, &pod) else { continue };
         let parent = record::read::<PodRecord>(&roots.pod_record(&pod)).map(|pod| pod.config.cgroup_parent);
+        // What was busy when its shim left may not be any more.
+        tidy(roots, &pod).await;
         if settle(roots, &pod) {
             clear(roots, &pod, &parent.unwrap_or_default()).await;
         }
@@ -211,9 +226,17 @@ pub async fn clear(roots: &Roots, pod: &Id, cgroup_parent: &str) {
     }
 }
 
-/// Removes `$RUN/pods/POD`, the lock last, which the caller holds: nobody else ever works in a directory that goes. With
-/// it ends the act that has removed the pod, if it has been removed.
+/// Removes `$RUN/pods/POD`; with it ends the act that has removed the pod, if it has been removed. The caller has its lock.
 pub fn leave(roots: &Roots, pod: &Id) {
+    leave_open(roots, pod);
+    if !roots.pod(pod).exists() {
+        // As in `drop`.
+        let _ = fs::remove_file(file(roots, pod));
+    }
+}
+
+/// Removes `$RUN/pods/POD`, the lock last, which the caller holds: nobody else ever works in a directory that goes.
+pub fn leave_open(roots: &Roots, pod: &Id) {
     let run = roots.run_pod(pod);
     failpoint::pass(Point::LeaveBegun);
     for entry in fs::read_dir(&run).into_iter().flatten().flatten() {
@@ -228,10 +251,6 @@ pub fn leave(roots: &Roots, pod: &Id) {
     failpoint::pass(Point::LeaveUnlocked);
     // Not empty where the next one has come already.
     let _ = fs::remove_dir(run);
-    if !roots.pod(pod).exists() {
-        // As in `drop`.
-        let _ = fs::remove_file(file(roots, pod));
-    }
 }
 
 /// Brings the records of `pod` to where an act that was cut off would have left them. The caller has its lock. Whether

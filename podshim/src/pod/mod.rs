@@ -235,7 +235,11 @@ impl Pod {
     pub fn leave(&self, lock: Lock) {
         failpoint::pass(Point::ShimUnpinned);
         crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
-        intent::leave(&self.engine.roots, &self.id);
+        if self.intents.is_kept() {
+            intent::leave_open(&self.engine.roots, &self.id);
+        } else {
+            intent::leave(&self.engine.roots, &self.id);
+        }
         failpoint::pass(Point::ShimLeft);
         // Of a pod that was not made after all nothing is left.
         self.born();
