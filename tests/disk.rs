@@ -143,6 +143,12 @@ fn a_secret_image_or_layer_whose_record_cannot_be_read_hides_no_other_and_a_late
         // Its name is free; its directory is left to whoever has broken it.
         engine.sh(&format!("rm -r {HOME}/state/secrets/{id} && {secret} && podctl start good-up")).code(0);
     }
+    // Images that have lost their names are seen, and found by their ids; what needs a name says the way out.
+    let id = engine.sh("podctl images -q").ok();
+    engine.sh("echo x > ../state/images/names.json").code(0);
+    engine.sh(look).code(0);
+    engine.sh(&format!("podctl run --rm {id} true && podctl start good-down")).code(0);
+    engine.sh("podctl run --rm alpine true").code(125).mentions("podctl system check --repair --force");
     // Of an image and its layer: containers of it are seen, stopped and removed; then it comes again.
     engine.sh("podctl create --name user alpine true").ok();
     engine.sh("find ../state/images/records ../state/images/layers -name '*.json' -exec cp /dev/null {} \\;").code(0);

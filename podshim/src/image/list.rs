@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use super::{Image, Store, filter::Filter, resolve::repository};
 
 impl Store {
-    /// All, newest first. One that cannot be read is left out and hides no other.
+    /// All, newest first. One that cannot be read is left out and hides no other; where the names cannot be read, none has
+    /// one.
     ///
     /// # Errors
     /// When the store cannot be read at all.
     pub fn list(&self) -> Result<Vec<Image>> {
         let ids = self.ids("").map_err(|error| self.broken(&error))?;
-        let names = self.names().map_err(|error| self.broken(&error))?;
+        let names = self.names().unwrap_or_default();
         let mut images: Vec<Image> =
             ids.iter().filter_map(|hex| self.load_image(&names, hex, "", hex, false).ok()).collect();
         images.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));

@@ -52,7 +52,11 @@ impl Store {
     }
 
     fn find(&self, name: &str, whole: bool) -> Result<Image> {
-        let names = self.names().map_err(|error| self.broken(&error))?;
+        // Where the names cannot be read, an id still finds its image.
+        let (names, lost) = match self.names() {
+            Ok(names) => (names, None),
+            Err(error) => (Names::default(), Some(error)),
+        };
         let id_text = name.strip_prefix("sha256:").unwrap_or(name);
         let may_be_id = !id_text.is_empty()
             && id_text.len() <= 64
@@ -79,8 +83,10 @@ impl Store {
                 }
             }
         }
-        match reference {
-            Err(error) if !may_be_id => Err(error.refusal(name)),
+        match (reference, lost) {
+            (Err(error), _) if !may_be_id => Err(error.refusal(name)),
+            // It may well be here: it is not to be pulled.
+            (_, Some(error)) => Err(self.broken(&error)),
             _ => Err(not_known(Kind::ImageMissing, name)),
         }
     }
@@ -90,7 +96,7 @@ impl Store {
     /// # Errors
     /// As of [`Store::resolve`].
     pub(super) fn image(&self, hex: &str, name: &str) -> Result<Image> {
-        let names = self.names().map_err(|error| self.broken(&error))?;
+        let names = self.names().unwrap_or_default();
         self.load_image(&names, hex, name, if name.is_empty() { hex } else { name }, true)
     }
 

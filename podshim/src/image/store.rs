@@ -115,10 +115,10 @@ impl Store {
 
     /// All names.
     pub(super) fn names(&self) -> io::Result<Names> {
-        match record::read(&self.names_path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Names::default()),
-            other => other,
-        }
+        record::read(&self.names_path()).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(Names::default()),
+            kind => Err(io::Error::new(kind, format!("{error}: podctl system check --repair --force removes it"))),
+        })
     }
 
     /// Changes names, and the records they stand for, as their only writer.
