@@ -149,6 +149,8 @@ fn a_secret_image_or_layer_whose_record_cannot_be_read_hides_no_other_and_a_late
     engine.sh(look).code(0);
     engine.sh(&format!("podctl run --rm {id} true && podctl start good-down")).code(0);
     engine.sh("podctl run --rm alpine true").code(125).mentions("podctl system check --repair --force");
+    engine.sh("podctl system check --repair --force").code(0);
+    engine.load(&[ALPINE]);
     // Of an image and its layer: containers of it are seen, stopped and removed; then it comes again.
     engine.sh("podctl create --name user alpine true").ok();
     engine.sh("find ../state/images/records ../state/images/layers -name '*.json' -exec cp /dev/null {} \\;").code(0);

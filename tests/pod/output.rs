@@ -51,6 +51,11 @@ fn pod_inspect_tells_everything_as_json() {
     let port = &one["InfraConfig"]["PortBindings"]["80/tcp"][0];
     assert_eq!((&port["HostIp"], &port["HostPort"]), (&Value::from("127.0.0.1"), &Value::from("8080")));
     engine.sh("podctl pod inspect --format '{{.Name}} {{.State}} {{.NumContainers}}' p").prints("p Running 2");
+    // What is left out of the JSON because it is empty is a field of a template all the same.
+    let empty = "'{{.MemoryLimit}} {{len .Mounts}} {{.CPUShares}} {{if .SecurityOpts}}some{{else}}none{{end}}'";
+    engine.sh(&format!("podctl pod inspect --format {empty} p")).prints("0 0 0 none");
+    let empty = "'{{if .State.Health}}some{{else}}none{{end}}|{{.State.StoppedByUser}}|{{.HostConfig.Init}}|{{.Config.Timezone}}'";
+    engine.sh(&format!("podctl inspect --format {empty} member")).prints("none|false|false|");
     let nope = engine.sh("podctl pod inspect nope");
     nope.code(125).mentions("no such pod");
 }

@@ -3,6 +3,7 @@
 pub mod escape;
 pub mod human;
 pub mod json;
+mod omitted;
 pub mod table;
 pub mod template;
 

@@ -17,7 +17,7 @@ use std::{
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 use serde_json::Value as Json;
 
-use super::{escape, json, table};
+use super::{escape, json, omitted, table};
 use crate::error::Failure;
 
 /// Order of the keys of each map, by the address of the map: the template's maps are sorted, `json` must not be.
@@ -276,6 +276,9 @@ fn convert(document: &Json, fields: bool, orders: &mut Orders) -> Value {
                 }
                 map.insert(name.clone(), value);
                 order.push(name);
+            }
+            if fields {
+                omitted::complete(object, &mut map);
             }
             let map = Arc::new(map);
             orders.insert(Arc::as_ptr(&map) as usize, order);
