@@ -141,14 +141,14 @@ fn weights_of_block_io_survive_restarts() {
         return;
     }
     let id = made.ok();
-    let file = files.into_iter().find(|file| there(&id, file).is_some()).expect("a file of weights");
-    let weight = || there(&id, file).unwrap_or_default().replace("default ", "");
-    let first_line = || weight().lines().next().unwrap_or_default().to_owned();
-    // In place, by its policy, and anew.
+    // In place, by its policy, and anew. Between two runs it has no cgroup.
     until("it has been run again", || {
         let again = engine.field("w", ".RestartCount") == "1" && engine.field("w", ".State.Status") == "running";
         again.then_some(())
     });
+    let file = files.into_iter().find(|file| there(&id, file).is_some()).expect("a file of weights");
+    let weight = || there(&id, file).unwrap_or_default().replace("default ", "");
+    let first_line = || weight().lines().next().unwrap_or_default().to_owned();
     assert_eq!(first_line(), "300");
     engine.sh("podctl restart -t 0 w").ok();
     assert_eq!(first_line(), "300");

@@ -109,6 +109,7 @@ fn compile(command: &str, text: &str, orders: Orders, missing: MissingKey) -> Re
         .func("lower", |args| Ok(string(first(args, "lower")?.to_string().to_lowercase())))
         .func("upper", |args| Ok(string(first(args, "upper")?.to_string().to_uppercase())))
         .func("title", |args| Ok(string(title(&first(args, "title")?.to_string()))))
+        .func("label", label)
         .func("join", join)
         .func("split", split)
         .func("pad", pad)
@@ -191,7 +192,7 @@ fn inside(action: &str) -> String {
         if !quoted && rest.starts_with("\\.") {
             rest = &rest[1..];
         } else if !quoted && rest.starts_with(".Label ") && !text.ends_with(|c: char| c.is_alphanumeric() || c == ')') {
-            text.push_str("index .LabelMap ");
+            text.push_str("label .LabelMap ");
             rest = &rest[".Label ".len()..];
         } else {
             text.push(character);
@@ -305,6 +306,15 @@ fn go_name(key: &str) -> Option<String> {
     let mut characters = key.chars();
     let initial = characters.next().filter(char::is_ascii_lowercase)?;
     Some(format!("{}{}", initial.to_ascii_uppercase(), characters.as_str()))
+}
+
+/// `label MAP NAME`: what the method `.Label "x"` returns, empty where there is no such label.
+fn label(args: &[Value]) -> FuncResult {
+    let found = match args {
+        [Value::Map(labels), name] => labels.get(name.to_string().as_str()).cloned(),
+        _ => None,
+    };
+    Ok(found.unwrap_or_else(|| string(String::new())))
 }
 
 fn to_json(value: &Value, orders: &Orders) -> Json {
@@ -450,7 +460,7 @@ mod tests {
             ("{{json .N}}", "null\n"),
             ("{{len .L}}{{if eq .Name \"Web one\"}}!{{end}}", "2!\n"),
             ("{{printf \"%5d|\" (len .L)}}\\t\\n", "    2|\t\n"),
-            ("{{.Label \"x\"}}", "1\n"),
+            ("{{.Label \"x\"}}{{.Label \"none\"}}", "1\n"),
         ] {
             let mut value = value.clone();
             value["LabelMap"] = json!({"x": "1"});
