@@ -174,7 +174,8 @@ fn no_line_is_lost_when_monitor_and_shim_are_killed_again_and_again() {
         let _pause = wait::within(pause, || None::<()>);
         kill_all(&engine, &[text]);
     }
-    engine.sh("podctl exec writer touch /stop").code(0);
+    // The container may end before touch has, which is killed then.
+    engine.sh("podctl exec writer touch /stop");
     engine.sh("podctl wait writer").prints("43").code(0);
     let found: Vec<String> = counted(&engine).err().into_iter().collect();
     report::done("kills of monitor and shim under logging", kills, begun.elapsed(), &found);

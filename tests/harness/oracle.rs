@@ -184,9 +184,15 @@ pub fn cgroups(label: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Removes what is left of them, for the sake of the next run.
+/// Removes what is left of them, for the sake of the next run. What is frozen is thawed first: it could not be killed, and
+/// whoever ends its machine would wait for ever.
 pub fn remove_cgroups(label: &str) {
     for group in cgroups(label) {
+        for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            if group.join(file).exists() {
+                let _it_is_not_frozen = std::fs::write(group.join(file), thawed);
+            }
+        }
         let _still_busy_or_gone = std::fs::remove_dir(group);
     }
 }

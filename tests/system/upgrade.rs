@@ -58,7 +58,8 @@ fn monitors_and_shims_become_the_new_programs_and_no_line_is_lost() {
         assert_eq!(ours(&engine), before, "the processes stay");
         assert_eq!(engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout(), "page\n");
     }
-    engine.sh("podctl exec writer touch /stop && podctl wait writer").prints("43");
+    // The container may end before touch has, which is killed then.
+    engine.sh("podctl exec writer touch /stop; podctl wait writer").prints("43");
     let logs = engine.sh("podctl logs writer").stdout();
     let lines = logs.lines().count();
     let wrong = logs.lines().zip(1..).find(|(line, number)| *line != format!("line {number} of many"));
@@ -85,7 +86,8 @@ fn exec_sessions_end_with_words_and_attached_clients_go_on() {
         .ok();
     let attached = engine.start("podctl attach up");
     let exec = engine.start("podctl exec up sh -c 'echo begun; sleep 1000'");
-    until("the session", || (engine.pids("sleep 1000").len() == 1).then_some(()));
+    // The client, and what it has started.
+    until("the session", || (engine.pids("sleep 1000").len() >= 2).then_some(()));
     until("the client", || {
         (!engine.pids("podctl attach").is_empty() || !engine.pids("attach up").is_empty()).then_some(())
     });
