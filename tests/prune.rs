@@ -71,6 +71,9 @@ fn image_prune_takes_nameless_images_and_with_all_unused_ones_but_never_a_contai
     assert_eq!(engine.sh("podctl image prune -a -f").code(0).lines().len(), 2);
     assert_eq!(engine.sh("podctl images -q").lines().len(), 1);
     engine.sh("podctl start -a user").code(0);
+    // podman's containers of other tools: there are none here, and the flags of scripts that look for them work.
+    engine.sh("podctl image prune -f --external && podctl ps -a --external").code(0);
+    engine.sh("podctl container exists --external nosuch").code(1);
 }
 
 #[test]

@@ -38,6 +38,10 @@ fn secrets_are_made_listed_replaced_and_removed() {
     engine.sh("echo x | podctl secret create db -").code(125).mentions("db: secret name in use");
     engine.sh("echo x | podctl secret create --ignore db -").prints(&id);
     engine.sh("podctl secret inspect --showsecret --format '{{.SecretData}}{{.Spec.Labels.a}}' db").prints("one\nb");
+    let pretty = engine.sh("podctl secret inspect --pretty --showsecret db").ok();
+    for line in ["Name:              db", "Labels:", " - a=b", "Driver:            file", "Secret:            one"] {
+        assert!(pretty.lines().any(|shown| shown == line), "{line}: {pretty}");
+    }
     engine.sh("echo two | podctl secret create --replace db -").code(0);
     engine.sh("podctl run --name c --secret db alpine cat /run/secrets/db").prints("two");
     engine.sh("podctl secret exists db").code(0);
