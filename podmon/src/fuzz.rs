@@ -20,10 +20,10 @@ use crate::{
     },
     readiness,
     stdio::{
+        PIPE,
         ledger::Ledger,
         position::{Place, Position},
     },
-    sys,
 };
 
 #[test]
@@ -108,6 +108,7 @@ struct Run {
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
     Say(&'a [u8]),
+    Bring,
     Take,
     Kill,
     Rotate,
@@ -139,23 +140,29 @@ impl Run {
         let sink = self.sink();
         let place = Place { log_length: sink.len(), ..Place::default() };
         let position = Position::create(&self.position(), sink.identity(), place).expect("position");
-        Ledger::new(Box::new(sink), position).expect("ledger")
+        Ledger::new(Box::new(sink), position)
     }
 
     fn successor(&self) -> std::io::Result<Ledger> {
         let sink = self.sink();
-        let mut ledger = Ledger::new(Box::new(sink), Position::open(&self.position())?)?;
-        ledger.recover([Some(self.reader.as_fd()), None])?;
+        let mut ledger = Ledger::new(Box::new(sink), Position::open(&self.position())?);
+        ledger.recover()?;
         Ok(ledger)
     }
 
     fn take(&self, ledger: &mut Ledger) {
         loop {
-            let available = sys::waiting_bytes(self.reader.as_fd()).expect("FIONREAD");
-            if available == 0 || ledger.enter(Stream::Stdout, self.reader.as_fd(), available).is_err() {
+            while ledger.waits(Stream::Stdout) {
+                ledger.enter(Stream::Stdout).expect("enters");
+            }
+            if !self.bring(ledger) {
                 return;
             }
         }
+    }
+
+    fn bring(&self, ledger: &mut Ledger) -> bool {
+        ledger.bring(Stream::Stdout, self.reader.as_fd(), PIPE).is_ok()
     }
 
     fn text(&self) -> Vec<u8> {
@@ -180,6 +187,7 @@ fn successors_of_a_killed_monitor() {
                     let taken = nix::unistd::write(&bench.writer, text).unwrap_or(0);
                     said.extend_from_slice(&text[..taken]);
                 }
+                Step::Bring => _ = bench.bring(&mut ledger),
                 Step::Take => bench.take(&mut ledger),
                 Step::Kill => {
                     drop(ledger);
@@ -195,6 +203,7 @@ fn successors_of_a_killed_monitor() {
                     Step::Kill => 2,
                     Step::Rotate => 3,
                     Step::Release => 4,
+                    Step::Bring => 5,
                 };
         }
         bench.take(&mut ledger);

@@ -118,17 +118,6 @@ pub fn reap(pid: u32) -> Option<Ended> {
     (result == id).then_some(Ended { pid, status })
 }
 
-/// Bytes waiting in a pipe (FIONREAD).
-///
-/// # Errors
-/// Those of ioctl(2).
-pub fn waiting_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int, which is ours and lives for the call.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &mut count) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
-}
-
 /// Bytes sent into a socket that its other end has not read (SIOCOUTQ, which has the number of TIOCOUTQ); 0 where that is
 /// not known.
 pub fn unread_bytes(fd: BorrowedFd<'_>) -> usize {
@@ -206,11 +195,12 @@ impl Mapping {
         Ok(Mapping { start, length })
     }
 
-    /// The bytes at `offset`. The caller does not [`put`](Self::put) there while it holds them.
+    /// The bytes at `offset`. The caller does not [`put`](Self::put), [`splice`](Self::splice) or [`read`](Self::read) there
+    /// while it holds them.
     pub fn get(&self, offset: usize, length: usize) -> &[u8] {
         assert!(offset.checked_add(length).is_some_and(|end| end <= self.length), "inside the mapping");
-        // SAFETY: the range was checked; the mapping lives as long as `self`; the two users (the headers and the held
-        // lines of `stdio::position`) write only to the range that is not current, never to one they have borrowed.
+        // SAFETY: the range was checked; the mapping lives as long as `self`; its users (the headers, the held lines and the
+        // journals of `stdio::position`) write only to a range that is not current, never to one they have borrowed.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
     }
 
@@ -224,13 +214,41 @@ impl Mapping {
     /// Stores `value` at `offset` (a multiple of 8) in one instruction, after everything that was stored before.
     pub fn publish(&self, offset: usize, value: u64) {
         self.word(offset).store(value, Ordering::Release);
-        // Nothing that follows (a write of the log, a drain of the journal) may happen before it.
+        // Nothing that follows (a write of the log, a splice into the file) may happen before it.
         fence(Ordering::SeqCst);
     }
 
     /// The value at `offset` (a multiple of 8).
     pub fn published(&self, offset: usize) -> u64 {
         self.word(offset).load(Ordering::Acquire)
+    }
+
+    /// Moves up to `length` bytes of the pipe `source` into `file`, which is the one that is mapped, to where the word at
+    /// `place` says. The kernel moves that word on by as much in the same call: however this process ends, a byte has
+    /// either left the pipe and is counted, or is still in it.
+    ///
+    /// # Errors
+    /// Those of splice(2); then nothing has left the pipe.
+    pub fn splice(&self, source: BorrowedFd<'_>, file: &File, place: usize, length: usize) -> nix::Result<usize> {
+        let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+        let place = self.word(place).as_ptr().cast::<libc::loff_t>();
+        // SAFETY: the kernel reads and writes one loff_t, which is an aligned word of the mapping, and only during the
+        // call. What it writes into the file is not borrowed: see `get`.
+        let moved = unsafe {
+            libc::splice(source.as_raw_fd(), std::ptr::null_mut(), file.as_fd().as_raw_fd(), place, length, flags)
+        };
+        nix::errno::Errno::result(moved).map(isize::unsigned_abs)
+    }
+
+    /// Reads up to `length` bytes of `source` to `offset`.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn read(&self, source: BorrowedFd<'_>, offset: usize, length: usize) -> nix::Result<usize> {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.length), "inside the mapping");
+        // SAFETY: the range was checked, and nobody has borrowed it: see `get`.
+        let read = unsafe { libc::read(source.as_raw_fd(), self.start.as_ptr().add(offset).cast(), length) };
+        nix::errno::Errno::result(read).map(isize::unsigned_abs)
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
@@ -272,10 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_wait_in_a_pipe() {
+    fn what_leaves_a_pipe_for_the_file_is_counted_by_the_kernel() {
+        let file = tempfile::tempfile().expect("file");
+        file.set_len(8192).expect("length");
+        let mapping = Mapping::new(&file, 8192).expect("map");
+        mapping.publish(16, 4096);
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        nix::unistd::write(&writer, b"abc").expect("write");
-        assert_eq!(waiting_bytes(reader.as_fd()).expect("FIONREAD"), 3);
+        nix::unistd::write(&writer, b"hello").expect("write");
+        assert_eq!(mapping.splice(reader.as_fd(), &file, 16, 3), Ok(3));
+        assert_eq!(mapping.splice(reader.as_fd(), &file, 16, 100), Ok(2));
+        assert_eq!((mapping.get(4096, 5), mapping.published(16)), (&b"hello"[..], 4101));
+        assert_eq!(mapping.splice(reader.as_fd(), &file, 16, 100), Err(nix::errno::Errno::EAGAIN));
+        nix::unistd::write(&writer, b"!").expect("write");
+        assert_eq!(mapping.read(reader.as_fd(), 4101, 100), Ok(1));
+        assert_eq!((mapping.get(4096, 6), mapping.published(16)), (&b"hello!"[..], 4101));
     }
 
     #[test]

@@ -77,6 +77,16 @@ impl Raw {
         send_packet(self.0.get_ref().as_fd(), packet, &[])
     }
 
+    /// The same of a packet that is in two parts.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or `BrokenPipe` when the peer has gone.
+    pub fn try_send_parts(&self, parts: [&[u8]; 2]) -> io::Result<()> {
+        let socket = self.0.get_ref().as_raw_fd();
+        sendmsg::<()>(socket, &parts.map(IoSlice::new), &[], MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
     /// Lets so many bytes wait for the peer. What this user may have is taken where that is less.
     pub fn widen(&self, bytes: usize) {
         let forced = setsockopt(self.0.get_ref(), sockopt::SndBufForce, &bytes);

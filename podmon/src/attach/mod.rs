@@ -20,7 +20,7 @@ use std::{
 };
 
 use proto::{
-    frame::{self, Frame, Kind, MAX_PAYLOAD},
+    frame::{Frame, Kind, MAX_PAYLOAD},
     log_line::Stream,
     raw::Raw,
     wire::ExitStatus,
@@ -31,10 +31,7 @@ pub use session::serve;
 
 use crate::{
     log::Identity,
-    stdio::{
-        ledger::{HEADROOM, Mark},
-        position::index,
-    },
+    stdio::{ledger::Mark, position::index},
     sys,
 };
 use behind::Behind;
@@ -80,9 +77,9 @@ enum Delivery {
 }
 
 impl Clients {
-    /// Sends `stream`'s bytes of one batch to every client. `buffer` has [`HEADROOM`] in front of them; it comes back as
-    /// it was. `mark` is where things were before the batch, `logged` whether the bytes can be read from the log.
-    pub fn send(&self, stream: Stream, mark: Mark, buffer: &mut [u8], logged: bool) {
+    /// Sends `stream`'s bytes of one batch to every client. `mark` is where things were before the batch, `logged` whether
+    /// the bytes can be read from the log.
+    pub fn send(&self, stream: Stream, mark: Mark, bytes: &[u8], logged: bool) {
         let clients = self.list.borrow();
         if clients.iter().all(|client| !client.output) {
             return;
@@ -91,20 +88,13 @@ impl Clients {
             Stream::Stdout => Kind::Stdout,
             Stream::Stderr => Kind::Stderr,
         };
-        let length = buffer.len() - HEADROOM;
         let mut start = 0;
-        while start < length {
-            let end = length.min(start + MAX_PAYLOAD);
-            let offset = mark.offset[index(stream)] + start as u64;
-            // The header is put over the bytes before the payload, which have been sent, and they are put back.
-            let mut covered = [0; HEADROOM];
-            covered.copy_from_slice(&buffer[start..start + HEADROOM]);
-            buffer[start..start + HEADROOM].copy_from_slice(&Frame { kind, offset, payload: &[] }.header());
+        for payload in bytes.chunks(MAX_PAYLOAD) {
+            let frame = Frame { kind, offset: mark.offset[index(stream)] + start as u64, payload };
             for client in clients.iter().filter(|client| client.output) {
-                client.send(stream, mark, start, &buffer[start..HEADROOM + end], logged);
+                client.send(stream, mark, start, &frame, logged);
             }
-            buffer[start..start + HEADROOM].copy_from_slice(&covered);
-            start = end;
+            start += payload.len();
         }
     }
 
@@ -191,18 +181,18 @@ impl Clients {
 }
 
 impl Client {
-    /// Sends one packet of a batch, `start` bytes into it, or remembers that it could not be sent.
-    fn send(&self, stream: Stream, mark: Mark, start: usize, packet: &[u8], logged: bool) {
-        let payload = (packet.len() - frame::HEADER) as u64;
+    /// Sends one frame of a batch, `start` bytes into it, or remembers that it could not be sent.
+    fn send(&self, stream: Stream, mark: Mark, start: usize, frame: &Frame<'_>, logged: bool) {
+        let payload = frame.payload.len() as u64;
         let mut delivery = self.delivery.borrow_mut();
         let next = match &mut *delivery {
-            Delivery::Live => match self.raw.try_send(packet) {
+            Delivery::Live => match self.raw.try_send_parts([&frame.header(), frame.payload]) {
                 Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.lossless && logged {
                         Delivery::Behind(Box::new(Behind::from(mark, stream, start)))
                     } else if self.lossless {
-                        Delivery::Waiting(vec![packet.to_vec()])
+                        Delivery::Waiting(vec![frame.encode()])
                     } else {
                         Delivery::Skipping(payload)
                     }
@@ -216,7 +206,7 @@ impl Client {
             }
             Delivery::Behind(_) => return,
             Delivery::Waiting(packets) => {
-                packets.push(packet.to_vec());
+                packets.push(frame.encode());
                 return;
             }
         };

@@ -1,49 +1,37 @@
-//! From the journal into the log, so that no line is lost, doubled or torn whatever instruction we are killed at.
+//! From the container's FIFO into the log, so that no line is lost, doubled or torn whatever instruction we are killed at,
+//! and whoever is killed with us.
 //!
-//! The container writes into a FIFO. `pump` splices what is there into the *journal*, a pipe that outlives us in the
-//! supervisor's store. From there one batch goes
+//! The container writes into a FIFO, which it holds itself. From there one batch goes
 //!
-//! 1. tee into a pipe of our own, read: the journal still has the bytes;
+//! 1. splice into the *journal*, which is a part of the run file and outlives us ([`Position::bring`]): the kernel counts there
+//!    what has left the FIFO;
 //! 2. encode; the run file says what is intended ([`Position::intend`]);
 //! 3. one write of the log;
-//! 4. the journal is drained by what was taken; the run file says so.
+//! 4. the run file says that this much of the journal is taken.
 //!
 //! A successor finds, from the run file: the log shorter than intended — it cuts a torn record and takes the batch again
-//! from the journal, which still has all of it; or the log as intended — it drains the journal down to what was left for a later batch. The log is
-//! rotated between two batches only, so whatever file has its path by then, the lengths are about one file.
-
-mod batch;
+//! from the journal, which still has all of it; or the log as intended — then it is taken. The log is rotated between two
+//! batches only, so whatever file has its path by then, the lengths are about one file.
 
 use std::{
-    fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{SpliceFFlags, splice},
-};
+use nix::errno::Errno;
 use proto::{
-    frame,
     log_line::{STAMP, Stream},
     refusal::Result,
     time,
 };
 
 use super::position::{Phase, Place, Position, index};
-use crate::{
-    log::{
-        Identity, Sink, Stored,
-        lines::{self, Encoded, Shape},
-    },
-    sys,
+use crate::log::{
+    Identity, Sink, Stored,
+    lines::{self, Encoded, Shape},
 };
-use batch::Batch;
 
-/// Room in front of the bytes of a batch, where the header of an attach frame is put.
-pub const HEADROOM: usize = frame::HEADER;
 /// How long the file system's answer to "is it still the same file" is believed.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -65,8 +53,6 @@ pub struct Mark {
 pub struct Ledger {
     sink: Box<dyn Sink>,
     position: Position,
-    null: File,
-    batch: Batch,
     output: Vec<u8>,
     looked: Option<Instant>,
     /// Nothing may be dropped by a rotation now.
@@ -75,35 +61,25 @@ pub struct Ledger {
 
 impl Ledger {
     /// Begins or goes on with `position`.
-    ///
-    /// # Errors
-    /// When `/dev/null` is missing.
-    pub fn new(sink: Box<dyn Sink>, position: Position) -> io::Result<Ledger> {
-        let null = File::options().write(true).open("/dev/null")?;
-        Ok(Ledger { sink, position, null, batch: Batch::new(), output: vec![], looked: None, holds_back: false })
+    pub fn new(sink: Box<dyn Sink>, position: Position) -> Ledger {
+        Ledger { sink, position, output: vec![], looked: None, holds_back: false }
     }
 
-    /// Finishes or takes back what a monitor was doing when it was killed. `journals` are those of stdout and stderr.
+    /// Finishes or takes back what a monitor was doing when it was killed. What it had brought and not recorded
+    /// [waits](Self::waiting).
     ///
     /// # Errors
-    /// When the log cannot be cut or a journal not be drained.
-    pub fn recover(&mut self, journals: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+    /// When the log cannot be cut.
+    pub fn recover(&mut self) -> io::Result<()> {
         let header = *self.position.header();
         // Somebody may have renamed it since.
         let length =
             if self.sink.identity() == header.log { Some(self.sink.len()) } else { self.sink.length_of(header.log) };
-        let (finished, stream, left) = match header.phase {
-            Phase::Idle => (None, Stream::Stdout, 0),
-            Phase::Writing { stream, left } => (length.map(|length| length >= header.next.log_length), stream, left),
-            Phase::Draining { stream, left } => (Some(true), stream, left),
-        };
+        let is_finished = length.is_some_and(|length| length >= header.next.log_length);
         let mut place = header.now;
-        if finished == Some(true) {
+        if header.phase == Phase::Writing && is_finished {
             place = header.next;
-            if let Some(journal) = journals[index(stream)] {
-                self.drain(journal, sys::waiting_bytes(journal)?.saturating_sub(left))?;
-            }
-        } else if finished == Some(false) && length > Some(header.now.log_length) {
+        } else if header.phase == Phase::Writing && length > Some(header.now.log_length) {
             self.sink.cut(header.log, header.now.log_length)?;
         }
         place.log_length = self.sink.len();
@@ -111,47 +87,67 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records up to `available` bytes of `journal`, which has so many. Answers where things were before, and how many bytes were taken:
-    /// they are [`input`](Self::input) until the next call.
+    /// Step 1 of the module: up to `length` bytes of `source`, a pipe. Answers how many, and whether that was all there was.
     ///
     /// # Errors
-    /// Those of tee(2), read(2), splice(2), `WouldBlock` while the log may not be rotated: the journal still has what was
-    /// not taken.
-    pub fn enter(&mut self, stream: Stream, journal: BorrowedFd<'_>, available: usize) -> io::Result<(Mark, usize)> {
-        let length = self.batch.read(journal, available)?;
+    /// Those of splice(2).
+    pub fn bring(&mut self, stream: Stream, source: BorrowedFd<'_>, length: usize) -> nix::Result<(usize, bool)> {
+        self.position.bring(stream, source, length)
+    }
+
+    /// The same of a terminal, which can only be read: what is read is lost if we are killed at that moment.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn read(&mut self, stream: Stream, terminal: BorrowedFd<'_>) -> nix::Result<usize> {
+        self.position.read(stream, terminal)
+    }
+
+    /// Whether the journal has bytes of `stream` that are not recorded.
+    pub fn waits(&self, stream: Stream) -> bool {
+        !self.position.waiting(stream).is_empty()
+    }
+
+    /// Records what waits of `stream`, or as much of it as makes one batch. Answers where things were before, and how many
+    /// bytes were taken: they are [`input`](Self::input) until more are brought.
+    ///
+    /// # Errors
+    /// `WouldBlock` while the log may not be rotated, and when the run directory is unusable: the journal still has what
+    /// was not taken.
+    pub fn enter(&mut self, stream: Stream) -> io::Result<(Mark, usize)> {
         self.look();
         let room = self.sink.room();
-        let (mut next, mut shape, mut encoded) = self.compose(stream, length, (room, false));
+        let (mut next, mut shape, mut encoded) = self.compose(stream, (room, false));
         if encoded.full && encoded.taken == 0 {
             // Where it cannot be rotated it grows.
             let room = if self.make_way()? { self.sink.room() } else { usize::MAX };
-            (next, shape, encoded) = self.compose(stream, length, (room, true));
+            (next, shape, encoded) = self.compose(stream, (room, true));
         }
         let mark = self.mark();
-        let data = self.batch.data(length);
-        let tail = &data[encoded.taken - encoded.held..encoded.taken];
+        let tail = encoded.taken - encoded.held..encoded.taken;
         next.offset[index(stream)] += encoded.taken as u64;
-        next.held[index(stream)] = match self.position.hold(stream, encoded.keeps_held, tail) {
+        next.taken[index(stream)] += encoded.taken;
+        next.held[index(stream)] = match self.position.hold(stream, encoded.keeps_held, tail.clone()) {
             Ok(held) => held,
             // No room even in the run directory: better a part now than a line lost.
             Err(_) => {
                 let all = if encoded.keeps_held { self.position.held(stream) } else { &[] };
-                shape.put(&mut self.output, false, all, tail);
-                self.position.hold(stream, false, b"")?
+                shape.put(&mut self.output, false, all, &self.position.waiting(stream)[tail]);
+                self.position.hold(stream, false, 0..0)?
             }
         };
-        self.write(stream, next, Some((journal, encoded.taken, available.saturating_sub(encoded.taken))))?;
+        self.write(next);
         Ok((mark, encoded.taken))
     }
 
-    /// Makes the output of `length` bytes of the input, for which there is so much room.
-    fn compose(&mut self, stream: Stream, length: usize, (room, force): (usize, bool)) -> (Place, Shape, Encoded) {
+    /// Makes the output of what waits, for which there is so much room.
+    fn compose(&mut self, stream: Stream, (room, force): (usize, bool)) -> (Place, Shape, Encoded) {
         let mut next = self.position.place();
         let stamp = self.begin(&mut next);
         let (format, attributes) = self.sink.format();
         let shape = Shape::new(format, attributes, &stamp, stream);
-        let data = self.batch.data(length);
-        let encoded = lines::encode(&mut self.output, &shape, (room, force), self.position.held(stream), data);
+        let (held, data) = (self.position.held(stream), self.position.waiting(stream));
+        let encoded = lines::encode(&mut self.output, &shape, (room, force), held, data);
         (next, shape, encoded)
     }
 
@@ -179,9 +175,9 @@ impl Ledger {
         self.holds_back = yes;
     }
 
-    /// The bytes of the last batch, with [`HEADROOM`] in front.
-    pub fn input(&mut self, length: usize) -> &mut [u8] {
-        self.batch.with_headroom(length)
+    /// The bytes of the last batch of `stream`, which were so many.
+    pub fn input(&self, stream: Stream, length: usize) -> &[u8] {
+        self.position.taken(stream, length)
     }
 
     /// Writes what `stream` has left without a newline: nothing will follow.
@@ -211,8 +207,9 @@ impl Ledger {
         }
         let now = self.position.place();
         (next.log_length, next.run_start) = (now.log_length, now.run_start);
-        next.held[index(stream)] = self.position.hold(stream, false, b"")?;
-        self.write(stream, next, None)
+        next.held[index(stream)] = self.position.hold(stream, false, 0..0)?;
+        self.write(next);
+        Ok(())
     }
 
     /// Where things are.
@@ -261,14 +258,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Data flows in whole pipes: use bigger ones.
-    pub fn grow(&mut self) {
-        self.batch.grow();
-    }
-
     /// Gives big buffers back until data flows again.
     pub fn release(&mut self) {
-        self.batch = Batch::new();
         self.output = Vec::new();
         self.looked = None;
         self.position.release();
@@ -289,22 +280,15 @@ impl Ledger {
         stamp
     }
 
-    /// Steps 2 to 4 of the module: intends `next`, writes the output, drains the journal of what was taken and leaves the
-    /// rest in it.
-    fn write(
-        &mut self,
-        stream: Stream,
-        mut next: Place,
-        journal: Option<(BorrowedFd<'_>, usize, usize)>,
-    ) -> io::Result<()> {
-        let left = journal.map_or(0, |(_, _, left)| left);
+    /// Steps 2 to 4 of the module: intends `next`, writes the output, and says so.
+    fn write(&mut self, mut next: Place) {
         let start = next.log_length;
         let gap_record = if next.gap[0] > 0 { memchr::memchr(b'\n', &self.output).map_or(0, |at| at + 1) } else { 0 };
         if !self.output.is_empty() {
             let gap = next.gap;
             next.log_length = start + self.output.len() as u64;
             next.gap = [0; 3];
-            self.position.intend(stream, left, next);
+            self.position.intend(next);
             let stored = self.sink.append(&self.output);
             if let Stored { bytes, lost: Some(cause) } = stored {
                 next.log_length = start + bytes as u64;
@@ -316,30 +300,11 @@ impl Ledger {
                 next.lost_records += records;
             }
         }
-        self.position.written(stream, left, next);
-        if let Some((journal, taken, _)) = journal {
-            self.drain(journal, taken)?;
-        }
         self.position.settle(self.sink.identity(), next);
         if next.log_length != self.sink.len() {
             // It was opened anew on the way.
             self.follow_sink();
         }
-        Ok(())
-    }
-
-    /// Removes `length` bytes from `journal` without looking at them.
-    fn drain(&self, journal: BorrowedFd<'_>, length: usize) -> io::Result<()> {
-        let mut left = length;
-        while left > 0 {
-            match splice(journal, None, self.null.as_fd(), None, left, SpliceFFlags::SPLICE_F_NONBLOCK) {
-                Ok(0) | Err(Errno::EAGAIN) => break,
-                Ok(moved) => left -= moved,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 
     /// Once in a while: is the log still the file that has this path, and as long as we think?

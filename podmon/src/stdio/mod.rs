@@ -3,9 +3,8 @@
 //! | in the run directory | what | in the supervisor's store |
 //! |---|---|---|
 //! | `stdout`, `stderr` | FIFOs the container writes ([`fifo`]) | our read ends, under these names |
-//! | `stdout.journal`, `stderr.journal` | FIFOs on the way to the log ([`ledger`]) | both ends in one descriptor: `stdout-journal`, … |
 //! | `stdin` | FIFO the container reads; missing once it has ended ([`stdin`]) | never: a stored write end would hide the end |
-//! | `position` | how far the output has come ([`position`]) | |
+//! | `position` | what is on its way to the log ([`ledger`]), and how far that is ([`position`]) | |
 //! | (a terminal has no path) | its master ([`console`]) | `pty` |
 
 pub mod console;
@@ -22,7 +21,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
 };
 
@@ -75,7 +74,6 @@ pub struct Stdio {
     output: Rc<Output>,
     stdin: Stdin,
     sources: RefCell<[Option<Rc<AsyncFd<OwnedFd>>>; 2]>,
-    journals: RefCell<[Option<Rc<OwnedFd>>; 2]>,
     window: Cell<Option<(u16, u16)>>,
     last: Rc<Last>,
     pumps: RefCell<Vec<JoinHandle<()>>>,
@@ -95,7 +93,6 @@ impl Stdio {
             output: Rc::default(),
             stdin: Stdin::default(),
             sources: RefCell::default(),
-            journals: RefCell::default(),
             window: Cell::default(),
             last: Rc::default(),
             pumps: RefCell::default(),
@@ -144,10 +141,9 @@ impl Stdio {
         let is_open = self.output.ledger().is_some();
         if let Some(sink) = if is_open { None } else { log::open(start, &self.directory)? } {
             let place = beginning(&*sink);
-            let ledger = Position::create(&self.directory.join("position"), sink.identity(), place)
-                .and_then(|position| Ledger::new(sink, position))
+            let position = Position::create(&self.directory.join("position"), sink.identity(), place)
                 .map_err(|error| self.refusal(&error))?;
-            self.output.set_ledger(Some(ledger));
+            self.output.set_ledger(Some(Ledger::new(sink, position)));
         }
         self.make(start).map_err(|error| self.refusal(&error))
     }
@@ -177,16 +173,6 @@ impl Stdio {
     }
 
     fn make(&self, start: &StartRecord) -> io::Result<Ends> {
-        if self.output.ledger().is_some() {
-            for stream in self.streams() {
-                if self.journals.borrow()[index(*stream)].is_some() {
-                    continue;
-                }
-                let path = self.journal_path(*stream);
-                fifo::make(&path, None)?;
-                self.journals.borrow_mut()[index(*stream)] = Some(Rc::new(fifo::open_both(&path, true)?));
-            }
-        }
         if self.terminal {
             let (errors, stderr) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
             console::set_nonblocking(&errors)?;
@@ -235,17 +221,9 @@ impl Stdio {
             self.sources.borrow_mut()[0] = Some(master);
         }
         let sources = self.sources.borrow();
-        let journals = self.journals.borrow();
         for stream in STREAMS {
             let Some(source) = &sources[index(stream)] else { continue };
-            let pump = Pump::new(
-                stream,
-                source.clone(),
-                self.terminal,
-                journals[index(stream)].clone(),
-                self.output.clone(),
-                self.last.clone(),
-            );
+            let pump = Pump::new(stream, source.clone(), self.terminal, self.output.clone(), self.last.clone());
             self.pumps.borrow_mut().push(tokio::task::spawn_local(pump.run()));
         }
         Ok(())
@@ -258,33 +236,22 @@ impl Stdio {
     /// When `/dev/null` or the reactor is unusable. What of the streams is missing is done without.
     pub fn adopt(&self, start: &StartRecord, stored: &mut HashMap<String, OwnedFd>) -> io::Result<()> {
         self.passes_through.set(log::passes_through(&start.log));
-        let mut take = |name: String, path: PathBuf, open: fn(&Path) -> io::Result<OwnedFd>| {
-            stored.remove(&name).map_or_else(|| open(&path), Ok).ok()
-        };
         if let Some(sink) = log::open_again(start, &self.directory) {
-            for stream in self.streams() {
-                let path = self.journal_path(*stream);
-                let open = |path: &Path| {
-                    fifo::open_both(path, true)
-                        .or_else(|_| fifo::make(path, None).and_then(|()| fifo::open_both(path, true)))
-                };
-                let journal = take(format!("{}-journal", stream.as_str()), path, open);
-                self.journals.borrow_mut()[index(*stream)] = journal.map(Rc::new);
-            }
             let path = self.directory.join("position");
             let position =
                 Position::open(&path).or_else(|_| Position::create(&path, sink.identity(), beginning(&*sink)))?;
-            let mut ledger = Ledger::new(sink, position)?;
-            let journals = self.journals.borrow();
-            ledger.recover([journals[0].as_deref().map(AsFd::as_fd), journals[1].as_deref().map(AsFd::as_fd)])?;
+            let mut ledger = Ledger::new(sink, position);
+            ledger.recover()?;
             self.output.set_ledger(Some(ledger));
         }
         if self.terminal {
             return self.begin(stored.remove("pty"));
         }
         for stream in STREAMS {
-            let reader = take(stream.as_str().to_owned(), self.directory.join(stream.as_str()), fifo::open_reader);
-            self.sources.borrow_mut()[index(stream)] = reader.and_then(|reader| pump::watch(reader, false).ok());
+            let name = stream.as_str();
+            let reader = stored.remove(name).map_or_else(|| fifo::open_reader(&self.directory.join(name)), Ok);
+            let source = reader.and_then(|reader| pump::watch(reader, false));
+            self.sources.borrow_mut()[index(stream)] = source.ok();
         }
         let path = self.directory.join("stdin");
         if let Ok(writer) = fifo::open_writer(&path) {
@@ -300,9 +267,6 @@ impl Stdio {
                 let name = if self.terminal { "pty" } else { stream.as_str() };
                 store(name, source.as_fd_of());
             }
-            if let Some(journal) = &self.journals.borrow()[index(stream)] {
-                store(&format!("{}-journal", stream.as_str()), journal.as_fd());
-            }
         }
     }
 
@@ -311,7 +275,7 @@ impl Stdio {
         self.last.say();
         let pumps = std::mem::take(&mut *self.pumps.borrow_mut());
         for pump in pumps {
-            // A pump that was cut off has left its bytes in the journal; there is nobody to tell.
+            // A pump that was cut off has left its bytes in the run file; there is nobody to tell.
             let _ = pump.await;
         }
         // A held line that cannot be recorded is lost with the run directory that refuses it.
@@ -336,14 +300,6 @@ impl Stdio {
     /// Records lost to a full disk.
     pub fn lost_records(&self) -> u64 {
         self.output.ledger().as_ref().map_or(0, |ledger| ledger.place().lost_records)
-    }
-
-    fn streams(&self) -> &'static [Stream] {
-        if self.terminal { &STREAMS[..1] } else { &STREAMS }
-    }
-
-    fn journal_path(&self, stream: Stream) -> PathBuf {
-        self.directory.join(format!("{}.journal", stream.as_str()))
     }
 
     fn refusal(&self, error: &io::Error) -> Refusal {

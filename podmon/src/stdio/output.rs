@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell, RefMut},
     io,
     rc::Rc,
-    time::{Duration, Instant},
 };
 
 use proto::log_line::Stream;
@@ -12,9 +11,6 @@ use tokio::sync::Notify;
 
 use super::{ledger::Ledger, position::index};
 use crate::attach::Clients;
-
-/// Buffers are given back when neither stream has moved for so long.
-const IDLE: Duration = Duration::from_millis(900);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -25,7 +21,7 @@ pub struct Output {
     /// For log driver `none`.
     buffer: RefCell<Vec<u8>>,
     offset: Cell<[u64; 2]>,
-    touched: Cell<Option<Instant>>,
+    busy: Cell<[bool; 2]>,
     lost: Notify,
 }
 
@@ -69,14 +65,12 @@ impl Output {
         self.lost.notified().await;
     }
 
-    /// Data flows.
-    pub fn touch(&self) {
-        self.touched.set(Some(Instant::now()));
-    }
-
-    /// Gives big buffers back, unless the other stream is busy.
-    pub fn release(&self) {
-        if self.touched.get().is_some_and(|touched| touched.elapsed() < IDLE) {
+    /// Whether `stream` flows. Big buffers are given back when neither does any more.
+    pub fn flows(&self, stream: Stream, yes: bool) {
+        let mut busy = self.busy.get();
+        busy[index(stream)] = yes;
+        self.busy.set(busy);
+        if busy.iter().any(|busy| *busy) {
             return;
         }
         *self.buffer.borrow_mut() = Vec::new();

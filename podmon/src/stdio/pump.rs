@@ -1,33 +1,38 @@
-//! Moves one stream of the container: from its FIFO or terminal through the journal into the log and to the clients.
+//! Moves one stream of the container: from its FIFO or terminal into the log and to the clients.
+//!
+//! A container that writes a line now and then finds our caches cold, and what we touch is what it costs: nothing is
+//! allocated for a line, no timer is armed or taken back, and only the pump is woken.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     os::fd::{AsFd, OwnedFd},
+    pin::{Pin, pin},
     rc::Rc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, SpliceFFlags, fcntl, splice},
+    fcntl::{FcntlArg, fcntl},
 };
 use proto::log_line::Stream;
 use tokio::{
     io::unix::AsyncFd,
-    sync::Notify,
-    time::{Instant, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::{
     BIG_PIPE, PIPE,
-    ledger::{HEADROOM, Ledger, Mark},
+    ledger::{Ledger, Mark},
     output::Output,
+    position::index,
 };
 use crate::sys;
 
-/// After this long without data big buffers are given back.
-const IDLE: Duration = Duration::from_secs(1);
+/// Where nothing has flowed between two looks, so far apart, big buffers are given back.
+const IDLE: Duration = Duration::from_millis(700);
 /// After the first process has ended a terminal that others keep open may still be delivering what it wrote.
 const DELIVERY: Duration = Duration::from_millis(20);
 /// A terminal that nobody has open is looked at again after pauses from the first to the second: epoll has nothing more to
@@ -49,6 +54,8 @@ enum Turn {
     Empty,
     /// Nobody has the terminal open, and all that was written to it has been read.
     Closed,
+    /// It cannot be moved now.
+    Stuck,
     /// There will never be anything again.
     End,
 }
@@ -59,34 +66,48 @@ pub struct Pump {
     stream: Stream,
     source: Rc<AsyncFd<OwnedFd>>,
     terminal: bool,
-    /// Absent with log driver `none`: then nothing has to survive us.
-    journal: Option<Rc<OwnedFd>>,
     output: Rc<Output>,
     last: Rc<Last>,
     grown: Cell<bool>,
-    /// The journal has bytes that could not be recorded.
+    /// There are bytes that could not be recorded.
     behind: Cell<bool>,
     /// A rotation waits for a client that needs the file it would drop.
     patient: Cell<bool>,
+    /// Something has flowed since the last look.
+    flowed: Cell<bool>,
+    /// The next look, as long as something flows.
+    look: RefCell<Option<Pin<Box<Sleep>>>>,
 }
 
 /// Tells pumps that the first process has ended: what can be read now is all that is waited for.
 #[derive(Debug, Default)]
 pub struct Last {
     said: Cell<bool>,
-    notify: Notify,
+    /// Of the pumps that wait.
+    wakers: RefCell<[Option<Waker>; 2]>,
 }
 
 impl Last {
     /// Says so.
     pub fn say(&self) {
         self.said.set(true);
-        self.notify.notify_waiters();
+        self.wakers.take().into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Another run follows.
     pub fn take_back(&self) {
         self.said.set(false);
+    }
+
+    fn poll(&self, stream: Stream, cx: &Context<'_>) -> Poll<()> {
+        if self.said.get() {
+            return Poll::Ready(());
+        }
+        let waker = &mut self.wakers.borrow_mut()[index(stream)];
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -96,7 +117,6 @@ impl Pump {
         stream: Stream,
         source: Rc<AsyncFd<OwnedFd>>,
         terminal: bool,
-        journal: Option<Rc<OwnedFd>>,
         output: Rc<Output>,
         last: Rc<Last>,
     ) -> Pump {
@@ -104,19 +124,20 @@ impl Pump {
             stream,
             source,
             terminal,
-            journal,
             output,
             last,
             grown: Cell::new(false),
             behind: Cell::new(false),
             patient: Cell::new(true),
+            flowed: Cell::new(false),
+            look: RefCell::default(),
         }
     }
 
     /// Pumps until the end of the stream.
     pub async fn run(self) {
-        // What an earlier monitor has left in the journal comes first.
-        self.empty_journal();
+        // What an earlier monitor has brought and not recorded comes first.
+        self.record();
         let mut deadline = None;
         let mut delivered = false;
         let mut closed = CLOSED.0;
@@ -134,7 +155,7 @@ impl Pump {
                 if changed && self.patient.get() {
                     deadline = deadline.map(|_| Instant::now() + GRACE);
                 }
-                self.empty_journal();
+                self.record();
                 if self.behind.get() && over {
                     break;
                 }
@@ -145,7 +166,7 @@ impl Pump {
                 Turn::All if !self.last.said.get() && !self.behind.get() => {
                     closed = CLOSED.0;
                     self.output.clients().caught_up().await;
-                    self.wait(self.readable()).await;
+                    self.readable().await;
                 }
                 Turn::Moved | Turn::All => {
                     closed = CLOSED.0;
@@ -156,12 +177,14 @@ impl Pump {
                     if !self.terminal || std::mem::replace(&mut delivered, true) {
                         break;
                     }
-                    tokio::time::sleep(DELIVERY).await;
+                    sleep(DELIVERY).await;
                 }
                 Turn::Closed if self.last.said.get() => break,
-                Turn::Empty => self.wait(self.readable()).await,
+                Turn::Stuck if over => break,
+                Turn::Stuck => sleep(RETRY).await,
+                Turn::Empty => self.readable().await,
                 Turn::Closed => {
-                    self.wait(tokio::time::sleep(closed)).await;
+                    self.wait(sleep(closed)).await;
                     closed = (closed * 2).min(CLOSED.1);
                 }
                 Turn::End => break,
@@ -172,91 +195,110 @@ impl Pump {
 
     /// Waits for `event`, or until it is the last time to look.
     async fn wait(&self, event: impl Future<Output = ()>) {
-        let last = self.last.notify.notified();
-        if self.last.said.get() {
-            return;
-        }
-        tokio::select! {
-            () = last => {}
-            () = event => {}
-        }
+        let mut event = pin!(event);
+        std::future::poll_fn(|cx| match self.last.poll(self.stream, cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => event.as_mut().poll(cx),
+        })
+        .await;
     }
 
+    /// Waits until there may be something to read, or until it is the last time to look.
     async fn readable(&self) {
-        let ready = match timeout(IDLE, self.source.readable()).await {
-            Ok(ready) => ready,
-            Err(_) => {
-                self.shrink();
-                self.source.readable().await
+        std::future::poll_fn(|cx| {
+            if self.last.poll(self.stream, cx).is_ready() {
+                return Poll::Ready(());
             }
-        };
-        if let Ok(mut ready) = ready {
-            // The next turn looks itself; what comes after this line makes a new event.
-            ready.clear_ready();
+            self.look_whether_idle(cx);
+            self.source.poll_read_ready(cx).map(|ready| {
+                if let Ok(mut ready) = ready {
+                    // The next turn looks itself; what comes after this line makes a new event.
+                    ready.clear_ready();
+                }
+            })
+        })
+        .await;
+    }
+
+    /// Gives big buffers back where nothing flows any more.
+    fn look_whether_idle(&self, cx: &mut Context<'_>) {
+        let mut look = self.look.borrow_mut();
+        let Some(sleep) = look.as_mut() else { return };
+        while sleep.as_mut().poll(cx).is_ready() {
+            if !self.flowed.replace(false) {
+                *look = None;
+                self.shrink();
+                return;
+            }
+            sleep.as_mut().reset(Instant::now() + IDLE);
         }
     }
 
+    /// Something has been read.
+    fn flows(&self) {
+        if !self.flowed.replace(true) && self.look.borrow().is_none() {
+            self.output.flows(self.stream, true);
+            *self.look.borrow_mut() = Some(Box::pin(sleep(IDLE)));
+        }
+    }
+
+    /// Reads what is there, and brings it into the log and to the clients.
     fn turn(&self) -> Turn {
-        match &self.journal {
-            Some(journal) => self.turn_journal(journal),
-            None => self.turn_direct(),
-        }
-    }
-
-    /// One batch through the journal.
-    fn turn_journal(&self, journal: &OwnedFd) -> Turn {
         let size = if self.grown.get() { BIG_PIPE } else { PIPE };
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let moved = match splice(self.source.get_ref(), None, journal, None, size, flags) {
-            Ok(0) if self.terminal => return Turn::Closed,
-            Ok(0) => return Turn::End,
-            Ok(moved) => moved,
-            Err(Errno::EAGAIN) => return Turn::Empty,
-            Err(Errno::EINTR) => return Turn::Moved,
-            // Nobody has the terminal open now. Somebody may open it again while the container lives.
-            Err(Errno::EIO) if self.terminal => return Turn::Closed,
-            Err(_) => return Turn::End,
+        let source = self.source.get_ref().as_fd();
+        let read = match self.output.ledger().as_mut() {
+            Some(ledger) if self.terminal => ledger.read(self.stream, source).map(|read| (read, false)),
+            Some(ledger) => ledger.bring(self.stream, source, size),
+            None => return self.turn_direct(),
         };
-        self.record(journal, moved);
+        let (moved, all) = match read.map_err(|error| self.without(error)) {
+            Ok((0, _)) => return self.end(),
+            Ok(moved) => moved,
+            Err(turn) => return turn,
+        };
+        self.flows();
+        self.record();
         if moved == PIPE && !self.terminal {
-            self.grow(journal);
+            self.grow();
         }
-        // Both pipes have as many places, and the other one was empty: what has come since found one that this has freed,
-        // after the readiness that we act on was taken back.
-        if moved < PIPE && !self.terminal && !self.grown.get() { Turn::All } else { Turn::Moved }
+        // What has come since found a place that this has freed, after the readiness that we act on was taken back.
+        if all { Turn::All } else { Turn::Moved }
     }
 
-    fn empty_journal(&self) {
-        if let Some(journal) = &self.journal {
-            self.behind.set(false);
-            let left = sys::waiting_bytes(journal.as_fd()).unwrap_or(0);
-            self.record(journal, left);
+    /// Nothing was read, and there is no writer.
+    fn end(&self) -> Turn {
+        if self.terminal { Turn::Closed } else { Turn::End }
+    }
+
+    /// Nothing was read.
+    fn without(&self, error: Errno) -> Turn {
+        match error {
+            Errno::EAGAIN => Turn::Empty,
+            Errno::EINTR => Turn::Moved,
+            // Nobody has the terminal open now. Somebody may open it again while the container lives.
+            Errno::EIO if self.terminal => Turn::Closed,
+            // The run directory takes nothing.
+            _ => Turn::Stuck,
         }
     }
 
-    /// Brings `left` bytes of the journal into the log and to the clients.
-    fn record(&self, journal: &OwnedFd, mut left: usize) {
-        while left > 0 {
-            let mut ledger = self.output.ledger();
-            let Some(ledger) = ledger.as_mut() else { return };
+    /// Brings what waits into the log and to the clients.
+    fn record(&self) {
+        self.behind.set(false);
+        let mut ledger = self.output.ledger();
+        let Some(ledger) = ledger.as_mut() else { return };
+        while ledger.waits(self.stream) {
             let lost = ledger.place().lost_records;
             let needed = self.patient.get() && self.needed(ledger);
             ledger.hold_back(needed);
-            match ledger.enter(self.stream, journal.as_fd(), left) {
-                Ok((mark, taken)) => {
-                    self.output.touch();
-                    let exact = ledger.is_exact();
-                    self.output.clients().send(self.stream, mark, ledger.input(taken), exact);
-                    if ledger.place().lost_records != lost {
-                        self.output.say_lost();
-                    }
-                    left -= taken;
-                }
-                // The bytes stay in the journal until they can be recorded, here or by the next monitor.
-                Err(_) => {
-                    self.behind.set(true);
-                    return;
-                }
+            // What is not recorded waits until it can be, here or by the next monitor.
+            let Ok((mark, taken)) = ledger.enter(self.stream) else {
+                self.behind.set(true);
+                return;
+            };
+            self.output.clients().send(self.stream, mark, ledger.input(self.stream, taken), ledger.is_exact());
+            if ledger.place().lost_records != lost {
+                self.output.say_lost();
             }
         }
     }
@@ -269,47 +311,36 @@ impl Pump {
     /// One read with log driver `none`: what no client wants is gone.
     fn turn_direct(&self) -> Turn {
         let mut buffer = self.output.buffer();
-        if buffer.len() != HEADROOM + PIPE {
-            *buffer = vec![0; HEADROOM + PIPE];
+        if buffer.len() != PIPE {
+            *buffer = vec![0; PIPE];
         }
-        let length = match nix::unistd::read(self.source.get_ref(), &mut buffer[HEADROOM..]) {
-            Ok(0) if self.terminal => return Turn::Closed,
-            Ok(0) => return Turn::End,
+        let length = match nix::unistd::read(self.source.get_ref(), &mut buffer) {
+            Ok(0) => return self.end(),
             Ok(length) => length,
-            Err(Errno::EAGAIN) => return Turn::Empty,
-            Err(Errno::EINTR) => return Turn::Moved,
-            Err(Errno::EIO) if self.terminal => return Turn::Closed,
-            Err(_) => return Turn::End,
+            Err(error) => return self.without(error),
         };
-        self.output.touch();
+        self.flows();
         let offset = self.output.count(self.stream, length);
         let mark = Mark { offset, ..Mark::default() };
-        self.output.clients().send(self.stream, mark, &mut buffer[..HEADROOM + length], false);
+        self.output.clients().send(self.stream, mark, &buffer[..length], false);
         Turn::Moved
     }
 
-    /// Whole pipes come: bigger ones save system calls and switches between the container and us.
-    fn grow(&self, journal: &OwnedFd) {
+    /// Whole pipes come: a bigger one saves system calls and switches between the container and us.
+    fn grow(&self) {
         if self.grown.replace(true) {
             return;
         }
-        // Where the limit of this user is reached they stay as they are.
+        // Where the limit of this user is reached it stays as it is.
         let _ = fcntl(self.source.get_ref(), FcntlArg::F_SETPIPE_SZ(BIG_PIPE as i32));
-        let _ = fcntl(journal, FcntlArg::F_SETPIPE_SZ(BIG_PIPE as i32));
-        if let Some(ledger) = self.output.ledger().as_mut() {
-            ledger.grow();
-        }
     }
 
     fn shrink(&self) {
         if self.grown.replace(false) {
             // EBUSY where more is in it by now: it shrinks the next time.
             let _ = fcntl(self.source.get_ref(), FcntlArg::F_SETPIPE_SZ(PIPE as i32));
-            if let Some(journal) = &self.journal {
-                let _ = fcntl(journal.as_ref(), FcntlArg::F_SETPIPE_SZ(PIPE as i32));
-            }
         }
-        self.output.release();
+        self.output.flows(self.stream, false);
     }
 }
 

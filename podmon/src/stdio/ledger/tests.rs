@@ -1,6 +1,13 @@
 //! Killed at every instruction that counts.
 
-use std::{os::fd::OwnedFd, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::Path,
+};
 
 use nix::fcntl::OFlag;
 
@@ -35,25 +42,29 @@ impl Bench {
         let sink = self.sink();
         let place = Place { log_length: sink.len(), ..Place::default() };
         let position = Position::create(&self.dir.path().join("position"), sink.identity(), place).expect("position");
-        Ledger::new(Box::new(sink), position).expect("ledger")
+        Ledger::new(Box::new(sink), position)
     }
     fn successor(&self) -> Ledger {
         let sink = self.sink();
         let position = Position::open(&self.dir.path().join("position")).expect("position");
-        let mut ledger = Ledger::new(Box::new(sink), position).expect("ledger");
-        ledger.recover([Some(self.reader.as_fd()), None]).expect("recovers");
+        let mut ledger = Ledger::new(Box::new(sink), position);
+        ledger.recover().expect("recovers");
         ledger
     }
     fn put(&self, text: &[u8]) {
         assert_eq!(nix::unistd::write(&self.writer, text).expect("write"), text.len());
     }
+    fn bring(&self, ledger: &mut Ledger) -> nix::Result<(usize, bool)> {
+        ledger.bring(Stream::Stdout, self.reader.as_fd(), 1 << 16)
+    }
     fn take_all(&self, ledger: &mut Ledger) {
         loop {
-            let available = sys::waiting_bytes(self.reader.as_fd()).expect("FIONREAD");
-            if available == 0 {
+            while ledger.waits(Stream::Stdout) {
+                ledger.enter(Stream::Stdout).expect("enters");
+            }
+            if self.bring(ledger).is_err() {
                 return;
             }
-            ledger.enter(Stream::Stdout, self.reader.as_fd(), available).expect("enters");
         }
     }
     /// Of all files, the oldest first.
@@ -99,16 +110,12 @@ fn killed_while_writing(written: impl Fn(&[u8]) -> usize) -> Vec<String> {
     bench.take_all(&mut ledger);
     bench.put(b"d\nsecond\nthi");
     // By hand what `enter` does up to the write.
-    let length = ledger.batch.read(bench.reader.as_fd(), 12).expect("read");
-    let mut next = ledger.position.place();
-    let stamp = ledger.begin(&mut next);
-    let data = ledger.batch.data(length).to_vec();
-    let held = ledger.position.held(Stream::Stdout).to_vec();
-    let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
-    lines::encode(&mut ledger.output, &shape, (usize::MAX, false), &held, &data);
-    next.held[0] = ledger.position.hold(Stream::Stdout, false, b"thi").expect("hold");
+    bench.bring(&mut ledger).expect("bytes");
+    let (mut next, ..) = ledger.compose(Stream::Stdout, (usize::MAX, false));
+    next.held[0] = ledger.position.hold(Stream::Stdout, false, 9..12).expect("hold");
+    next.taken[0] += 12;
     next.log_length += ledger.output.len() as u64;
-    ledger.position.intend(Stream::Stdout, 0, next);
+    ledger.position.intend(next);
     let output = ledger.output.clone();
     ledger.sink.append(&output[..written(&output)]);
     drop(ledger);
@@ -129,26 +136,24 @@ fn killed_at_any_byte_of_a_write_nothing_is_lost_doubled_or_torn() {
 }
 
 #[test]
-fn killed_while_draining_the_rest_is_drained() {
+fn what_was_brought_by_a_monitor_that_is_killed_then_is_the_successors() {
     let bench = Bench::new();
     let mut ledger = bench.ledger();
-    bench.put(b"one\ntwo\nlater\n");
-    ledger.batch.read(bench.reader.as_fd(), 8).expect("read");
-    let mut next = ledger.position.place();
-    let stamp = ledger.begin(&mut next);
-    let shape = Shape::new(Format::Cri, "", &stamp, Stream::Stdout);
-    lines::encode(&mut ledger.output, &shape, (usize::MAX, false), b"", b"one\ntwo\n");
-    let output = ledger.output.clone();
-    next.log_length += output.len() as u64;
-    ledger.position.intend(Stream::Stdout, b"later\n".len(), next);
-    ledger.sink.append(&output);
-    ledger.drain(bench.reader.as_fd(), 3).expect("drain");
-    drop(ledger);
-    let mut ledger = bench.successor();
-    assert_eq!(sys::waiting_bytes(bench.reader.as_fd()).expect("FIONREAD"), b"later\n".len());
-    bench.put(b"three\n");
-    bench.take_all(&mut ledger);
-    assert_eq!(bench.texts(), ["F one", "F two", "F later", "F three"]);
+    let mut expected = Vec::new();
+    for round in 0..200 {
+        // Of every length, so that the journal begins again at any moment.
+        let text = format!("{round} {}", "x".repeat(round * 37 % 900));
+        bench.put(format!("{text}\n").as_bytes());
+        expected.push(format!("F {text}"));
+        bench.bring(&mut ledger).expect("bytes");
+        if round % 3 > 0 {
+            ledger.enter(Stream::Stdout).expect("enters");
+        }
+        ledger = bench.successor();
+        bench.take_all(&mut ledger);
+        assert_eq!(bench.texts().len(), expected.len());
+    }
+    assert_eq!(bench.texts(), expected);
 }
 
 /// A sink with room for so many bytes.
@@ -281,10 +286,11 @@ fn renamed_while_nobody_was_there_the_batch_is_neither_doubled_nor_lost() {
         let bench = Bench::new();
         let mut ledger = bench.ledger();
         bench.put(b"one\ntwo\n");
-        ledger.batch.read(bench.reader.as_fd(), 8).expect("read");
-        let (mut next, ..) = ledger.compose(Stream::Stdout, 8, (usize::MAX, false));
+        bench.bring(&mut ledger).expect("bytes");
+        let (mut next, ..) = ledger.compose(Stream::Stdout, (usize::MAX, false));
+        next.taken[0] += 8;
         next.log_length += ledger.output.len() as u64;
-        ledger.position.intend(Stream::Stdout, 0, next);
+        ledger.position.intend(next);
         let output = ledger.output.clone();
         ledger.sink.append(&output[..written]);
         drop(ledger);
