@@ -113,14 +113,9 @@ impl Clients {
 
     /// Waits until no client makes the container wait.
     pub async fn caught_up(&self) {
-        loop {
-            let changed = self.changed.notified();
-            let waiting =
-                self.list.borrow().iter().any(|client| matches!(*client.delivery.borrow(), Delivery::Waiting(_)));
-            if !waiting {
-                return;
-            }
-            changed.await;
+        while self.list.borrow().iter().any(|client| matches!(*client.delivery.borrow(), Delivery::Waiting(_))) {
+            // Nobody else runs between the look and this.
+            self.changed.notified().await;
         }
     }
 

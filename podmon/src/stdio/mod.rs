@@ -224,7 +224,7 @@ impl Stdio {
         for stream in STREAMS {
             let Some(source) = &sources[index(stream)] else { continue };
             let pump = Pump::new(stream, source.clone(), self.terminal, self.output.clone(), self.last.clone());
-            self.pumps.borrow_mut().push(tokio::task::spawn_local(pump.run()));
+            self.pumps.borrow_mut().push(tokio::task::spawn_local(Rc::new(pump).run()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     os::fd::{AsFd, OwnedFd},
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -20,7 +20,7 @@ use nix::{
 use proto::log_line::Stream;
 use tokio::{
     io::unix::AsyncFd,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -75,8 +75,8 @@ pub struct Pump {
     patient: Cell<bool>,
     /// Something has flowed since the last look.
     flowed: Cell<bool>,
-    /// The next look, as long as something flows.
-    look: RefCell<Option<Pin<Box<Sleep>>>>,
+    /// Something flows, and somebody looks whether it still does.
+    looked_after: Cell<bool>,
 }
 
 /// Tells pumps that the first process has ended: what can be read now is all that is waited for.
@@ -130,12 +130,12 @@ impl Pump {
             behind: Cell::new(false),
             patient: Cell::new(true),
             flowed: Cell::new(false),
-            look: RefCell::default(),
+            looked_after: Cell::new(false),
         }
     }
 
     /// Pumps until the end of the stream.
-    pub async fn run(self) {
+    pub async fn run(self: Rc<Self>) {
         // What an earlier monitor has brought and not recorded comes first.
         self.record();
         let mut deadline = None;
@@ -209,7 +209,6 @@ impl Pump {
             if self.last.poll(self.stream, cx).is_ready() {
                 return Poll::Ready(());
             }
-            self.look_whether_idle(cx);
             self.source.poll_read_ready(cx).map(|ready| {
                 if let Ok(mut ready) = ready {
                     // The next turn looks itself; what comes after this line makes a new event.
@@ -220,30 +219,29 @@ impl Pump {
         .await;
     }
 
-    /// Gives big buffers back where nothing flows any more.
-    fn look_whether_idle(&self, cx: &mut Context<'_>) {
-        let mut look = self.look.borrow_mut();
-        let Some(sleep) = look.as_mut() else { return };
-        while sleep.as_mut().poll(cx).is_ready() {
-            if !self.flowed.replace(false) {
-                *look = None;
-                self.shrink();
-                return;
-            }
-            sleep.as_mut().reset(Instant::now() + IDLE);
-        }
-    }
-
     /// Something has been read.
-    fn flows(&self) {
-        if !self.flowed.replace(true) && self.look.borrow().is_none() {
-            self.output.flows(self.stream, true);
-            *self.look.borrow_mut() = Some(Box::pin(sleep(IDLE)));
+    fn flows(self: &Rc<Self>) {
+        if self.flowed.replace(true) || self.looked_after.replace(true) {
+            return;
         }
+        self.output.flows(self.stream, true);
+        // Not in the wait for the next line, which would have more to do then.
+        let pump = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                sleep(IDLE).await;
+                let Some(pump) = pump.upgrade() else { return };
+                if !pump.flowed.replace(false) {
+                    pump.looked_after.set(false);
+                    pump.shrink();
+                    return;
+                }
+            }
+        });
     }
 
     /// Reads what is there, and brings it into the log and to the clients.
-    fn turn(&self) -> Turn {
+    fn turn(self: &Rc<Self>) -> Turn {
         let size = if self.grown.get() { BIG_PIPE } else { PIPE };
         let source = self.source.get_ref().as_fd();
         let read = match self.output.ledger().as_mut() {
@@ -309,7 +307,7 @@ impl Pump {
     }
 
     /// One read with log driver `none`: what no client wants is gone.
-    fn turn_direct(&self) -> Turn {
+    fn turn_direct(self: &Rc<Self>) -> Turn {
         let mut buffer = self.output.buffer();
         if buffer.len() != PIPE {
             *buffer = vec![0; PIPE];
