@@ -66,16 +66,16 @@ crash: ## Every failpoint, random kills, races and 1000 containers: about 20 min
 	@tests/setup.sh build run test
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
 	@rm -f target/crash.txt
-	@$(timed)crash; time { PODCTL_CRASH_ALL=1 PODCTL_CRASH_TABLE=$(CURDIR)/target/crash.txt \
-		$(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --skip fault::chaos:: --test-threads 4 --nocapture; } || failed=1; \
+	@export PODCTL_SEED=$${PODCTL_SEED:-$$(date +%s)} PODCTL_CRASH_ALL=1 PODCTL_CRASH_TABLE=$(CURDIR)/target/crash.txt; \
+	$(timed)crash; time { $(cargo) test --profile $(PROFILE) -p tests -- crash:: fault:: --skip fault::chaos:: --test-threads 4 --nocapture; } || failed=1; \
 	printf '\n%-44s %6s %9s %6s\n' 'what ran' cases took found; cat target/crash.txt; [ -z "$${failed:-}" ]
 
 chaos: ## Random commands × random faults: CHAOS_SECONDS=600; PODCTL_SEED=n chooses the same ones again (needs root)
 	@tests/setup.sh build run test
 	@$(timed)build; time $(cargo) build --quiet --profile $(PROFILE) --workspace --bins
 	@rm -f target/chaos.txt
-	@export CHAOS_SECONDS=$${CHAOS_SECONDS:-600}; $(timed)chaos; time { PODCTL_CRASH_TABLE=$(CURDIR)/target/chaos.txt \
-		$(cargo) test --profile $(PROFILE) -p tests -- fault::chaos:: --nocapture; } || failed=1; \
+	@export PODCTL_SEED=$${PODCTL_SEED:-$$(date +%s)} PODCTL_CRASH_TABLE=$(CURDIR)/target/chaos.txt; \
+	export CHAOS_SECONDS=$${CHAOS_SECONDS:-600}; $(timed)chaos; time { $(cargo) test --profile $(PROFILE) -p tests -- fault::chaos:: --nocapture; } || failed=1; \
 	printf '\n%-44s %6s %9s %6s\n' 'what ran' steps took found; cat target/chaos.txt; [ -z "$${failed:-}" ]
 
 fuzz: ## Mutated input for everything that decodes bytes of others: FUZZ_SECONDS=120 each; FUZZ_SEED repeats a run

@@ -533,6 +533,24 @@ impl Monitor {
         Ok(new)
     }
 
+    /// A client of the successor, and how far the container is: for who lost the monitor over a request. `None` where
+    /// nobody takes over.
+    pub async fn survivor(&self) -> Option<(MonitorClient, wire::MonitorStatus)> {
+        let until = std::time::Instant::now() + PROMPT;
+        while std::time::Instant::now() < until {
+            self.forget_client();
+            if let Ok(client) = self.client()
+                && let Ok(status) = client.status(serve::deadline(PROMPT), &wire::Empty {}).await
+            {
+                return Some((client, status));
+            }
+            if timeout(BACK_OFF / 10, self.ended()).await.is_ok() {
+                break;
+            }
+        }
+        None
+    }
+
     fn forget_client(&self) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
