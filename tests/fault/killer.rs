@@ -152,13 +152,15 @@ fn kill_under_logging(what: &str, kills: usize, victims: &[&[&str]]) {
     let mut random = Random::new(seed);
     let engine = Engine::with(&[ALPINE]);
     // It stays until every line has been read: what a container leaves in its pipe goes with it where nobody else has that.
-    let script = "i=0; while [ ! -e /stop ]; do i=$((i+1)); echo line $i of many; done; \
-                  echo $i > /last; while [ ! -e /end ]; do sleep 0.01; done; exit 43";
-    engine.podctl(&["run", "-d", "--name", "writer", "alpine", "sh", "-c", script]).ok();
+    // Many lines in one write, so that there is always something on its way.
+    let script = "BEGIN { while ((getline x < \"/stop\") < 0) for (n = 0; n < 500; n++) print \"line \" ++i \" of many\"; \
+                  fflush(); print i > \"/last\"; close(\"/last\"); \
+                  while ((getline x < \"/end\") < 0) system(\"sleep 0.01\"); exit 43 }";
+    engine.podctl(&["run", "-d", "--name", "writer", "alpine", "awk", script]).ok();
     for number in 0..kills {
         // Whom nobody is left to start is started by a command.
         engine.sh("podctl exec writer true").code(0);
-        let pause = Duration::from_millis(random.below(150));
+        let pause = Duration::from_millis(random.below(60));
         let _pause = wait::within(pause, || None::<()>);
         kill_all(&engine, victims[number % victims.len()]);
     }
