@@ -231,7 +231,10 @@ impl Mapping {
     /// Those of splice(2); then nothing has left the pipe.
     pub fn splice(&self, source: BorrowedFd<'_>, file: &File, place: usize, length: usize) -> nix::Result<usize> {
         let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-        let place = self.word(place).as_ptr().cast::<libc::loff_t>();
+        let word = self.word(place);
+        // Stored into, its page is here and may be written: the kernel's store will not have to wait, where it could be killed.
+        word.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
+        let place = word.as_ptr().cast::<libc::loff_t>();
         // SAFETY: the kernel reads and writes one loff_t, which is an aligned word of the mapping, and only during the
         // call. What it writes into the file is not borrowed: see `get`.
         let moved = unsafe {

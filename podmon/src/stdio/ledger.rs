@@ -66,7 +66,7 @@ impl Ledger {
     }
 
     /// Finishes or takes back what a monitor was doing when it was killed. What it had brought and not recorded
-    /// [waits](Self::waiting).
+    /// [waits](Self::waits).
     ///
     /// # Errors
     /// When the log cannot be cut.
@@ -180,11 +180,17 @@ impl Ledger {
         self.position.taken(stream, length)
     }
 
-    /// Writes what `stream` has left without a newline: nothing will follow.
+    /// Writes what `stream` has left, with a newline or without: nothing will follow.
     ///
     /// # Errors
     /// When the run directory is unusable.
     pub fn flush(&mut self, stream: Stream) -> io::Result<()> {
+        // The container has ended: nothing is held back any more, and what cannot be rotated grows.
+        self.holds_back = false;
+        // Of a terminal that nobody has kept there is no pump that has done it.
+        while self.waits(stream) {
+            self.enter(stream)?;
+        }
         let mut next = self.position.place();
         if self.position.held(stream).is_empty() && next.gap[0] == 0 {
             return Ok(());
@@ -201,8 +207,6 @@ impl Ledger {
             );
         }
         if self.output.len() > self.sink.room() {
-            // The container has ended: nothing is held back any more, and what cannot be rotated grows.
-            self.holds_back = false;
             self.make_way()?;
         }
         let now = self.position.place();

@@ -1,6 +1,6 @@
 //! The run file `position`: how far the output has come, in a form that is right whatever instruction we are killed at.
 //!
-//! It is a small file in the run directory, mapped shared: a store into it is in the page cache at once and outlives us,
+//! It is a sparse file in the run directory, mapped shared: a store into it is in the page cache at once and outlives us,
 //! whoever else is killed. It has
 //!
 //! - for each stream its *journal*: bytes that have left the FIFO and are not in the log yet. One splice(2) moves them there
@@ -259,8 +259,8 @@ impl Position {
         self.settle(self.header.log, place);
     }
 
-    /// Puts the `length` bytes that wait `from` on, behind what is held where that is to be `keep`t, into the place of
-    /// `stream` that is not current. It counts once a place that names it is stored.
+    /// Puts the bytes `tail` of those that wait into the place of `stream` that is not current, behind what is held where
+    /// that is to be kept. It counts once a place that names it is stored.
     ///
     /// # Errors
     /// When the file system has no room.
@@ -293,9 +293,7 @@ impl Position {
     pub fn release(&mut self) {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         if self.has_big && self.header.now.held.iter().all(|held| held.length <= SMALL) {
-            if fallocate(&self.file, flags, BIG_AT as i64, BIG as i64).is_ok() {
-                self.has_big = false;
-            }
+            self.has_big = fallocate(&self.file, flags, BIG_AT as i64, BIG as i64).is_err();
         }
         if self.is_spread && STREAMS.iter().all(|stream| self.waiting(*stream).is_empty()) {
             let punch = |at: usize| fallocate(&self.file, flags, (at + PAGE) as i64, (JOURNAL - PAGE) as i64).is_ok();
