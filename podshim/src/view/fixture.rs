@@ -77,7 +77,7 @@ impl Fixture {
         let dir = tempfile::tempdir().expect("tempdir");
         let roots = Roots { state: dir.path().join("state"), run: dir.path().join("run") };
         fs::create_dir_all(roots.names()).expect("names");
-        Fixture { engine: Engine { roots, runtime: "crun".into() }, networks: Networks, _dir: dir }
+        Fixture { engine: Engine::new(roots, Some("crun".into())), networks: Networks, _dir: dir }
     }
 
     pub(super) fn view(&self) -> View<'_> {
