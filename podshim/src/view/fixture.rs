@@ -129,6 +129,7 @@ impl Fixture {
             log_dropped: 0,
             oom_kills: 0,
             backoff_ms: 0,
+            backoff_before: 0,
             counted: false,
         };
         record::write(&self.roots().container_state(pod, container), &state, Durability::Volatile).expect("write");
