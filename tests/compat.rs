@@ -141,6 +141,15 @@ fn skopeo_reads_what_podctl_saves() {
         ours.sh(&format!("podctl rmi -fa && podctl load -q -i {copy} && rm {archive} {copy}")).ok();
         assert_eq!(id(&ours, "localhost/changes"), own, "{format}");
     }
+    for (format, transport) in [("oci-dir", "oci"), ("docker-dir", "dir"), ("docker-dir --compress", "dir")] {
+        let (saved, copy) = (exchange.file("saved"), exchange.file("copy"));
+        ours.sh(&format!("podctl save -q --format {format} -o {saved} localhost/changes")).ok();
+        let options = "--insecure-policy --tmpdir $TMPDIR copy -q";
+        ours.sh(&format!("skopeo {options} {transport}:{saved} {transport}:{copy}")).ok();
+        ours.sh(&format!("podctl rmi -fa && podctl load -q -i {copy} && rm -r {saved} {copy}")).ok();
+        assert_eq!(ours.sh("podctl images -q --no-trunc").ok(), own, "{format}");
+        ours.sh(&format!("podctl tag {own} localhost/changes")).ok();
+    }
 }
 
 #[test]

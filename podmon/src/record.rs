@@ -38,6 +38,7 @@ impl StateFile {
             log_dropped: 0,
             oom_kills: 0,
             backoff_ms: 0,
+            backoff_before: 0,
             counted: false,
         });
         // Sessions of an earlier monitor are nobody's any more.

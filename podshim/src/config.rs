@@ -1,11 +1,14 @@
-//! The engine's configuration: read once at the start of a role, then plain values.
+//! The engine's configuration: each file read once, when something of it is first asked for.
 
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use proto::{Id, Roots, record::Heir};
+
+use crate::etc;
 
 /// Extended attribute on the root of an unpacked layer that says nothing of it: whoever stacks layers looks further down
 /// for owner and mode. Set by `image`, read by `rootfs`, which do not know each other.
@@ -16,8 +19,7 @@ pub const IMPLIED_ROOT: &str = "trusted.podctl.implied-root";
 pub struct Engine {
     /// Where everything is.
     pub roots: Roots,
-    /// `--runtime`, or `[engine] runtime` of containers.conf: a name found on PATH or an absolute path; default `crun`.
-    pub runtime: String,
+    runtime: Arc<OnceLock<String>>,
 }
 
 /// Variables that reach our own children; everything else of the caller's environment stays with the caller.
@@ -31,6 +33,17 @@ const ENVIRONMENT: &[&str] = &[
 ];
 
 impl Engine {
+    /// An engine at `roots`; `runtime` is `--runtime`.
+    pub fn new(roots: Roots, runtime: Option<String>) -> Engine {
+        Engine { roots, runtime: Arc::new(runtime.map(OnceLock::from).unwrap_or_default()) }
+    }
+
+    /// `--runtime`, or `[engine] runtime` of containers.conf: a name found on PATH or an absolute path; default `crun`.
+    pub fn runtime(&self) -> &str {
+        // What only shows something does without: distributions ship a long containers.conf.
+        self.runtime.get_or_init(|| etc::runtime().unwrap_or_else(|| "crun".to_owned()))
+    }
+
     /// Path of the sibling program `name`: beside this executable, in `../libexec/podctl`, or on PATH.
     ///
     /// # Errors
@@ -57,7 +70,7 @@ impl Engine {
         let args = std::iter::once(program)
             .chain(words)
             .chain([self.roots.state.clone(), "--runroot".into(), self.roots.run.clone()])
-            .chain(["--runtime".into(), self.runtime.clone().into()])
+            .chain(["--runtime".into(), self.runtime().into()])
             .collect();
         Ok(Heir { lock: self.roots.pod_lock(pod), args })
     }
@@ -72,7 +85,7 @@ impl Engine {
     /// # Errors
     /// When there is no such program, naming `--runtime`.
     pub fn runtime_path(&self, name: &str) -> proto::refusal::Result<PathBuf> {
-        let name = if name.is_empty() { &self.runtime } else { name };
+        let name = if name.is_empty() { self.runtime() } else { name };
         let found = if name.contains('/') {
             Some(PathBuf::from(name)).filter(|path| path.is_absolute() && path.is_file())
         } else {

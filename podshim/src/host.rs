@@ -75,13 +75,11 @@ impl Arguments {
 
     fn engine(&self) -> Engine {
         let default = Roots::default();
-        Engine {
-            roots: Roots {
-                state: self.root.clone().unwrap_or(default.state),
-                run: self.runroot.clone().unwrap_or(default.run),
-            },
-            runtime: self.runtime.clone().unwrap_or_else(|| crate::etc::runtime().unwrap_or_else(|| "crun".to_owned())),
-        }
+        let roots = Roots {
+            state: self.root.clone().unwrap_or(default.state),
+            run: self.runroot.clone().unwrap_or(default.run),
+        };
+        Engine::new(roots, self.runtime.clone())
     }
 }
 

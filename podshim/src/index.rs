@@ -275,6 +275,7 @@ mod tests {
             log_dropped: 0,
             oom_kills: 0,
             backoff_ms: 0,
+            backoff_before: 0,
             counted: false,
         }
     }

@@ -386,6 +386,9 @@ pub struct MonitorState {
     /// Milliseconds between the end of the last run and the next one; 0 = nothing was restarted yet.
     #[serde(default)]
     pub backoff_ms: u64,
+    /// Which restart that pause is before, counted from 1.
+    #[serde(default)]
+    pub backoff_before: u32,
     /// The run that is being made is counted in `restart_count` already.
     #[serde(default)]
     pub counted: bool,

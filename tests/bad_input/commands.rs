@@ -150,7 +150,7 @@ pub const OTHERS: &[Row] = &[
     ("pod ps --format '{{end}}'", 125, Has("unexpected {{end}}")),
     ("images --sort x", 125, Has("\"x\" is not a valid field for sorting. Choose from:")),
     ("images --filter dangling=x", 125, Has("dangling=x: invalid value")),
-    ("load -i /etc", 125, Is("--input /etc: is a directory: name a tar archive")),
+    ("load -i /etc", 125, Has("payload does not match any of the supported image formats: docker-archive,")),
     ("load -i /etc/hostname", 125, Has("loading the archive")),
     ("pull --platform windows/amd64 alpine", 125, Has("windows/amd64: use linux/ARCH")),
     ("rmi", 125, Is("image name or ID must be specified")),

@@ -81,6 +81,35 @@ fn an_archive_that_cannot_be_written_is_not_left_half() {
 }
 
 #[test]
+fn an_image_saved_into_a_directory_is_loaded_as_the_same_image() {
+    let engine = Engine::with(&[ALPINE, NGINX]);
+    let before = images(&engine);
+    let id = engine.sh("podctl images -q --no-trunc nginx").ok();
+    engine.sh("podctl save -q --format oci-dir -o $TMPDIR/oci nginx && podctl rmi -f nginx").ok();
+    engine.sh("grep -c 1.0.0 $TMPDIR/oci/oci-layout").prints("1");
+    engine.sh("podctl load -i $TMPDIR/oci").prints(&format!("Loaded image: {NGINX}"));
+    assert_eq!(images(&engine), before);
+    // A directory that is there and empty will do.
+    engine.sh("mkdir $TMPDIR/packed").ok();
+    for (directory, option, packed) in [("plain", "", "0"), ("packed", "--compress", "2")] {
+        engine.sh(&format!("podctl save --format docker-dir {option} -o $TMPDIR/{directory} nginx")).code(0);
+        engine.sh(&format!("cat $TMPDIR/{directory}/version")).prints("Directory Transport Version: 1.1");
+        let count = "for blob in *; do head -c 2 $blob | od -An -t x1; done | grep -c '1f 8b'";
+        engine.sh(&format!("cd $TMPDIR/{directory} && {count} || true")).prints(packed);
+        engine
+            .sh(&format!("podctl rmi -f nginx > /dev/null && podctl load -i $TMPDIR/{directory}"))
+            .prints(&format!("Loaded image: {id}"));
+        engine.sh(&format!("podctl tag {id} nginx && podctl run --rm nginx test -x /usr/sbin/nginx")).code(0);
+    }
+    engine.sh("mkdir small && mount -t tmpfs -o size=100k none small").ok();
+    engine.sh("podctl save --format oci-dir -o small/new nginx").code(125).mentions("no space left on device");
+    engine.sh("podctl save --format oci-dir -o small nginx").code(125).mentions("no space left on device");
+    engine.sh("ls small").prints_nothing();
+    engine.sh("umount small && rmdir small").ok();
+    engine.sh("rm -r $TMPDIR/oci $TMPDIR/plain $TMPDIR/packed").ok();
+}
+
+#[test]
 fn an_archive_packed_with_zstd_is_loaded() {
     let engine = Engine::new();
     let image = Image::new().layer(Layer::new().file("word", 0o644, "zstd"));

@@ -60,11 +60,17 @@ impl Monitor {
 
     /// Waits before the next run.
     pub(super) fn arm_backoff(&mut self) {
-        let before = Duration::from_millis(self.state_file.get().backoff_ms);
+        let state = self.state_file.get();
+        let before = Duration::from_millis(state.backoff_ms);
+        let restart = state.restart_count + u32::from(!self.counted);
         let ended = self.ended.map_or(0, |exit| exit.finished_at);
         let ran = Duration::from_nanos(u64::try_from(ended - self.started_at).unwrap_or(0));
-        let pause = pause(before, ran);
-        self.state_file.update(|state| state.backoff_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        // An earlier monitor may have been killed in the middle of this pause.
+        let pause = if state.backoff_before == restart { before } else { pause(before, ran) };
+        self.state_file.update(|state| {
+            state.backoff_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            state.backoff_before = restart;
+        });
         // What an earlier monitor has waited counts; a clock that was set back counts for nothing.
         let waited = u64::try_from(time::now() - self.down_since).unwrap_or(0);
         self.backoff = Some(self.timer(pause.saturating_sub(Duration::from_nanos(waited)), Event::BackoffOver));

@@ -103,6 +103,22 @@ async fn a_successor_goes_on_with_the_policy() {
     let runs = bench.logged("stdout").len() / 4;
     assert!(bench.logged("stdout") == b"run\n".repeat(runs) && runs >= 4, "{runs} runs");
 
+    // Killed in a pause, which is not longer for it.
+    let mut bench = Bench::new(&wish("always", 0, "exit 1"));
+    up(&bench).await;
+    until("a pause", || bench.state().backoff_before == 4).await;
+    assert_eq!(bench.state().backoff_ms, 800);
+    bench.kill();
+    bench.respawn();
+    until("another run", || {
+        let state = bench.state();
+        assert!(state.backoff_before != 4 || state.backoff_ms == 800, "{} ms", state.backoff_ms);
+        state.restart_count == 4
+    })
+    .await;
+    bench.client().stop(soon(), &stop).await.expect("stop");
+    assert_eq!(bench.wait_monitor(), Some(0));
+
     // Killed with its container while it runs.
     let mut bench = Bench::new(&wish("always", 0, "echo run; sleep 1000"));
     up(&bench).await;

@@ -1,17 +1,21 @@
-//! Files in an archive, found without unpacking it: nothing of it is ever a path of ours.
+//! Files in an archive, found without unpacking it: nothing of it is ever a path of ours. A directory counts as one.
 
 use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read, Seek, Write},
     os::unix::fs::FileExt,
+    path::Path,
     sync::Arc,
 };
+
+use nix::fcntl::OFlag;
 
 use super::{
     plain::{Cancel, Compression, Plain},
     tape::{Kind, Source, Tape},
 };
+use crate::sys::beneath;
 
 /// Most entries of an archive.
 const MAX_ENTRIES: usize = 100_000;
@@ -20,9 +24,12 @@ const MAX_LINKS: usize = 8;
 
 /// An archive whose files can be read in any order.
 #[derive(Debug)]
-pub struct Archive {
-    file: Arc<File>,
-    places: HashMap<String, Place>,
+pub struct Archive(Holder);
+
+#[derive(Debug)]
+enum Holder {
+    Tape { file: Arc<File>, places: HashMap<String, Place> },
+    Directory(File),
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +81,9 @@ impl Archive {
     /// When it is no tar.
     pub fn open(mut file: File, cancel: &Cancel, spool: impl FnOnce() -> io::Result<File>) -> io::Result<Archive> {
         let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(Archive(Holder::Directory(file)));
+        }
         let (mut at, mut end) = (0, metadata.len());
         let mut plain = false;
         if metadata.is_file() {
@@ -91,16 +101,26 @@ impl Archive {
         }
         let file = Arc::new(file);
         let places = index(Section { file: file.clone(), at, end: end.max(at) }, at)?;
-        Ok(Archive { file, places })
+        Ok(Archive(Holder::Tape { file, places }))
     }
 
     /// The file `name`; `None` when there is none.
     pub fn file(&self, name: &str) -> Option<Section> {
         let mut name = normal(name)?;
+        let (file, places) = match &self.0 {
+            Holder::Tape { file, places } => (file, places),
+            Holder::Directory(directory) => {
+                // Whose it is may have put links, pipes and devices there.
+                let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+                let file = File::from(beneath::no_links(directory, Path::new(&name), flags).ok()?);
+                let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+                return Some(Section { file: Arc::new(file), at: 0, end: metadata.len() });
+            }
+        };
         for _ in 0..MAX_LINKS {
-            match self.places.get(&name)? {
+            match places.get(&name)? {
                 Place::Content { offset, length } => {
-                    return Some(Section { file: self.file.clone(), at: *offset, end: offset + length });
+                    return Some(Section { file: file.clone(), at: *offset, end: offset + length });
                 }
                 Place::Link(target) => name.clone_from(target),
             }
@@ -210,6 +230,6 @@ mod tests {
         let tar = Raw::default().add(b'0', b"big", &[7; 4000]).end();
         assert!(open(&tar[..1000]).is_err());
         assert!(open(b"this is no tar at all, but long enough to be one".repeat(20).as_slice()).is_err());
-        assert!(open(b"").is_ok_and(|archive| archive.places.is_empty()));
+        assert!(open(b"").is_ok_and(|archive| matches!(archive.0, Holder::Tape { places, .. } if places.is_empty())));
     }
 }

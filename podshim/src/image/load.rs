@@ -1,4 +1,5 @@
-//! Loading archives: docker-archive (`manifest.json`) and oci-archive (`index.json`), as files or from a pipe.
+//! Loading archives: docker-archive (`manifest.json`) and oci-archive (`index.json`), as files or from a pipe, and the
+//! directories oci-dir and docker-dir (`version`).
 //!
 //! What an archive calls its images is as strangers wrote it: names are parsed, digests checked over bytes, and no path of
 //! an archive becomes one of ours.
@@ -71,12 +72,17 @@ fn load(adding: &Adding, archive: File) -> Loaded<Vec<String>> {
     let spool = || adding.file("spool").map(|(_, file)| file);
     let archive = Archive::open(archive, &adding.cancel, spool).map_err(|error| words(&error))?;
     if archive.file("manifest.json").is_some() {
-        return load_docker(adding, &archive);
+        return if archive.file("version").is_some() {
+            load_docker_directory(adding, &archive)
+        } else {
+            load_docker(adding, &archive)
+        };
     }
     if archive.file("index.json").is_some() && archive.file("oci-layout").is_some() {
         return load_oci(adding, &archive);
     }
-    Err("payload does not match any of the supported image formats: docker-archive, oci-archive".to_owned())
+    let known = "docker-archive, oci-archive, oci-dir, docker-dir";
+    Err(format!("payload does not match any of the supported image formats: {known}"))
 }
 
 fn load_docker(adding: &Adding, archive: &Archive) -> Loaded<Vec<String>> {
@@ -118,10 +124,11 @@ fn load_oci(adding: &Adding, archive: &Archive) -> Loaded<Vec<String>> {
     let Document::Index(list) = Document::parse(&text, "")? else { return Err("index.json is no index".to_owned()) };
     check_count(list.len())?;
     let mut loaded = Vec::new();
+    let blobs = Blobs { archive, directory: "blobs/sha256/" };
     for entry in &list {
         let names = oci_names(entry)?;
         let document = |entry: &Descriptor| -> Loaded<(Vec<u8>, Document)> {
-            let text = blob(archive, &entry.digest, MAX_MANIFEST)?;
+            let text = blobs.read(&entry.digest, MAX_MANIFEST)?;
             let document = Document::parse(&text, &entry.media_type)?;
             Ok((text, document))
         };
@@ -138,23 +145,63 @@ fn load_oci(adding: &Adding, archive: &Archive) -> Loaded<Vec<String>> {
                 }
             }
         };
-        let config_text = blob(archive, &manifest.config.digest, MAX_CONFIG)?;
+        blobs.image(adding, &manifest, (&text, index_text.as_deref()), &names, &mut loaded)?;
+    }
+    Ok(loaded)
+}
+
+/// One image without a name: `manifest.json`, and the blobs beside it.
+fn load_docker_directory(adding: &Adding, archive: &Archive) -> Loaded<Vec<String>> {
+    let text = archive.read("manifest.json", MAX_MANIFEST).map_err(|error| words(&error))?;
+    let Document::Manifest(manifest) = Document::parse(&text, "")? else {
+        return Err("manifest.json is an index".to_owned());
+    };
+    let mut loaded = Vec::new();
+    Blobs { archive, directory: "" }.image(adding, &manifest, (&text, None), &[], &mut loaded)?;
+    Ok(loaded)
+}
+
+/// Files of an archive whose names are their digests.
+struct Blobs<'a> {
+    archive: &'a Archive,
+    /// With a `/` at its end.
+    directory: &'a str,
+}
+
+impl Blobs<'_> {
+    fn path(&self, digest: &Digest) -> String {
+        format!("{}{}", self.directory, digest.hex())
+    }
+
+    fn read(&self, digest: &Digest, max: u64) -> Loaded<Vec<u8>> {
+        let bytes = self.archive.read(&self.path(digest), max).map_err(|error| words(&error))?;
+        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(format!("blob {digest} has another digest")) }
+    }
+
+    /// Adds the image that `manifest` describes; `texts` are it and the index it was found in, as they came.
+    fn image(
+        &self,
+        adding: &Adding,
+        manifest: &Manifest,
+        texts: (&[u8], Option<&[u8]>),
+        names: &[String],
+        loaded: &mut Vec<String>,
+    ) -> Loaded<()> {
+        let config_text = self.read(&manifest.config.digest, MAX_CONFIG)?;
         let config = Config::parse(&config_text, manifest.layers.len())?;
         for (descriptor, diff_id) in manifest.layers.iter().zip(&config.diff_ids) {
-            let path = format!("blobs/sha256/{}", descriptor.digest.hex());
-            layer(adding, archive, &path, Some(descriptor), diff_id)?;
+            layer(adding, self.archive, &self.path(&descriptor.digest), Some(descriptor), diff_id)?;
         }
         let new = NewImage {
             config_text: &config_text,
             config: &config,
-            manifest_text: &text,
+            manifest_text: texts.0,
             media_type: &manifest.media_type,
-            index_text: index_text.as_deref(),
-            names: &names,
+            index_text: texts.1,
+            names,
         };
-        finish(adding, &new, &mut loaded)?;
+        finish(adding, &new, loaded)
     }
-    Ok(loaded)
 }
 
 fn check_count(images: usize) -> Loaded<()> {
@@ -172,11 +219,6 @@ fn oci_names(entry: &Descriptor) -> Loaded<Vec<String>> {
     let reference = Reference::parse(name).map_err(|error| format!("{name}: {error}"))?;
     let full = if reference.is_short() { reference.at("localhost") } else { reference.docker() };
     Ok(vec![full.to_string()])
-}
-
-fn blob(archive: &Archive, digest: &Digest, max: u64) -> Loaded<Vec<u8>> {
-    let bytes = archive.read(&format!("blobs/sha256/{}", digest.hex()), max).map_err(|error| words(&error))?;
-    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(format!("blob {digest} has another digest")) }
 }
 
 /// Makes a layer of the file `path`; what is already in the store is taken from there.

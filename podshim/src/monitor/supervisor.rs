@@ -82,6 +82,8 @@ struct Entry {
 const MAX_SUCCESSORS: u32 = 300;
 /// Pause before a second successor in a row.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// Pause between two looks for a successor.
+const MOMENT: Duration = Duration::from_millis(20);
 /// A monitor that lived this long has nothing to do with the one before.
 const PEACE: Duration = Duration::from_secs(10);
 /// How long a killed monitor may take to end. Only the kernel (a file system that hangs) takes longer.
@@ -533,22 +535,47 @@ impl Monitor {
         Ok(new)
     }
 
-    /// A client of the successor, and how far the container is: for who lost the monitor over a request. `None` where
-    /// nobody takes over.
-    pub async fn survivor(&self) -> Option<(MonitorClient, wire::MonitorStatus)> {
-        let until = std::time::Instant::now() + PROMPT;
-        while std::time::Instant::now() < until {
+    /// What the monitor answers to `request`, which may be asked twice. One that dies over it, or has died before, has a
+    /// successor within a moment, unless there is nothing to take over: that is asked the same.
+    ///
+    /// # Errors
+    /// What it says; `Gone` and the like when nobody is there to answer.
+    pub async fn ask<T, F>(&self, request: impl Fn(MonitorClient) -> F) -> Result<T>
+    where
+        F: Future<Output = ttrpc::Result<T>>,
+    {
+        let mut until = None;
+        loop {
+            let lost = match self.client() {
+                Ok(client) => match request(client).await {
+                    Err(error) if !matches!(error, ttrpc::Error::RpcStatus(_)) => Refusal::from(error),
+                    answer => return answer.map_err(Refusal::from),
+                },
+                Err(refusal) => refusal,
+            };
+            let now = std::time::Instant::now();
+            if now > *until.get_or_insert(now + PROMPT) || timeout(MOMENT, self.ended()).await.is_ok() {
+                return Err(lost);
+            }
             self.forget_client();
-            if let Ok(client) = self.client()
-                && let Ok(status) = client.status(serve::deadline(PROMPT), &wire::Empty {}).await
-            {
-                return Some((client, status));
-            }
-            if timeout(BACK_OFF / 10, self.ended()).await.is_ok() {
-                break;
-            }
         }
-        None
+    }
+
+    /// Has the container end by SIGKILL at once, whatever its restart policy. How it ended.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn kill(&self, limit: Duration) -> Result<wire::ExitStatus> {
+        let stop = &wire::MonitorStop { timeout_ms: 0, ..Default::default() };
+        self.ask(|client| async move { client.stop(serve::deadline(limit), stop).await }).await
+    }
+
+    /// Has a container given up that was made and not started.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn give_up(&self, limit: Duration) -> Result<()> {
+        self.ask(|client| async move { client.shutdown(serve::deadline(limit), &wire::Empty {}).await }).await.map(drop)
     }
 
     fn forget_client(&self) {

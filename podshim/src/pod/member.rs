@@ -17,7 +17,7 @@ use proto::{
     refusal::Result,
     serve,
     state::ContainerState,
-    wire::{self, ContainerAct, ContainerResult, LogConfig, MonitorKill},
+    wire::{self, ContainerAct, ContainerResult, LogConfig, MonitorClient, MonitorKill},
 };
 
 use super::{
@@ -170,7 +170,9 @@ impl Pod {
             _ => {}
         }
         let monitor = self.prepare(&record, &found, brought).await?;
-        if let Err(refusal) = ask_to_start(&monitor).await {
+        let start = |client: MonitorClient| async move { client.start(serve::deadline(START), &wire::Empty {}).await };
+        let started = monitor.ask(start).await;
+        if let Err(refusal) = started {
             self.abandon(&record, &monitor).await;
             return Err(refusal);
         }
@@ -305,9 +307,10 @@ impl Pod {
         failpoint::refuse(Point::StartRecorded)?;
         let monitor = self.monitors.start_with(&record.id, opened.streams)?;
         failpoint::pass(Point::StartMonitor);
-        let created =
-            monitor.client()?.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await.map_err(Refusal::from);
-        if let Err(refusal) = created {
+        let create = |client: MonitorClient| async move {
+            client.create(serve::deadline(CREATE), &wire::MonitorCreate {}).await
+        };
+        if let Err(refusal) = monitor.ask(create).await {
             self.dismiss(&monitor).await;
             return Err(refusal);
         }
@@ -469,14 +472,8 @@ impl Pod {
 
     /// Sends a monitor away whose container never ran.
     pub(super) async fn dismiss(&self, monitor: &Monitor) {
-        if let Ok(client) = monitor.client()
-            && let Err(error) = client.shutdown(serve::deadline(PROMPT), &wire::Empty {}).await
-            && is_lost(&error)
-            // It died over what it was asked before, and was replaced; or it has gone by itself: fine.
-            && let Some((client, _)) = monitor.survivor().await
-        {
-            let _ = client.shutdown(serve::deadline(PROMPT), &wire::Empty {}).await;
-        }
+        // It has gone by itself: fine.
+        let _ = monitor.give_up(PROMPT).await;
         if tokio::time::timeout(PROMPT, monitor.ended()).await.is_err() {
             tracing::error!("container {}: its monitor does not go", monitor.container());
         }
@@ -599,26 +596,6 @@ impl Pod {
 /// A monitor is there that has been asked for nothing yet.
 pub(super) fn is_new(found: &index::Container) -> bool {
     found.monitor.as_ref().is_some_and(|state| state.phase == record::Phase::Created && state.init.is_none())
-}
-
-/// Has a container that was made run. Where its monitor dies over it, its successor knows how far the runtime came.
-async fn ask_to_start(monitor: &Monitor) -> Result<()> {
-    let lost = match monitor.client()?.start(serve::deadline(START), &wire::Empty {}).await {
-        Err(error) if is_lost(&error) => error,
-        answer => return answer.map(drop).map_err(Refusal::from),
-    };
-    match monitor.survivor().await {
-        Some((_, status)) if status.started_at != 0 => Ok(()),
-        Some((client, _)) => {
-            client.start(serve::deadline(START), &wire::Empty {}).await.map(drop).map_err(Refusal::from)
-        }
-        None => Err(lost.into()),
-    }
-}
-
-/// Whether who was asked went away before the answer, which is no answer.
-fn is_lost(error: &ttrpc::Error) -> bool {
-    !matches!(error, ttrpc::Error::RpcStatus(_))
 }
 
 /// The directory of a log is the caller's to open, who does not know that there is one.

@@ -1,6 +1,6 @@
 //! Removing members.
 
-use std::{io::Read, path::Path, sync::Arc};
+use std::{io::Read, path::Path, sync::Arc, time::Duration};
 
 use proto::{
     Id, Kind, Refusal, Roots,
@@ -19,6 +19,9 @@ use super::{
     stop::RECORDED,
 };
 use crate::{image, network, volume::Volumes};
+
+/// How long a monitor may take to end its container.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// What `rm` answers for a container that is up (podman's words).
 fn refuse_running(record: &ContainerRecord, state: ContainerState) -> Refusal {
@@ -77,19 +80,9 @@ impl Pod {
                 if !force {
                     return Err(refuse_running(&record, found.state));
                 }
-                if let Ok(client) = monitor.client() {
-                    let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
-                    // A container that was created and not started is given up instead.
-                    if found.state == ContainerState::Initialized
-                        || client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await.is_err()
-                    {
-                        let _ = client
-                            .shutdown(
-                                proto::serve::deadline(std::time::Duration::from_secs(15)),
-                                &proto::wire::Empty {},
-                            )
-                            .await;
-                    }
+                // A container that was created and not started is given up instead.
+                if found.state == ContainerState::Initialized || monitor.kill(ANSWER).await.is_err() {
+                    let _ = monitor.give_up(ANSWER).await;
                 }
             }
             if is_new(&found) {
@@ -130,11 +123,8 @@ impl Pod {
     async fn remove_broken(&self, id: &Id) -> Result<ContainerResult> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
-        if let Some(monitor) = self.monitors.get(id)
-            && let Ok(client) = monitor.client()
-        {
-            let stop = proto::wire::MonitorStop { timeout_ms: 0, ..Default::default() };
-            let _ = client.stop(proto::serve::deadline(std::time::Duration::from_secs(15)), &stop).await;
+        if let Some(monitor) = self.monitors.get(id) {
+            let _ = monitor.kill(ANSWER).await;
             self.monitors.end(&monitor, RECORDED).await?;
         }
         let roots = &self.engine.roots;

@@ -15,7 +15,7 @@ use proto::{
     refusal::Result,
     restart, serve,
     state::ContainerState,
-    wire::{self, ContainerResult, ExitStatus, MonitorStop},
+    wire::{ContainerResult, ExitStatus, MonitorClient, MonitorStop},
 };
 
 use super::{
@@ -59,11 +59,9 @@ impl Pod {
         }
         let begun = Instant::now();
         if found.state == ContainerState::Initialized {
-            if let Some(monitor) = self.monitors.get(id)
-                && let Ok(client) = monitor.client()
-            {
+            if let Some(monitor) = self.monitors.get(id) {
                 // Refused or gone: the direct way below ends it.
-                let _ = client.shutdown(serve::deadline(RECORDED), &wire::Empty {}).await;
+                let _ = monitor.give_up(RECORDED).await;
             }
         } else {
             answer.exit = self.ask_to_stop(id, grace).await;
@@ -90,11 +88,18 @@ impl Pod {
 
     /// Asks the monitor, which is the usual way. `None` when it could not do it.
     async fn ask_to_stop(&self, id: &Id, grace: i64) -> Option<ExitStatus> {
-        let client = self.monitors.get(id)?.client().ok()?;
+        let monitor = self.monitors.get(id)?;
         let killed = patience::at_most(KILLED);
         let deadline = u64::try_from(grace).map_or(FOR_EVER, |grace| Duration::from_millis(grace) + killed);
-        let stop = MonitorStop { signal: String::new(), timeout_ms: grace, keep_policy: false };
-        client.stop(serve::deadline(deadline), &stop).await.ok()
+        let begun = Instant::now();
+        let stop = |client: MonitorClient| async move {
+            // A successor counts what is left.
+            let passed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let timeout_ms = if grace < 0 { grace } else { grace.saturating_sub(passed).max(0) };
+            let stop = MonitorStop { signal: String::new(), timeout_ms, keep_policy: false };
+            client.stop(serve::deadline(deadline), &stop).await
+        };
+        monitor.ask(stop).await.ok()
     }
 
     /// Without the monitor's help: SIGKILL to the whole cgroup, until the process is gone and the monitor with it.

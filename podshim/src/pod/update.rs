@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::{
-    Id, Kind, Refusal,
+    Id, Refusal,
     failpoint::{self, Point},
     record::{self, ContainerRecord, Durability, Phase, StartRecord},
     refusal::Result,
@@ -16,10 +16,6 @@ use crate::{bundle, cgroup, index, spec};
 
 /// How long a monitor may take to hear of it: it may be about to create or start the container.
 const HEARD: Duration = Duration::from_secs(90);
-/// How often it is told again to a successor of a monitor that died meanwhile.
-const TRIES: u32 = 5;
-/// Pause before that.
-const PAUSE: Duration = Duration::from_millis(200);
 
 impl Pod {
     /// Changes what `asked` names. Where the kernel, the disk or a check refuses, nothing has changed.
@@ -98,20 +94,11 @@ impl Pod {
     /// Tells the monitor. One that dies of something else meanwhile has a successor, which may have read the start record
     /// before it changed.
     async fn tell(&self, id: &Id) -> Result<()> {
-        for attempt in 1.. {
-            let Some(monitor) = self.monitors.get(id) else { return Ok(()) };
-            let told = match monitor.client() {
-                Ok(client) => client.reload(serve::deadline(HEARD), &wire::Empty {}).await.map_err(Refusal::from),
-                Err(refusal) => Err(refusal),
-            };
-            match told {
-                Err(refusal) if attempt < TRIES && matches!(refusal.kind, Kind::Gone | Kind::Internal) => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                other => return other.map(|_| ()),
-            }
-        }
-        Ok(())
+        let Some(monitor) = self.monitors.get(id) else { return Ok(()) };
+        monitor
+            .ask(|client| async move { client.reload(serve::deadline(HEARD), &wire::Empty {}).await })
+            .await
+            .map(drop)
     }
 }
 

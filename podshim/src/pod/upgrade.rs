@@ -74,7 +74,7 @@ impl Pod {
             b"--runroot",
             roots.run.as_os_str().as_bytes(),
             b"--runtime",
-            self.engine.runtime.as_bytes(),
+            self.engine.runtime().as_bytes(),
             b"--lock-fd",
             b"3",
         ];

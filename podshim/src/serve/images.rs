@@ -172,7 +172,7 @@ impl proto::wire::Images for Images {
 
     async fn save(&self, _: &TtrpcContext, request: SaveImages) -> ttrpc::Result<Empty> {
         let target = self.file(&request.token, "save")?;
-        self.blocking(move |store| store.save(&request.names, &request.format, target)).await?;
+        self.blocking(move |store| store.save(&request.names, &request.format, request.compress, target)).await?;
         Ok(Empty {})
     }
 

@@ -77,7 +77,7 @@ impl Fixture {
         let dir = tempfile::tempdir().expect("tempdir");
         let roots = Roots { state: dir.path().join("state"), run: dir.path().join("run") };
         fs::create_dir_all(roots.names()).expect("names");
-        Fixture { engine: Engine { roots, runtime: "crun".into() }, networks: Networks, _dir: dir }
+        Fixture { engine: Engine::new(roots, Some("crun".into())), networks: Networks, _dir: dir }
     }
 
     pub(super) fn view(&self) -> View<'_> {
@@ -129,6 +129,7 @@ impl Fixture {
             log_dropped: 0,
             oom_kills: 0,
             backoff_ms: 0,
+            backoff_before: 0,
             counted: false,
         };
         record::write(&self.roots().container_state(pod, container), &state, Durability::Volatile).expect("write");

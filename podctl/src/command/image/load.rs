@@ -19,11 +19,11 @@ use crate::{
 pub static COMMAND: Command = Command {
     name: "load",
     about: "Load image(s) from a tar archive",
-    description: "Loads an image from a locally stored archive (tar file) into container storage.",
+    description: "Loads an image from a locally stored archive (tar file), or a directory of the format oci-dir or docker-dir, into container storage.",
     usage: "[options]",
-    examples: &["load --input httpd.tar", "load < httpd.tar"],
+    examples: &["load --input httpd.tar", "load < httpd.tar", "load --input httpd-dir"],
     flags: &[&[
-        text("input", "string", "Load images from specified tar archive file (default: stdin)").short('i'),
+        text("input", "string", "Load images from the specified archive or directory (default: stdin)").short('i'),
         switch("quiet", "Suppress the output").short('q'),
     ]],
     operands: Operands::None,
@@ -36,9 +36,6 @@ fn archive(args: &Args) -> Result<(OwnedFd, String), Failure> {
     match args.text("input") {
         Some(path) => {
             let file = File::open(path).map_err(|error| Failure::invalid(format!("stat {path}: {}", plain(&error))))?;
-            if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-                return Err(Failure::invalid(format!("--input {path}: is a directory: name a tar archive")));
-            }
             Ok((file.into(), path.to_owned()))
         }
         None if terminal::stdin_is_terminal() => {

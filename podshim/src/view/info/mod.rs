@@ -172,7 +172,7 @@ fn monitor() -> Value {
 
 fn runtime(view: &View<'_>) -> Value {
     let path = view.engine.runtime_path("").ok();
-    let name = view.engine.runtime.rsplit('/').next().unwrap_or_default();
+    let name = view.engine.runtime().rsplit('/').next().unwrap_or_default();
     let version = path.as_deref().and_then(ask_version).unwrap_or_default();
     object([
         ("name", name.into()),

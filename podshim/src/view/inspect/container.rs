@@ -219,7 +219,7 @@ impl Subject<'_> {
 
     fn runtime(&self) -> &str {
         let own = self.record.map_or("", |record| &record.config.runtime);
-        if own.is_empty() { &self.view.engine.runtime } else { own }
+        if own.is_empty() { self.view.engine.runtime() } else { own }
     }
 
     fn graph_driver(&self) -> Value {
