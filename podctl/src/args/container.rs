@@ -158,7 +158,7 @@ pub fn place(args: &Args) -> Result<Place, Failure> {
 /// # Errors
 /// `reading pod ID file: open /x: no such file or directory`
 pub fn read_id(what: &str, file: &str) -> Result<String, Failure> {
-    let text = fs::read_to_string(file)
+    let text = super::file::text(file)
         .map_err(|error| Failure::invalid(format!("reading {what}: open {file}: {}", plain(&error))))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }

@@ -1,7 +1,5 @@
 //! The environment of a container: `--env-file`, `-e K=V`, `-e K` (the caller's value), `-e K*`.
 
-use std::fs;
-
 use crate::error::{Failure, plain};
 
 /// Variables a container inherits by `--http-proxy`, which is the default.
@@ -15,7 +13,7 @@ const PROXIES: &[&str] =
 pub fn variables(files: &[String], given: &[String]) -> Result<Vec<String>, Failure> {
     let mut variables = Vec::new();
     for file in files {
-        let text = fs::read_to_string(file).map_err(|error| {
+        let text = super::file::text(file).map_err(|error| {
             Failure::invalid(format!("parsing env file \"{file}\": open {file}: {}", plain(&error)))
         })?;
         for line in text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -65,6 +63,8 @@ pub fn host() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ pub mod block;
 pub mod container;
 pub mod duration;
 pub mod env;
+pub mod file;
 pub mod health;
 pub mod help;
 pub mod mount;

@@ -46,7 +46,7 @@ pub fn labels(files: &[String], given: &[String]) -> Result<BTreeMap<String, Str
         Ok(())
     };
     for file in files {
-        let text = fs::read_to_string(file)
+        let text = super::file::text(file)
             .map_err(|error| Failure::invalid(format!("unable to process labels: open {file}: {}", plain(&error))))?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             add(line)?;
@@ -273,7 +273,7 @@ fn seccomp(value: &str) -> Result<String, Failure> {
     match value {
         "" | "unconfined" => Ok(value.to_owned()),
         path => {
-            let text = fs::read_to_string(path).map_err(|error| {
+            let text = super::file::text(path).map_err(|error| {
                 Failure::invalid(format!("opening seccomp profile failed: open {path}: {}", plain(&error)))
             })?;
             serde_json::from_str::<serde::de::IgnoredAny>(&text)

@@ -1,15 +1,12 @@
 //! `podctl load`
 
-use std::{
-    fs::File,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use proto::{raw, wire::LoadImage};
 use ttrpc::context::Context;
 
 use crate::{
-    args::{Action, Args, Command, Operands, switch, text},
+    args::{Action, Args, Command, Operands, file, switch, text},
     dial::Engine,
     error::{Failure, Outcome, plain},
     output, terminal,
@@ -35,7 +32,7 @@ pub static COMMAND: Command = Command {
 fn archive(args: &Args) -> Result<(OwnedFd, String), Failure> {
     match args.text("input") {
         Some(path) => {
-            let file = File::open(path).map_err(|error| Failure::invalid(format!("stat {path}: {}", plain(&error))))?;
+            let file = file::open(path).map_err(|error| Failure::invalid(format!("stat {path}: {}", plain(&error))))?;
             Ok((file.into(), path.to_owned()))
         }
         None if terminal::stdin_is_terminal() => {

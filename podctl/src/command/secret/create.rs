@@ -75,7 +75,7 @@ fn file(path: &str) -> Result<Vec<u8>, Failure> {
     let read = if path == "-" {
         std::io::stdin().lock().take(MOST).read_to_end(&mut data)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut data))
+        crate::args::file::open(path).and_then(|file| file.take(MOST).read_to_end(&mut data))
     };
     read.map_err(|error| Failure::invalid(format!("open {path}: {}", plain(&error))))?;
     Ok(data)
