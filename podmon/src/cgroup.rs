@@ -120,6 +120,11 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Whether it was told to stand, be all of it frozen yet or not.
+    pub fn is_to_stand(&self) -> bool {
+        self.freezer().is_some_and(|freezer| freezer.is_ordered())
+    }
+
     /// Thaws all processes.
     ///
     /// # Errors
@@ -198,6 +203,12 @@ impl Freezer {
         // A file of the kernel: there is nothing to write whole.
         let mut file = fs::OpenOptions::new().write(true).open(self.directory.join(file))?;
         io::Write::write_all(&mut file, word.as_bytes())
+    }
+
+    /// The order that was given last.
+    fn is_ordered(&self) -> bool {
+        let (file, none) = if self.version == 1 { ("freezer.state", "THAWED") } else { ("cgroup.freeze", "0") };
+        fs::read_to_string(self.directory.join(file)).is_ok_and(|text| text.trim() != none)
     }
 
     fn is_frozen(&self) -> bool {

@@ -87,12 +87,13 @@ impl ExitFile {
     }
 
     /// Writes that a run began and nobody knows how it ended: true after a reboot, replaced otherwise.
-    pub fn put_placeholder(&self, started_at: i64) {
+    pub fn put_placeholder(&self, started_at: i64, init: Option<Process>) {
         *self.before.borrow_mut() = fs::read(&self.path).ok();
         let status = ExitStatus { known: false, code: -1, ..ExitStatus::default() };
         let run = Run { started_at, ..Run::default() };
+        let placeholder = ExitRecord { init, ..exit_record(status, run) };
         // Without it a reboot hides that there was a run; no reason not to run.
-        let _ = record::write(&self.path, &exit_record(status, run), Durability::Volatile);
+        let _ = record::write(&self.path, &placeholder, Durability::Volatile);
     }
 
     /// Nothing was started after all.
@@ -184,6 +185,7 @@ pub fn exit_record(status: ExitStatus, run: Run) -> ExitRecord {
         error: String::new(),
         stopped_by_user,
         log_dropped: 0,
+        init: None,
     }
 }
 
@@ -210,7 +212,7 @@ mod tests {
     fn a_failed_start_brings_back_what_was_there() {
         let dir = tempfile::tempdir().expect("tempdir");
         let file = ExitFile::new(dir.path().join("exit.json"));
-        file.put_placeholder(5);
+        file.put_placeholder(5, None);
         let read = || record::read::<ExitRecord>(&file.path);
         assert!(read().is_ok_and(|record| !record.status.known && record.started_at == 5));
         file.take_placeholder_back();
@@ -218,7 +220,7 @@ mod tests {
 
         let status = ExitStatus { known: true, code: 7, ..ExitStatus::default() };
         write_exit(&file.path, &exit_record(status, Run { started_at: 1, ..Run::default() })).expect("write");
-        file.put_placeholder(5);
+        file.put_placeholder(5, None);
         file.take_placeholder_back();
         assert_eq!(read().expect("record").status.code, 7);
     }

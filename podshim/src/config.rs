@@ -27,6 +27,7 @@ const ENVIRONMENT: &[&str] = &[
     "PATH",
     "PODCTL_BOOT_ID",
     "PODCTL_CGROUP_PREFIX",
+    "PODCTL_CLOCK",
     "PODCTL_GREETING",
     proto::failpoint::VARIABLE,
     proto::patience::VARIABLE,

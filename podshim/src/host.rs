@@ -5,7 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -18,6 +18,7 @@ use nix::{
 use proto::{
     Id, Roots,
     alive::Lock,
+    deletions::Deletions,
     failpoint::{self, Point},
     layout::sockets,
     serve::{Connections, listener, runtime},
@@ -163,6 +164,10 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         return tell(ready);
     };
     newborn.iter().for_each(Newborn::renew);
+    let lock = match wait_for_owner(&engine, id, lock)? {
+        Some(lock) => lock,
+        None => return tell(ready),
+    };
     let before = if cut_off { Before::CutOff } else { Before::Nobody };
     let served = serve_pod(&engine, id, ready, before, newborn, lock);
     if served.is_err() && !engine.roots.pod_record(id).exists() {
@@ -170,6 +175,31 @@ pub fn pod(id: &Id, arguments: &Arguments) -> anyhow::Result<()> {
         intent::leave(&engine.roots, id);
     }
     served
+}
+
+/// How long a shim whose run directory was deleted may take to make it again.
+const OWNER: Duration = Duration::from_secs(2);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where members run of whose run directory nothing is left, somebody has deleted it, and their shim may be about to make
+/// it again: it is given time to. `None` when it has.
+fn wait_for_owner(engine: &Engine, id: &Id, mut lock: Lock) -> anyhow::Result<Option<Lock>> {
+    let roots = &engine.roots;
+    let end = Instant::now() + OWNER;
+    while !roots.pod_state(id).exists()
+        && index::pod(roots, id).is_some_and(|pod| pod.containers.iter().any(index::Container::is_lost))
+        && Instant::now() < end
+    {
+        intent::leave_open(roots, id);
+        drop(lock);
+        std::thread::sleep(LOOK);
+        match intent::lock(roots, id)? {
+            Some(again) => lock = again,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(lock))
 }
 
 /// Who had the pod before us.
@@ -207,6 +237,8 @@ fn serve_pod(
             newborn = Newborn::new(&engine.roots, id);
         }
         intent::sweep(&engine.roots, Some(id)).await;
+        // Before there are threads. A pod that is not told of deletions is served all the same.
+        let deletions = Deletions::new().ok();
         let pod = Pod::open(engine.clone(), id.clone(), newborn).await?;
         pod.keep_lock(&lock);
         failpoint::check(Point::ShimOpen)?;
@@ -220,6 +252,7 @@ fn serve_pod(
             .add_listener(listener(Some(stream), None, &connections)?);
         server.start().await?;
         failpoint::check(Point::ShimServes)?;
+        pod.watch_directory(deletions);
         tell(ready)?;
         until_idle(&pod, &connections).await;
         failpoint::pass(Point::ShimIdle);

@@ -18,8 +18,9 @@
 //! monitor                starts podmon and speaks to it; keeps its descriptors
 //! bundle | spec          the OCI bundle of a member | what a pod and a container are, and what they may not be
 //! namespace | network | image | rootfs | volume | secret | cgroup | transfer
-//! index | etc | finding | programs  walking the records | host configuration | something that is broken | what runs
+//! index | finding | programs  walking the records | something that is broken | what runs
 //! config                 the engine's configuration
+//! etc                    host configuration
 //! sys                    every unsafe block
 //! ```
 

@@ -189,6 +189,11 @@ impl Lock {
         }
     }
 
+    /// Who has the lock at `path`, as far as the kernel says.
+    pub fn holders(path: &Path) -> Vec<u32> {
+        holders(path)
+    }
+
     /// The words for who has the lock at `path`.
     pub fn holder(path: &Path) -> String {
         match holders(path).as_slice() {
@@ -250,7 +255,7 @@ impl AsFd for Lock {
     }
 }
 
-/// Who holds the flock(2) of the file at `path`, as proc_locks(5) has it, which knows files by `MAJOR:MINOR:INODE`.
+/// See [`Lock::holders`]; proc_locks(5) knows files by `MAJOR:MINOR:INODE`.
 fn holders(path: &Path) -> Vec<u32> {
     let Ok(meta) = fs::metadata(path) else { return Vec::new() };
     let (major, minor) = (nix::sys::stat::major(meta.dev()), nix::sys::stat::minor(meta.dev()));

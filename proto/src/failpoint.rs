@@ -199,6 +199,7 @@ points! {
     StartDir "start.dir" fails
     StartRootfs "start.rootfs" fails
     StartSecrets "start.secrets" fails
+    StartImage "start.image" fails
     StartMounts "start.mounts" fails
     StartFiles "start.files" fails
     StartBundle "start.bundle" fails
@@ -210,6 +211,10 @@ points! {
     MonitorSockets "monitor.sockets" fails
     MonitorSpawned "monitor.spawned" passes
     MonitorReplaced "monitor.replaced" passes
+    PauseAsked "pause.asked" fails
+    PauseDone "pause.done" passes
+    UnpauseAsked "unpause.asked" fails
+    UnpauseDone "unpause.done" passes
     StopAsked "stop.asked" fails
     StopEnded "stop.ended" passes
     EndTornDown "end.torn_down" fails
@@ -229,6 +234,14 @@ points! {
     DownNamespaces "down.namespaces" passes
     DownCgroup "down.cgroup" passes
     DownRan "down.ran" passes
+    UpgradeMonitor "upgrade.monitor" fails
+    UpgradeShim "upgrade.shim" passes
+    DeletedLocked "deleted.locked" passes
+    DeletedWritten "deleted.written" passes
+    CheckFound "check.found" passes
+    CheckMended "check.mended" passes
+    BuryKilled "check.bury.killed" fails
+    BuryNames "check.bury.names" fails
     PodStartUp "pod.start.up" fails
     PodStarted "pod.start.members" passes
     PodStopMembers "pod.stop.members" fails
@@ -249,6 +262,7 @@ points! {
     ImageRecorded "image.recorded" fails
     ImageRmRecord "image.rm.record" fails
     ImageRmNames "image.rm.names" fails
+    ImageTagged "tag.named" passes
     PullBegun "pull.begun" passes
     PullLayers "pull.layers" passes
     VolumeDir "volume.create.dir" fails
@@ -284,6 +298,10 @@ points! {
     MonWrite "mon.end.write" fails
     MonAgain "mon.again.counted" passes
     MonClear "mon.again.cleared" passes
+    MonFroze "mon.pause.frozen" passes
+    MonThawed "mon.unpause.thawed" passes
+    MonUpgrade "mon.upgrade.passed" passes
+    MonMended "mon.mend.made" passes
     MonAdoptState "mon.adopt.state" passes
     MonAdoptStreams "mon.adopt.streams" passes
     ExecSpec "mon.exec.spec" fails

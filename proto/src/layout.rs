@@ -10,6 +10,7 @@
 //!   pods/ID/{lock, shim.sock, shim.raw, notify.sock, state.json, hosts, resolv.conf, hostname, shm/, ns/{net,ipc,uts,pid}}
 //!   pods/ID/containers/ID/{mon.sock, mon.raw, start.json, state.json, health.json, stdin, stdout, stderr, bundle/, rootfs/}
 //!   networks/NAME/{lock, leases/IP → pod}
+//!   cgroups/… parents of control groups that were made, see podshim's `cgroup`
 //! ```
 //! All on-disk names are our own ids but volumes and networks, whose names obey [`crate::name`]. A name is a symlink:
 //! making it is the uniqueness check for pods and containers at once.
@@ -230,6 +231,16 @@ impl Roots {
         }
     }
 
+    /// Whether a person has deleted the record of `target` while it is up: nothing can be done with it but to end it.
+    pub fn is_lost(&self, target: &Target) -> bool {
+        let up = match target {
+            Target::Pod(pod) | Target::Infra(pod) => self.pod_state(pod),
+            Target::Container { pod, container } => self.container_state(pod, container),
+        };
+        // What is being made or removed is not lost.
+        !self.is_recorded(target) && up.exists() && !self.pods().join(".open").join(target.pod().as_str()).exists()
+    }
+
     /// What `text` stands for: a name, a full id or a unique beginning of an id.
     ///
     /// `None` when there is nothing of that name.
@@ -241,7 +252,7 @@ impl Roots {
             return Ok(None);
         }
         if let Ok(link) = std::fs::read_link(self.names().join(text)) {
-            return Ok(Target::from_link(&link).filter(|target| self.is_recorded(target)));
+            return Ok(Target::from_link(&link).filter(|target| self.is_recorded(target) || self.is_lost(target)));
         }
         if !id::is_prefix(text) {
             return Ok(None);
@@ -257,7 +268,7 @@ impl Roots {
             let Some(target) = std::fs::read_link(entry.path()).ok().and_then(|link| Target::from_link(&link)) else {
                 continue;
             };
-            if !self.is_recorded(&target) {
+            if !self.is_recorded(&target) && !self.is_lost(&target) {
                 continue;
             }
             if found.replace(target).is_some() {

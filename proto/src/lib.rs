@@ -24,6 +24,7 @@
 //! Nothing of ours is below this crate, and it does no I/O but reading and writing what it defines.
 
 pub mod alive;
+pub mod deletions;
 pub mod event;
 pub mod exit;
 pub mod failpoint;

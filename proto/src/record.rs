@@ -197,6 +197,9 @@ pub struct ExitRecord {
     /// A user has ended it: `unless-stopped` does not start it at boot.
     #[serde(default)]
     pub stopped_by_user: bool,
+    /// While nobody knows how it ended: the container's first process, for when `$RUN` is lost under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Process>,
 }
 
 /// `$RUN/pods/ID/state.json`: what of the pod is up. Written by its shim.
@@ -552,6 +555,7 @@ mod tests {
             error: String::new(),
             log_dropped: 0,
             stopped_by_user: false,
+            init: None,
         };
         write(&path, &record, Durability::Durable).expect("write");
         assert_eq!(read::<ExitRecord>(&path).expect("read"), record);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::user::{self, Identity};
+use crate::runtime;
 
 /// Largest `config.json`.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -75,7 +76,10 @@ pub fn spec(request: &ExecRequest, bundle: &Path, init: &Process) -> Result<Valu
     let size = std::fs::metadata(&config).map_or(0, |metadata| metadata.len());
     let text = if size <= MAX_CONFIG { std::fs::read(&config) } else { Err(std::io::ErrorKind::FileTooLarge.into()) };
     let broken = |error: &dyn std::fmt::Display| Refusal::internal(config.display(), error);
-    let text = text.map_err(|error| broken(&error))?;
+    let text = text.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Refusal::internal("exec", runtime::DELETED),
+        _ => broken(&error),
+    })?;
     let Config { mut process } = serde_json::from_slice(&text).map_err(|error| broken(&error))?;
     let container = Identity::of_spec(&process["user"]);
     let (identity, home) = user::resolve(request, &container, init)?;

@@ -86,7 +86,7 @@ impl Monitor {
             self.interruptions.set(self.interruptions.get() + u32::from(next != State::Running));
             self.supervisor.status(next.word());
             if next == State::Clearing {
-                self.down_since = time::now();
+                self.down_since = time::uptime();
             }
         }
     }
@@ -203,10 +203,11 @@ impl Monitor {
     }
 
     fn run_start(&mut self) {
-        self.started_at = time::now();
+        (self.started_at, self.begun) = (time::now(), time::uptime());
         failpoint::pass(Point::MonStart);
         // A reboot from here on leaves a container that has run and whose end nobody knows.
-        self.exit_file.put_placeholder(self.started_at);
+        let init = self.init.as_ref().map(|init| init.process.clone());
+        self.exit_file.put_placeholder(self.started_at, init);
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
             failpoint::pass(Point::MonPlaceholder);
@@ -262,13 +263,17 @@ impl Monitor {
         let (inbox, cgroup) = (self.inbox.clone(), self.cgroup.clone());
         tokio::task::spawn_local(async move {
             let frozen = cgroup.freeze().await;
+            failpoint::pass(Point::MonFroze);
             Monitor::send(&inbox, Message::Froze(frozen));
         });
     }
 
     fn thaw(&mut self) {
         let event = match self.cgroup.thaw() {
-            Ok(()) => Event::Thawed,
+            Ok(()) => {
+                failpoint::pass(Point::MonThawed);
+                Event::Thawed
+            }
             Err(refusal) => {
                 self.failure = Some(refusal);
                 Event::ThawFailed

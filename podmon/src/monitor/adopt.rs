@@ -100,7 +100,8 @@ impl Monitor {
     fn go_on_between(&mut self, since: i64, stored: &mut HashMap<String, OwnedFd>) {
         // Asked a second time nothing is left in `stored`, and nothing changes.
         let _ = self.stdio.adopt(&self.start, stored);
-        self.down_since = since;
+        // A clock that was set back meanwhile counts for nothing.
+        self.down_since = time::uptime() - (time::now() - since).max(0);
         self.state.set(State::Clearing);
         self.persist();
         self.clear();
@@ -127,8 +128,9 @@ impl Monitor {
                 self.started_at = placeholder.map_or(self.started_at, |record| record.started_at);
                 State::Running
             }
-            Phase::Running | Phase::Exited => State::Running,
-            Phase::Paused => State::Paused,
+            // It may have been killed between what the freezer was told and its record.
+            Phase::Running | Phase::Paused if exists && self.cgroup.is_to_stand() => State::Paused,
+            Phase::Running | Phase::Paused | Phase::Exited => State::Running,
             Phase::Stopping => State::Stopping,
         }
     }

@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 mod answer;
 mod health;
+mod mend;
 mod ready;
 mod reload;
 mod restart;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result};
 use proto::{
     Refusal,
     alive::Process,
+    deletions::Deletions,
     failpoint::{self, Point},
     raw::Deposits,
     record::{Health, StartRecord},
@@ -84,6 +86,8 @@ enum Message {
     Notified(Vec<String>),
     /// Records were lost to a full disk.
     Lost,
+    /// Something of our run directory is gone.
+    Deleted,
     /// All who must hear the end have heard it.
     Gone,
 }
@@ -170,7 +174,11 @@ struct Monitor {
     backoff: Option<Timer>,
     /// See [`proto::record::MonitorState::counted`].
     counted: bool,
-    /// When the last run was over, or could not be begun.
+    /// When this run was begun, as [`uptime`](proto::time::uptime); 0 where an earlier monitor has begun it.
+    begun: i64,
+    /// When its first process ended, likewise.
+    over: i64,
+    /// When the last run was over, or could not be begun, likewise.
     down_since: i64,
     /// See [`Monitor::is_ended_by_user`].
     ended_by_user: bool,
@@ -187,6 +195,8 @@ struct Monitor {
 /// When we cannot even begin to serve.
 pub async fn run(config: Config) -> Result<()> {
     let (reaper, signals) = Reaper::new().context("signalfd")?;
+    // Before there are threads; without it nobody tells us of deletions.
+    let deletions = Deletions::new().ok();
     let earlier = adopt::earlier(&config.start);
     // Held before anything is reaped: it may have ended while we became this program.
     let own = upgrade::own_child(earlier.as_ref().and_then(|state| state.init.as_ref()));
@@ -230,6 +240,8 @@ pub async fn run(config: Config) -> Result<()> {
         expectant: vec![],
         backoff: None,
         counted: state_file.get().counted,
+        begun: 0,
+        over: 0,
         down_since: 0,
         ended_by_user: false,
         leaving: false,
@@ -263,6 +275,7 @@ pub async fn run(config: Config) -> Result<()> {
         monitor.heir.watch_parent(pid);
     }
     monitor.say_lost_records();
+    monitor.watch_directory(deletions);
     monitor.say_if_abandoned();
 
     let idle = sleep(IDLE);
@@ -319,6 +332,7 @@ impl Monitor {
             Message::Froze(Err(refusal)) => self.fail(refusal, Event::FreezeFailed),
             Message::Ended(status) => {
                 let now = proto::time::now();
+                self.over = proto::time::uptime();
                 self.ended = Some(match status {
                     Some(raw) => proto::exit::from_wait_status(raw, now),
                     None => proto::exit::unknown(now),
@@ -328,6 +342,7 @@ impl Monitor {
             Message::Checked(health, next, log) => self.hear_of_health(health, next, log),
             Message::Notified(lines) => self.pass_on(&lines),
             Message::Lost => self.persist(),
+            Message::Deleted => self.mend(),
             Message::Gone => self.gone = true,
         }
     }

@@ -63,16 +63,19 @@ impl Monitor {
         let state = self.state_file.get();
         let before = Duration::from_millis(state.backoff_ms);
         let restart = state.restart_count + u32::from(!self.counted);
-        let ended = self.ended.map_or(0, |exit| exit.finished_at);
-        let ran = Duration::from_nanos(u64::try_from(ended - self.started_at).unwrap_or(0));
+        let ran = match self.begun {
+            0 => self.ended.map_or(0, |exit| exit.finished_at) - self.started_at,
+            begun => self.over - begun,
+        };
+        let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
         // An earlier monitor may have been killed in the middle of this pause.
         let pause = if state.backoff_before == restart { before } else { pause(before, ran) };
         self.state_file.update(|state| {
             state.backoff_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             state.backoff_before = restart;
         });
-        // What an earlier monitor has waited counts; a clock that was set back counts for nothing.
-        let waited = u64::try_from(time::now() - self.down_since).unwrap_or(0);
+        // What an earlier monitor has waited counts.
+        let waited = u64::try_from(time::uptime() - self.down_since).unwrap_or(0);
         self.backoff = Some(self.timer(pause.saturating_sub(Duration::from_nanos(waited)), Event::BackoffOver));
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::CString,
+    ffi::{CString, OsStr},
     fs::File,
     os::{
         fd::{AsFd, OwnedFd},
@@ -17,6 +17,7 @@ use std::{
 use proto::{
     Kind, Refusal,
     alive::{self, Process},
+    failpoint::{self, Point},
     layout::sockets,
     refusal::Result,
     spawn::{Apart, Program, environment, replace},
@@ -55,10 +56,12 @@ impl Monitor {
     /// Becomes `program`. Whoever asked is answered only by a no; otherwise the connection ends.
     pub(super) fn upgrade(&mut self, program: &str, reply: Reply<Empty>) {
         let refusal = match self.state.get() {
-            State::Created | State::Running | State::Paused => match self.turn_into(Path::new(program)) {
-                Err(refusal) => refusal,
-                Ok(never) => match never {},
-            },
+            State::Created | State::Running | State::Paused => {
+                match self.turn_into(Path::new(program), OsStr::new(program)) {
+                    Err(refusal) => refusal,
+                    Ok(never) => match never {},
+                }
+            }
             _ => {
                 let words = format!("container {} is between two states: ask again", self.start.id);
                 Refusal::new(Kind::WrongState, words)
@@ -68,7 +71,8 @@ impl Monitor {
         let _ = reply.send(Err(refusal));
     }
 
-    fn turn_into(&mut self, program: &Path) -> Result<std::convert::Infallible> {
+    /// Becomes `program`, called `name`. Comes back only when nothing was given up yet.
+    pub(super) fn turn_into(&mut self, program: &Path, name: &OsStr) -> Result<std::convert::Infallible> {
         let broken = |error: std::io::Error| Refusal::internal(format_args!("becoming {}", program.display()), error);
         // Asked before anything is given up: afterwards there is no way back.
         nix::unistd::access(program, nix::unistd::AccessFlags::X_OK).map_err(|errno| broken(errno.into()))?;
@@ -93,7 +97,7 @@ impl Monitor {
         self.persist();
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|error| broken(error.into()));
         let path = text(program.as_os_str().as_bytes())?;
-        let mut args = vec![path.clone()];
+        let mut args = vec![text(name.as_bytes())?];
         for arg in std::env::args_os().skip(1) {
             args.push(text(arg.as_bytes())?);
         }
@@ -107,6 +111,7 @@ impl Monitor {
         let fds: Vec<_> = [null.as_fd(); 3].into_iter().chain(passed.iter().map(|(_, fd)| fd.as_fd())).collect();
         let program =
             Program { path: &path, args: &args, env: &env, directory: c"/", fds: &fds, apart: Apart::Session };
+        failpoint::pass(Point::MonUpgrade);
         let _error = replace(&program);
         // Our descriptors are mixed up. The supervisor has what a successor needs, and starts one.
         std::process::abort();

@@ -193,6 +193,7 @@ impl Runtime {
         let result = self.run("exec", &args, exec.fds, None, EXEC).await;
         match result {
             Ok(outcome) if outcome.status == 0 => Ok(()),
+            Ok(_) if !self.root.join(&self.id).exists() => Err(Refusal::internal("exec", DELETED)),
             Ok(outcome) => {
                 let said = words::read(exec.log);
                 Err(self.refusal("exec", outcome.status, &said))
@@ -285,6 +286,9 @@ impl Runtime {
         words::refusal(&self.name, verb, status, said)
     }
 }
+
+/// The words for a container that runs, and of which the runtime knows nothing any more.
+pub const DELETED: &str = "what the OCI runtime knew of the container was deleted: stop it and start it again";
 
 /// What [`Runtime::exec`] needs.
 #[derive(Clone, Copy, Debug)]

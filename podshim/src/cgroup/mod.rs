@@ -18,6 +18,7 @@ mod freezer;
 mod hierarchy;
 mod limits;
 mod mark;
+mod parents;
 mod path;
 mod real_time;
 mod tree;
@@ -73,6 +74,18 @@ pub fn mark(path: &str, run: &Path) {
 /// The cgroups of pods below `parent` (as typed, "" = the default) that bear the mark of the engine at `run`.
 pub fn marked(parent: &str, run: &Path) -> Vec<(Id, String)> {
     mark::marked(Hierarchies::of_this_machine(), parent, run)
+}
+
+/// Before anything is made at `path`: remembers, in the run root `run`, which of its parents are not there.
+pub fn note_parents(path: &str, run: &Path) {
+    parents::note(Hierarchies::of_this_machine(), path, run);
+}
+
+/// `path` has been removed: its note goes, and the parents that were made for it or others like it, where nothing is in
+/// them any more.
+pub fn remove_parents(path: &str, run: &Path) {
+    mark::forget(path, run);
+    parents::remove(Hierarchies::of_this_machine(), path, run);
 }
 
 /// Removes it and what is left below it; busy ones are retried for a short while (at most a second), missing ones are

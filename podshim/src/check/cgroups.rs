@@ -1,6 +1,6 @@
 //! Control groups that bear this engine's mark and belong to no pod that is up.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use proto::{Id, Kind, Refusal, alive::Lock};
 
@@ -22,13 +22,13 @@ pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
             if up || scene.is_live(&id) {
                 continue;
             }
-            found.push(finding(path, roots.pod_lock(&id), id));
+            found.push(finding(path, roots.pod_lock(&id), id, roots.run.clone()));
         }
     }
     found
 }
 
-fn finding(path: String, lock: std::path::PathBuf, id: Id) -> Finding {
+fn finding(path: String, lock: PathBuf, id: Id, run: PathBuf) -> Finding {
     let free = move || match Lock::is_held(&lock) {
         true => Err(Refusal::new(Kind::TimedOut, format!("pod {id} is in use by somebody else now"))),
         false => Ok(()),
@@ -37,7 +37,12 @@ fn finding(path: String, lock: std::path::PathBuf, id: Id) -> Finding {
         None => {
             let own = path.clone();
             let problem = "is the control group of a pod that is not up";
-            Finding::repair("cgroup", path, problem, "removes it", move || free().and_then(|()| cgroup::remove(&own)))
+            Finding::repair("cgroup", path, problem, "removes it", move || {
+                free()?;
+                cgroup::remove(&own)?;
+                cgroup::remove_parents(&own, &run);
+                Ok(())
+            })
         }
         Some(pid) => {
             let own = path.clone();
@@ -45,7 +50,9 @@ fn finding(path: String, lock: std::path::PathBuf, id: Id) -> Finding {
             Finding::force("cgroup", path, problem, "ends what is in it and removes it", move || {
                 free()?;
                 cgroup::kill(&own)?;
-                cgroup::remove(&own)
+                cgroup::remove(&own)?;
+                cgroup::remove_parents(&own, &run);
+                Ok(())
             })
         }
     }

@@ -7,6 +7,7 @@ mod cgroups;
 mod mounts;
 mod names;
 mod pods;
+mod processes;
 mod run;
 
 use std::{
@@ -16,13 +17,19 @@ use std::{
     time::Duration,
 };
 
-use proto::{Id, alive::Lock, refusal::Result, wire::CheckRequest};
+use proto::{
+    Id,
+    alive::Lock,
+    failpoint::{self, Point},
+    refusal::Result,
+    wire::CheckRequest,
+};
 use serde_json::{Value, json};
 
 use crate::{
     config::Engine,
     finding::{Finding, Mend},
-    image, index, network, volume,
+    image, index, network, secret, volume,
 };
 
 /// How long something must stay wrong: others need milliseconds between two steps, and bridges are removed 300 ms after
@@ -91,11 +98,13 @@ fn tell(finding: Finding, request: &CheckRequest) -> (Value, bool) {
         Mend::Remove(container) => ("remove", container.to_string()),
         Mend::User(_) => ("user", String::new()),
     };
+    failpoint::pass(Point::CheckFound);
     let result = match finding.mend {
         Mend::Repair(_, act) if request.repair => Some(act()),
         Mend::Force(_, act) if request.repair && request.force => Some(act()),
         _ => None,
     };
+    failpoint::pass(Point::CheckMended);
     let mended = matches!(result, Some(Ok(())));
     let error = result.and_then(Result::err).map(|refusal| refusal.message).unwrap_or_default();
     let document = json!({
@@ -130,10 +139,12 @@ fn scan(engine: &Engine, request: &CheckRequest) -> Result<Vec<Finding>> {
     found.extend(names::scan(&scene));
     found.extend(pods::scan(&scene));
     found.extend(run::scan(&scene));
+    found.extend(processes::scan(&scene));
     found.extend(cgroups::scan(&scene));
     let networks = network::Networks::open(roots);
     found.extend(network::check::scan(&networks, |pod| scene.is_live(pod) || roots.pod_state(pod).exists())?);
     found.extend(volume::check::scan(&volume::Volumes::open(roots)));
+    found.extend(secret::check::scan(&secret::Secrets::open(roots)));
     let users: HashMap<String, Vec<String>> = image::Store::open(roots).users();
     let max = Duration::from_nanos(u64::try_from(scene.request.max_age).unwrap_or(0));
     found.extend(image::check::scan(&image::Store::open(roots), &users, scene.request.quick, max));

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use proto::{
     Id, Kind, Refusal, Roots,
     alive::Lock,
+    failpoint::{self, Point},
     record::{self, Durability, ExitRecord, SCHEMA},
     refusal::Result,
 };
@@ -13,7 +14,9 @@ use super::{Scene, entries, mounts, remove_all};
 use crate::{
     cgroup,
     finding::{Finding, Mend, shown},
-    index, network,
+    index,
+    namespace::infra,
+    network,
     pod::{intent, record as records},
 };
 
@@ -167,6 +170,7 @@ fn exit(scene: &Scene<'_>, name: &str, container: &index::Container, found: &mut
             error: String::new(),
             log_dropped: 0,
             stopped_by_user: false,
+            init: None,
         };
         record::write(&path, &exit, Durability::Durable).map_err(|error| Refusal::internal(path.display(), error))
     }));
@@ -194,8 +198,11 @@ pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
     mounts::none_below(&run).and_then(|()| mounts::none_below(&roots.pod(pod)))?;
     let path = cgroup_of(roots, pod)?;
     cgroup::kill(&path)?;
+    infra::end_of(pod, roots);
+    failpoint::refuse(Point::BuryKilled)?;
     network::take_down_now(&network::Networks::open(roots), pod)?;
     cgroup::remove(&path)?;
+    cgroup::remove_parents(&path, &roots.run);
     for name in entries(&roots.names()) {
         let link = fs::read_link(roots.names().join(&name)).ok();
         if let Some(target) =
@@ -204,6 +211,7 @@ pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
             records::release(roots, &name, &target);
         }
     }
+    failpoint::refuse(Point::BuryNames)?;
     records::bury(&roots.pods(), pod.as_str()).map_err(broken)?;
     remove_all(&roots.pods().join(format!("{}{pod}", records::TOMBSTONE)))?;
     intent::leave(roots, pod);

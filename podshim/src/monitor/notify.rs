@@ -18,6 +18,8 @@ use tokio::io::unix::AsyncFd;
 pub(super) struct Message {
     /// Who sent it, as the kernel says.
     pub(super) pid: u32,
+    /// `READY=1`: it serves.
+    pub(super) ready: bool,
     /// `FDSTORE=1` with this name.
     pub(super) store: Option<String>,
     /// `FDSTOREREMOVE=1` with this name.
@@ -73,6 +75,7 @@ fn receive(socket: &UnixDatagram) -> io::Result<Message> {
 fn parse(text: &[u8], message: &mut Message) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    message.ready = value("READY") == Some("1");
     let name = value("FDNAME").unwrap_or("stored").to_owned();
     if value("FDSTORE") == Some("1") {
         message.store = Some(name);

@@ -67,6 +67,8 @@ struct Entry {
     process: Process,
     ended: watch::Sender<bool>,
     store: HashMap<String, OwnedFd>,
+    /// It has said that it serves.
+    served: bool,
     /// Successors started in a row without a minute of peace between them.
     successors: u32,
     since: std::time::Instant,
@@ -170,6 +172,9 @@ impl Supervisor {
     /// When it has gone meanwhile.
     pub fn adopt(&self, container: &Id, process: Process) -> Result<Arc<Monitor>> {
         let monitor = self.register(container, process, HashMap::new())?;
+        if let Some(entry) = self.entries().get_mut(container) {
+            entry.served = true;
+        }
         let client = monitor.clone();
         tokio::spawn(async move {
             if let Ok(client) = client.client() {
@@ -250,6 +255,7 @@ impl Supervisor {
             process: process.clone(),
             ended,
             store,
+            served: false,
             successors: 0,
             since: std::time::Instant::now(),
             stopped: None,
@@ -382,6 +388,7 @@ impl Supervisor {
                 error: "its monitor could not be replaced".to_owned(),
                 log_dropped: 0,
                 stopped_by_user: false,
+                init: None,
             };
             if let Err(error) = record::write(&path, &exit, Durability::Durable) {
                 tracing::error!("container {container}: exit record: {error}");
@@ -426,6 +433,10 @@ impl Supervisor {
         let mut entries = self.entries();
         // The kernel vouches for the pid; a stranger's message changes nothing.
         let Some(entry) = entries.values_mut().find(|entry| entry.process.pid == message.pid) else { return };
+        if message.ready && std::mem::replace(&mut entry.served, true) {
+            // It has become another program; what was connected to the one before is no connection any more.
+            entry.monitor.forget_client();
+        }
         if let Some(name) = message.remove {
             entry.store.remove(&name);
         } else if let (Some(name), Some(fd)) = (message.store, message.fds.into_iter().next()) {

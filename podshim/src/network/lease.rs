@@ -5,6 +5,7 @@
 //! given to somebody else the moment it is free.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt, symlink},
@@ -15,8 +16,8 @@ use std::{
 use ipnet::Ipv4Net;
 use proto::{
     Id, Kind, Refusal, Roots,
-    alive::Lock,
-    record::{self, Durability},
+    alive::{self, Lock},
+    record::{self, Durability, NetworkStatus, PodState},
     refusal::Result,
 };
 
@@ -67,6 +68,30 @@ pub(super) fn anybody(roots: &Roots) -> bool {
     networks(roots).iter().any(|network| !Leases::of(roots, network).is_empty())
 }
 
+/// What the pods that are up have on their networks, by their own records.
+fn up(roots: &Roots) -> Vec<(Id, NetworkStatus)> {
+    let states = names(&roots.run_pods()).into_iter().filter_map(|name| {
+        let pod: Id = name.parse().ok()?;
+        let state = record::read::<PodState>(&roots.pod_state(&pod)).ok()?;
+        (state.started && state.boot_id == alive::boot_id()).then_some((pod, state.networks))
+    });
+    states.flat_map(|(pod, all)| all.into_iter().map(move |status| (pod.clone(), status))).collect()
+}
+
+/// Notes again who is on which network, where somebody has deleted all notes.
+pub(super) fn restore(roots: &Roots) -> Result<()> {
+    if !networks(roots).is_empty() {
+        return Ok(());
+    }
+    let names: BTreeSet<String> = up(roots).into_iter().map(|(_, status)| status.network).collect();
+    for network in &names {
+        let leases = Leases::of(roots, network);
+        let _lock = leases.lock()?;
+        leases.restore()?;
+    }
+    Ok(())
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -101,8 +126,9 @@ impl<'a> Leases<'a> {
 
     /// Notes that `pod` is on the network with `device` on the host. It comes before the lease and goes after it.
     pub(super) fn join(&self, pod: &Id, device: &str) -> Result<()> {
-        make_dir(&self.leases()).map_err(self.failed())?;
-        make_dir(&self.pods()).map_err(self.failed())?;
+        if !self.leases().exists() || !self.pods().exists() {
+            self.restore()?;
+        }
         symlink(device, self.pods().join(pod.as_str())).map_err(self.failed())
     }
 
@@ -129,7 +155,10 @@ impl<'a> Leases<'a> {
         let (first, last) = host_addresses(range).unwrap_or((range.network(), range.broadcast()));
         Err(Refusal::new(
             Kind::InUse,
-            format!("IPAM error: failed to find free IP in range: {first} - {last} of network {}", self.network),
+            format!(
+                "IPAM error: failed to find free IP in range: {first} - {last} of network {}: end a pod that is on it, or give --network another one (podctl network create)",
+                self.network
+            ),
         ))
     }
 
@@ -169,6 +198,30 @@ impl<'a> Leases<'a> {
                 let words = format!("IPAM error: requested ip address {address} is already allocated to pod {owner:?}");
                 Err(Refusal::new(Kind::InUse, words).about(address.to_string()))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the directories. Somebody may have deleted them under pods that are up: what those have is noted again.
+    fn restore(&self) -> Result<()> {
+        make_dir(&self.leases()).map_err(self.failed())?;
+        make_dir(&self.pods()).map_err(self.failed())?;
+        for (pod, status) in up(self.roots).into_iter().filter(|(_, status)| status.network == self.network) {
+            // It is there: then nothing was lost.
+            let _ = symlink(&status.host_interface, self.pods().join(pod.as_str()));
+            let _ = symlink(pod.as_str(), self.leases().join(&status.ip));
+        }
+        Ok(())
+    }
+
+    /// What `pod` has by `status`, where somebody has deleted the notes of it.
+    pub(super) fn note_again(&self, pod: &Id, status: &NetworkStatus) -> Result<()> {
+        let _lock = self.lock()?;
+        if self.device(pod).is_none() {
+            self.join(pod, &status.host_interface)?;
+        }
+        match status.ip.parse() {
+            Ok(address) if self.holder(&status.ip).as_ref() != Some(pod) => self.lease_static(address, pod).map(drop),
             _ => Ok(()),
         }
     }

@@ -182,6 +182,14 @@ fn running(state: &PodState) -> connect::Running {
     connect::Running { networks: state.networks.clone(), ports: state.ports.clone() }
 }
 
+/// Notes again what a pod that is up has on its networks, where somebody has deleted the notes.
+///
+/// # Errors
+/// When somebody else has got its address meanwhile, or keeps a lock.
+pub fn note_again(networks: &Networks, pod: &Id, status: &[NetworkStatus]) -> Result<()> {
+    status.iter().try_for_each(|status| lease::Leases::of(&networks.roots, &status.network).note_again(pod, status))
+}
+
 /// Takes it down: rules, port elements, leases, conntrack entries by the pod's label. Needs no namespace, may be asked
 /// twice. The host's end of the veth pair goes with the namespace; that, the bridge and the table are seen to after the
 /// answer, see [`settle`].
@@ -197,6 +205,15 @@ pub async fn down(networks: &Networks, pod: &Id) -> Result<()> {
 pub fn has_left(networks: &Networks, pod: &Id) -> bool {
     let noted = |network: &String| lease::Leases::of(&networks.roots, network).device(pod).is_some();
     lease::networks(&networks.roots).iter().any(noted)
+}
+
+/// Removes bridges and rules that nobody needs, where the notes of who is on which network are lost.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn tidy(networks: &Networks) -> Result<()> {
+    let networks = networks.clone();
+    worker::on_thread("network", move || take_down::unneeded(&networks)).await
 }
 
 /// As [`down`], with all that is put off there; blocks. For a pod that nobody has in hand.

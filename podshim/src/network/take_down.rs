@@ -135,6 +135,7 @@ pub(super) fn remove_later(networks: Networks, devices: Vec<String>, mut host: H
 
 /// Removes `devices`, the bridges of networks nobody is on, and the rules when nobody is on any.
 fn sweep(networks: &Networks, devices: &[String], host: &mut Host) -> Result<()> {
+    lease::restore(&networks.roots)?;
     for device in devices {
         link::remove(&mut host.route, device).map_err(|error| failed("removing a device", error))?;
     }
@@ -224,7 +225,16 @@ pub(super) fn now(networks: &Networks, pod: &Id) -> Result<()> {
 
 /// Removes bridges and rules that nobody needs.
 pub(super) fn unneeded(networks: &Networks) -> Result<()> {
-    sweep(networks, &[], &mut Host::open()?)
+    let mut host = Host::open()?;
+    sweep(networks, &[], &mut host)?;
+    // Those of networks that nobody knows to have been up.
+    for record in networks.list()? {
+        let found = link::find(&mut host.route, &record.interface).map_err(|error| failed("reading links", error))?;
+        if found.is_some() {
+            remove_bridge(networks, &record.name, &mut host, PATIENCE)?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for removals under way; a process that exits earlier leaves a bridge or the table to the next.

@@ -53,6 +53,11 @@ impl Core {
         self.up.is_some()
     }
 
+    /// Something is up of which there is no record.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// What is up has changed; with a new server for names and a new guard, or none.
     pub(super) fn replace(&mut self, state: PodState, dns: Option<network::DnsServer>, guard: Option<network::Guard>) {
         if let Some(up) = &mut self.up {
@@ -128,11 +133,16 @@ impl Pod {
         let mut undo = Undo::default();
 
         let cgroup = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent)?;
+        cgroup::note_parents(&cgroup, &roots.run);
         cgroup::create_pod(&cgroup, pod.config.resources.as_ref())?;
         cgroup::mark(&cgroup, &roots.run);
         undo.push({
-            let cgroup = cgroup.clone();
-            move || drop(cgroup::remove(&cgroup))
+            let (cgroup, run) = (cgroup.clone(), roots.run.clone());
+            move || {
+                // What is busy is found by `system check`.
+                let _ = cgroup::remove(&cgroup);
+                cgroup::remove_parents(&cgroup, &run);
+            }
         });
 
         failpoint::refuse(Point::UpCgroup)?;
@@ -152,8 +162,8 @@ impl Pod {
             pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
         }
         let infra_init = if spec::makes(&pod.config, "pid") {
-            let program = std::env::current_exe().map_err(broken("its PID 1"))?;
-            let infra = infra::start(&program, &namespaces).map_err(broken("its PID 1"))?;
+            let program = self.engine.program("podshim").map_err(broken("its PID 1"))?;
+            let infra = infra::start(&program, &self.id, roots, &namespaces).map_err(broken("its PID 1"))?;
             undo.push({
                 let process = infra.process.clone();
                 move || end(&process)
@@ -232,7 +242,7 @@ impl Pod {
         names
     }
 
-    fn write_files(&self, pod: &PodRecord, network: &NetworkConfig, state: &PodState) -> Result<()> {
+    pub(super) fn write_files(&self, pod: &PodRecord, network: &NetworkConfig, state: &PodState) -> Result<()> {
         let roots = &self.engine.roots;
         let run = roots.run_pod(&pod.id);
         let resolv_conf = network::resolv_conf(&self.networks, network, &state.networks)?;
@@ -280,6 +290,9 @@ impl Pod {
             if std::mem::take(&mut core.lost) {
                 let parent = core.record.as_ref().map(|pod| pod.config.cgroup_parent.as_str());
                 super::intent::clear(&self.engine.roots, &self.id, parent.unwrap_or_default()).await;
+                if let Err(refusal) = network::tidy(&self.networks).await {
+                    tracing::warn!("pod {}: {refusal}", self.id);
+                }
                 drop_shm(&self.engine.roots.run_pod(&self.id).join("shm"));
                 // Not there is as good.
                 let _ = fs::remove_file(self.engine.roots.pod_state(&self.id));
@@ -303,6 +316,7 @@ impl Pod {
             // What is busy now is not for long: whoever comes after us takes it down.
             self.intents.keep();
         }
+        cgroup::remove_parents(&state.cgroup, &roots.run);
         failpoint::pass(Point::DownCgroup);
         // When it ended, for after the shim, whose directory goes with it.
         if let Err(error) = fs::File::create(index::ran(roots, &self.id)) {
@@ -324,7 +338,11 @@ impl Pod {
 
     /// Removes the control group of a pod without infra, of which no member lives.
     pub(super) fn remove_cgroup(&self, pod: &PodRecord) {
-        let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| cgroup::remove(&path));
+        let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| {
+            let removed = cgroup::remove(&path);
+            cgroup::remove_parents(&path, &self.engine.roots.run);
+            removed
+        });
         if let Err(refusal) = removed {
             tracing::warn!("pod {}: {refusal}", self.id);
         }
@@ -384,11 +402,15 @@ impl Pod {
         let mut core = self.core.lock().await;
         let Some(found) = index::pod(roots, &self.id) else { return Ok(()) };
         core.damaged = found.record.is_err();
-        core.lost = found.state.is_none() && roots.pod_state(&self.id).exists();
+        // Members that live show that something is up, whatever has become of the record.
+        let lives = || found.containers.iter().any(|member| member.init().is_some());
+        let lost = found.state.is_none() && (roots.pod_state(&self.id).exists() || lives());
         let pod = Arc::new(found.record.unwrap_or_else(|_| super::record::stand_in(roots, &self.id)));
         core.record = Some(pod.clone());
+        core.lost = lost && !pod.config.no_infra;
         if let Some(mut state) = found.state.filter(|state| state.started) {
             let pinned = self.pin_again(&pod, &state, &found.containers);
+            self.share_shm_again(&found.containers);
             failpoint::refuse(Point::AdoptPinned)?;
             let holds = network::hold_ports(&state.ports).unwrap_or_else(|refusal| {
                 tracing::warn!("pod {}: {refusal}", pod.name);
@@ -439,11 +461,13 @@ impl Pod {
             if pinned || !wanted {
                 continue;
             }
-            let Some(member) = member else {
+            // A member may have processes of its own.
+            let source = if kind == Kind::Pid { state.infra_init.as_ref() } else { member };
+            let Some(source) = source.filter(|source| source.is_alive()) else {
                 all = false;
                 continue;
             };
-            let source = format!("/proc/{}/ns/{}", member.pid, kind.as_str());
+            let source = format!("/proc/{}/ns/{}", source.pid, kind.as_str());
             if let Err(error) = pin::pin(Path::new(&source), &dir, kind) {
                 tracing::warn!("pod {}: its {} namespace: {error}", pod.name, kind.as_str());
             }
@@ -472,6 +496,9 @@ impl Pod {
             self.monitors.adopt(id, monitor.monitor.clone())
         } else if self.monitors.has_finished(id) {
             self.monitors.end_runtime(id);
+            return;
+        } else if !self.engine.roots.start_record(&self.id, id).exists() {
+            tracing::warn!("container {id}: its run directory was deleted: it has no monitor any more");
             return;
         } else {
             self.note_unmounted(id);

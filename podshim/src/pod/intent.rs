@@ -31,7 +31,11 @@ use proto::{
 };
 
 use super::{record as records, remove::finish};
-use crate::{cgroup, index, namespace::pin, network};
+use crate::{
+    cgroup, index,
+    namespace::{infra, pin},
+    network,
+};
 
 /// What is in the file of an act that makes its pod, too.
 const NEW: &str = "new";
@@ -218,10 +222,16 @@ pub async fn tidy(roots: &Roots, id: &Id) {
 /// Takes down what a killed shim had up of a pod, by the pod's id. What is not there is fine.
 pub async fn clear(roots: &Roots, pod: &Id, cgroup_parent: &str) {
     pin::unpin(&roots.namespaces(pod));
+    infra::end_of(pod, roots);
     if let Err(refusal) = network::down(&network::Networks::open(roots), pod).await {
         tracing::warn!("pod {pod}: {refusal}");
     }
-    if let Err(refusal) = cgroup::pod_path(pod, cgroup_parent).and_then(|path| cgroup::remove(&path)) {
+    let removed = cgroup::pod_path(pod, cgroup_parent).and_then(|path| {
+        let removed = cgroup::remove(&path);
+        cgroup::remove_parents(&path, &roots.run);
+        removed
+    });
+    if let Err(refusal) = removed {
         tracing::warn!("pod {pod}: {refusal}");
     }
 }

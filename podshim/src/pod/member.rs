@@ -383,10 +383,12 @@ impl Pod {
     }
 
     /// The cgroup of a member: below the pod's, or below the parent it asks for.
-    async fn cgroup(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<String> {
+    pub(super) async fn cgroup(&self, record: &ContainerRecord, pod: &PodRecord) -> Result<String> {
         let asked = &record.config.cgroup_parent;
         if !asked.is_empty() {
-            return Ok(cgroup::container_path(&cgroup::pod_path(&pod.id, asked)?, &record.id));
+            let path = cgroup::pod_path(&pod.id, asked)?;
+            cgroup::note_parents(&path, &self.engine.roots.run);
+            return Ok(cgroup::container_path(&path, &record.id));
         }
         let core = self.core.lock().await;
         match core.state() {
@@ -504,7 +506,11 @@ impl Pod {
         }
         let parent = &record.config.cgroup_parent;
         if !parent.is_empty()
-            && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| cgroup::remove(&path))
+            && let Err(refusal) = cgroup::pod_path(&self.id, parent).and_then(|path| {
+                let removed = cgroup::remove(&path);
+                cgroup::remove_parents(&path, &roots.run);
+                removed
+            })
         {
             tracing::warn!("container {}: {refusal}", record.id);
         }
@@ -541,7 +547,9 @@ impl Pod {
                 format!("\"{}\" is not running, can't pause: container state improper", found.state),
             ));
         }
+        failpoint::refuse(Point::PauseAsked)?;
         self.monitor(id)?.client()?.pause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        failpoint::pass(Point::PauseDone);
         self.note("pause", &record);
         Ok(result(&record))
     }
@@ -558,7 +566,9 @@ impl Pod {
                 format!("\"{}\" is not paused, can't unpause: container state improper", record.id),
             ));
         }
+        failpoint::refuse(Point::UnpauseAsked)?;
         self.monitor(id)?.client()?.unpause(serve::deadline(PROMPT), &wire::Empty {}).await.map_err(Refusal::from)?;
+        failpoint::pass(Point::UnpauseDone);
         self.note("unpause", &record);
         Ok(result(&record))
     }

@@ -22,6 +22,7 @@ mod bring_up;
 mod connect;
 pub mod copy;
 pub mod create;
+mod deleted;
 mod depend;
 pub mod dependents;
 mod events;
@@ -55,6 +56,7 @@ use proto::{
     Id, Refusal,
     alive::Lock,
     failpoint::{self, Point},
+    layout::Target,
     raw::Deposits,
     record::{ContainerRecord, PodRecord},
     refusal::Result,
@@ -216,8 +218,14 @@ impl Pod {
     /// # Errors
     /// [`proto::Kind::NoSuchContainer`], or when its record cannot be read.
     pub fn container(&self, id: &Id) -> Result<(ContainerRecord, index::Container)> {
-        let found = index::container(&self.engine.roots, &self.id, id)
-            .ok_or_else(|| Refusal::no_such_container(id.as_str()))?;
+        let found = index::container(&self.engine.roots, &self.id, id).ok_or_else(|| match self.monitors.get(id) {
+            Some(_)
+                if self.engine.roots.is_lost(&Target::Container { pod: self.id.clone(), container: id.clone() }) =>
+            {
+                Refusal::internal(format!("container {id}"), "its record was deleted while it runs: end it with rm -f")
+            }
+            _ => Refusal::no_such_container(id.as_str()),
+        })?;
         match &found.record {
             Ok(record) => Ok((record.clone(), found)),
             Err(_) => {
@@ -233,6 +241,8 @@ impl Pod {
 
     /// Lets go of `$RUN/pods/ID`. Called by the role when the pod is idle and its sockets are closed.
     pub fn leave(&self, lock: Lock) {
+        // Nobody makes again what goes now.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         failpoint::pass(Point::ShimUnpinned);
         crate::namespace::pin::unpin(&self.engine.roots.namespaces(&self.id));
         if self.intents.is_kept() {

@@ -15,10 +15,10 @@ use proto::{
 use super::{
     Pod, dependents,
     member::{is_new, result},
-    record,
+    record, sources,
     stop::RECORDED,
 };
-use crate::{image, network, volume::Volumes};
+use crate::{cgroup, image, network, rootfs, volume::Volumes};
 
 /// How long a monitor may take to end its container.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -119,8 +119,22 @@ impl Pod {
         record::remove_pod(&self.engine.roots, pod).inspect_err(|_| self.intents.keep())
     }
 
+    /// Ends and unmounts what is left of a member of which nothing is known but its id.
+    async fn end_remains(&self, id: &Id) -> Result<()> {
+        let roots = &self.engine.roots;
+        if let Ok(pod) = self.record().await {
+            let parent = pod.config.cgroup_parent.as_str();
+            let cgroup = cgroup::container_path(&cgroup::pod_path(&self.id, parent)?, id);
+            cgroup::kill(&cgroup).and_then(|()| cgroup::remove(&cgroup))?;
+        }
+        rootfs::unmount(&roots.rootfs(&self.id, id))?;
+        sources::release(&roots.run_container(&self.id, id));
+        let runtime = roots.runtime().join(id.as_str());
+        record::remove_all(&runtime).map_err(|error| Refusal::internal(runtime.display(), error))
+    }
+
     /// Removes a member whose record cannot be read: what is known of it is its id.
-    async fn remove_broken(&self, id: &Id) -> Result<ContainerResult> {
+    pub(super) async fn remove_broken(&self, id: &Id) -> Result<ContainerResult> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
         if let Some(monitor) = self.monitors.get(id) {
@@ -128,6 +142,7 @@ impl Pod {
             self.monitors.end(&monitor, RECORDED).await?;
         }
         let roots = &self.engine.roots;
+        self.end_remains(id).await?;
         let target = proto::layout::Target::Container { pod: self.id.clone(), container: id.clone() };
         for (name, _) in record::names_of(roots, &self.id) {
             record::release(roots, &name, &target);

@@ -17,7 +17,9 @@ use nix::{
     mount::{MntFlags, umount2},
 };
 use proto::{
-    Refusal, patience,
+    Refusal,
+    failpoint::{self, Point},
+    patience,
     record::ContainerRecord,
     refusal::Result,
     wire::{ContainerAct, Mount, mount},
@@ -156,7 +158,9 @@ pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Place
                     message: format!("--mount type=image,source={}: pull it first", refusal.message),
                     ..refusal
                 })?;
-                made.overlay(&image.layers, "image")?
+                let overlay = made.overlay(&image.layers, "image")?;
+                failpoint::refuse(Point::StartImage)?;
+                overlay
             }
             mount::Kind::Tmpfs | mount::Kind::Devpts => PathBuf::new(),
         };

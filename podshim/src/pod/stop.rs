@@ -8,10 +8,10 @@ use std::{
 };
 
 use proto::{
-    Id, Refusal, alive,
+    Id, Refusal, alive, exit,
     failpoint::{self, Point},
     patience,
-    record::{self, ContainerRecord, StartRecord},
+    record::{self, ContainerRecord, Durability, ExitRecord, StartRecord},
     refusal::Result,
     restart, serve,
     state::ContainerState,
@@ -27,6 +27,8 @@ use crate::{cgroup, index};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
 const KILLED: Duration = Duration::from_secs(10);
+/// Between two looks whether one has, where nobody tells.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a monitor whose container has ended may need to record it and go.
 pub(super) const RECORDED: Duration = Duration::from_secs(20);
 /// "For ever" of a stop without a grace period, as far as ttrpc knows one.
@@ -58,16 +60,22 @@ impl Pod {
             let _ = std::fs::File::create(self.engine.roots.ended_by_user(&self.id, id));
         }
         let begun = Instant::now();
+        let lost = found.is_lost() && self.monitors.get(id).is_none();
         if found.state == ContainerState::Initialized {
             if let Some(monitor) = self.monitors.get(id) {
                 // Refused or gone: the direct way below ends it.
                 let _ = monitor.give_up(RECORDED).await;
             }
+        } else if lost {
+            self.end_lost(&record, &found, grace).await;
         } else {
             answer.exit = self.ask_to_stop(id, grace).await;
         }
         failpoint::refuse(Point::StopAsked)?;
         self.make_sure(id, &record).await?;
+        if lost {
+            self.bury_lost(&record, &found).await;
+        }
         let elapsed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
         if grace > 0
             && elapsed >= grace
@@ -102,15 +110,52 @@ impl Pod {
         monitor.ask(stop).await.ok()
     }
 
+    /// A member whose monitor cannot be found any more gets its stop signal, and its grace, from us.
+    async fn end_lost(&self, record: &ContainerRecord, found: &index::Container, grace: i64) {
+        let Some(pidfd) = found.init().and_then(|init| init.pidfd().ok()) else { return };
+        if let Ok(signal) = crate::spec::signal::number(&record.stop_signal) {
+            // It has ended meanwhile: fine.
+            let _ = alive::pidfd_signal(&pidfd, signal);
+        }
+        let grace = u64::try_from(grace).map_or(FOR_EVER, Duration::from_millis);
+        if let Ok(pidfd) = crate::sys::fd::watch(pidfd) {
+            let _ = tokio::time::timeout(grace, pidfd.readable()).await;
+        }
+    }
+
+    /// What a monitor and the runtime would have done at its end.
+    async fn bury_lost(&self, record: &ContainerRecord, found: &index::Container) {
+        self.end_leftover(record);
+        if let Ok(pod) = self.record().await
+            && let Err(refusal) = self.cgroup(record, &pod).await.and_then(|cgroup| cgroup::remove(&cgroup))
+        {
+            tracing::warn!("container {}: {refusal}", record.id);
+        }
+        let Some(began) = &found.exit else { return };
+        let exit = ExitRecord {
+            status: exit::unknown(proto::time::now()),
+            stopped_by_user: true,
+            init: None,
+            ..began.clone()
+        };
+        let path = self.engine.roots.exit_record(&self.id, &record.id);
+        if let Err(error) = record::write(&path, &exit, Durability::Durable) {
+            tracing::warn!("container {}: exit record: {error}", record.id);
+        }
+    }
+
     /// Without the monitor's help: SIGKILL to the whole cgroup, until the process is gone and the monitor with it.
     async fn make_sure(&self, id: &Id, record: &ContainerRecord) -> Result<()> {
         if !self.is_alive(id) {
             return self.until_recorded(id).await;
         }
+        let begun = Instant::now();
         let Ok((_, found)) = self.container(id) else { return Ok(()) };
         if let Some(init) = found.init() {
-            let pod_cgroup = self.core.lock().await.state().map(|state| state.cgroup.clone());
-            let cgroup = pod_cgroup.map(|pod| cgroup::container_path(&pod, id));
+            let cgroup = match self.record().await {
+                Ok(pod) => self.cgroup(record, &pod).await.ok(),
+                Err(_) => None,
+            };
             if let Some(cgroup) = &cgroup {
                 cgroup::kill(cgroup)?;
             }
@@ -120,6 +165,11 @@ impl Pod {
                 if let Ok(pidfd) = crate::sys::fd::watch(pidfd) {
                     let _ = tokio::time::timeout(patience::at_most(KILLED), pidfd.readable()).await;
                 }
+            }
+            // Where there are no pidfds the control group's signal has to do.
+            let end = Instant::now() + patience::at_most(KILLED).saturating_sub(begun.elapsed());
+            while init.is_alive() && Instant::now() < end {
+                tokio::time::sleep(LOOK).await;
             }
             if init.is_alive() {
                 // The first process of a PID namespace waits for the others: it is they who hang, where any do.
@@ -237,6 +287,10 @@ impl Pod {
         let ran = !found.containers.iter().any(waits);
         if lives || self.starts.load(Ordering::Acquire) > 0 {
             return;
+        }
+        if core.is_lost() {
+            // What it was for has ended, and nobody will know of it any more.
+            self.take_down(&mut core).await;
         }
         if pod.config.no_infra {
             // Nothing is up but the group that the runtime made above the members'.

@@ -277,6 +277,12 @@ impl Pod {
         failpoint::refuse(Point::PodRmStopped)?;
         let _gate = self.gate.write().await;
         if act.force {
+            // Of these the records were deleted.
+            for (id, _) in self.monitors.processes() {
+                if index::container(roots, &self.id, &id).is_none() {
+                    self.remove_broken(&id).await?;
+                }
+            }
             for member in self.members().iter().filter(|member| member.record.is_err()) {
                 self.remove(member.id(), true, Some(0)).await?;
             }

@@ -3,6 +3,7 @@
 //! `$STATE/secrets/ID/{secret.json, data}`, for root alone. What a secret holds is never part of a record, a log or an
 //! answer, but of the one to `secret inspect --showsecret`.
 
+pub mod check;
 mod document;
 mod store;
 

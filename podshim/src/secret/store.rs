@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use proto::{
@@ -54,6 +54,11 @@ impl Secrets {
     /// Opens it; makes nothing.
     pub fn open(roots: &Roots) -> Secrets {
         Secrets { dir: roots.secrets() }
+    }
+
+    /// Where they are, a directory each.
+    pub(super) fn directory(&self) -> &Path {
+        &self.dir
     }
 
     /// Keeps `data` as the secret `new.name`; with `replace` in the place of the one there is. `new` is without id and

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use proto::{
     Kind, Refusal, Roots,
     event::{self, Event},
+    failpoint::{self, Point},
     raw::Deposits,
     refusal::Result,
     wire::{
@@ -158,6 +159,7 @@ impl proto::wire::Images for Images {
     async fn tag(&self, _: &TtrpcContext, request: TagImage) -> ttrpc::Result<Empty> {
         let targets = request.targets.clone();
         self.blocking(move |store| store.tag(&request.source, &request.targets)).await?;
+        failpoint::pass(Point::ImageTagged);
         targets.iter().for_each(|name| self.note_named("tag", name));
         Ok(Empty {})
     }

@@ -145,6 +145,7 @@ impl Fixture {
             error: String::new(),
             log_dropped: 0,
             stopped_by_user: false,
+            init: None,
         };
         record::write(&self.roots().exit_record(pod, container), &exit, Durability::Volatile).expect("write");
     }

@@ -30,6 +30,8 @@ pub fn document(view: &View<'_>) -> Result<Value> {
         if let Some(state) = pod.state.as_ref().filter(|state| state.shim.is_alive()) {
             rows.push(row("podshim", state.shim.pid, "", &owner, &shim));
         }
+        let infra = pod.state.as_ref().and_then(|state| state.infra_init.as_ref()).filter(|infra| infra.is_alive());
+        rows.extend(infra.map(|infra| row("podshim infra", infra.pid, "", &owner, &shim)));
         for container in &pod.containers {
             let Some(process) = container.monitor.as_ref().map(|state| &state.monitor) else { continue };
             if let Some(record) = container.record.as_ref().ok().filter(|_| process.is_alive()) {

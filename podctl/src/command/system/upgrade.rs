@@ -30,6 +30,9 @@ pub static COMMAND: Command = Command {
     ..Command::EMPTY
 };
 
+/// PID 1 of a PID namespace that members share.
+const INFRA: &str = "podshim infra";
+
 fn run(engine: &Engine, args: &Args) -> Outcome {
     let only_check = args.is("check");
     let (lines, failures) = engine.block_on(async {
@@ -64,13 +67,18 @@ fn title(program: &Value) -> String {
 async fn check(engine: &Engine, programs: &[Value]) -> Vec<String> {
     let mut lines = Vec::new();
     for program in programs {
+        let what = if program["Current"] == true { "is current" } else { "would be upgraded" };
+        if row::text(program, "Program") == INFRA {
+            // It answers nobody.
+            lines.push(format!("{}: inode {}, {what}", title(program), program["Inode"]));
+            continue;
+        }
         let version = match (row::text(program, "Pod").parse::<Id>(), row::text(program, "Container").parse::<Id>()) {
             (Ok(pod), Ok(container)) => engine.monitor_version(&pod, &container).await,
             (Ok(pod), Err(_)) => engine.shim_version(&pod).await,
             _ => None,
         };
         let version = version.unwrap_or_else(|| "unknown".to_owned());
-        let what = if program["Current"] == true { "is current" } else { "would be upgraded" };
         lines.push(format!("{}: version {version}, inode {}, {what}", title(program), program["Inode"]));
     }
     lines
@@ -112,7 +120,8 @@ async fn upgrade_pod(engine: &Engine, pod: &Id, of_shim: bool) -> Result<(), Fai
     let done = engine.pod(pod).await?.pods().upgrade(deadline(ACT), &request).await?;
     let failed = done.monitors.into_iter().find(|monitor| !monitor.error.is_empty());
     if let Some(monitor) = failed {
-        return Err(Failure::invalid(monitor.error).within(&format!("podmon {}", monitor.pid)));
+        let program = if monitor.container.is_empty() { INFRA } else { "podmon" };
+        return Err(Failure::invalid(monitor.error).within(&format!("{program} {}", monitor.pid)));
     }
     if of_shim {
         let request = UpgradePod { shim: true, ..request };
