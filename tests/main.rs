@@ -32,8 +32,11 @@ mod escape;
 mod events;
 mod fault {
     mod chaos;
+    mod clock;
+    mod deleted;
     mod hung;
     mod killer;
+    mod pids;
     mod power;
     mod races;
     mod report;

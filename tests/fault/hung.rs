@@ -189,3 +189,31 @@ fn a_lock_that_somebody_keeps_is_waited_for_and_its_holder_named() {
         .code(0);
     engine.sh("podctl untag o/n o/n && podctl rm -f -t 0 late && podctl pod rm -f -t 0 p").code(0);
 }
+
+#[test]
+fn a_file_of_the_callers_on_a_file_system_that_hangs_is_named_and_not_waited_for() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
+    engine.sh(&format!("echo A=1 > {HOME}/hung/file")).code(0);
+    engine.sh(&format!("podctl run --rm --env-file {HOME}/hung/file alpine env")).code(0);
+    fuse.hang();
+    for line in [
+        "load -i FILE",
+        "run --rm --env-file FILE alpine true",
+        "exec --env-file FILE other true",
+        "create --label-file FILE alpine true",
+        "create --security-opt seccomp=FILE alpine true",
+        "secret create key FILE",
+    ] {
+        let run = engine.sh(&format!("{PATIENCE} podctl {}", line.replace("FILE", &format!("{HOME}/hung/file"))));
+        names(&run, &format!("file system at {HOME}/hung has not answered for 2 s"));
+        assert!(run.took < Duration::from_secs(20), "{run}");
+    }
+    others_go_on(&engine);
+    fuse.go();
+    engine.sh(&format!("podctl run --rm --env-file {HOME}/hung/file alpine sh -c 'echo $A'")).prints("1");
+    engine.sh("podctl pod rm -f -t 0 p").code(0);
+}

@@ -15,14 +15,20 @@ pub struct Scenario {
     pub act: &'static str,
     /// The second try, right after the first; it succeeds.
     pub again: &'static str,
+    /// What it begins with is in no list: without the second try it stays.
+    pub broken: bool,
     /// It is about images: it runs on an engine that has none, beside a registry.
     pub images: bool,
 }
 
-const NONE: Scenario = Scenario { name: "", points: &[], setup: "", kills: "", act: "", again: "", images: false };
+const NONE: Scenario =
+    Scenario { name: "", points: &[], setup: "", kills: "", act: "", again: "", broken: false, images: false };
 
 /// A pod with a member that publishes a port.
 const UP: &str = "podctl run -d --pod new:p --name victim -p 8080:80 alpine top";
+
+/// A pod that runs programs of its own, which can be installed anew.
+const INSTALLED: &str = "$INSTALL && $OWN run -d --pod new:p --name victim -p 8080:80 alpine top";
 
 /// The first whose points match counts.
 pub const ALL: &[Scenario] = &[
@@ -154,6 +160,69 @@ pub const ALL: &[Scenario] = &[
         points: &["mon.again."],
         act: "podctl run -d --restart always --name victim alpine sh -c 'sleep 0.1; exit 3'",
         again: "podctl stop -t 0 victim && podctl start victim",
+        ..NONE
+    },
+    Scenario {
+        name: "pause",
+        points: &["pause.", "mon.pause."],
+        setup: "podctl run -d --name victim alpine top",
+        act: "podctl pause victim",
+        again: "podctl unpause victim; podctl pause victim && podctl unpause victim && podctl exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "unpause",
+        points: &["unpause.", "mon.unpause."],
+        setup: "podctl run -d --name victim alpine top && podctl pause victim",
+        act: "podctl unpause victim",
+        again: "podctl unpause victim; podctl exec victim true && podctl pause victim && podctl unpause victim",
+        ..NONE
+    },
+    Scenario {
+        name: "run with an image as a mount",
+        points: &["start.image"],
+        act: "podctl run -d --name victim --mount type=image,source=alpine,destination=/image alpine top",
+        again: "podctl container exists victim || \
+                podctl create --name victim --mount type=image,source=alpine,destination=/image alpine top; \
+                podctl start victim && podctl exec victim test -s /image/etc/passwd",
+        ..NONE
+    },
+    Scenario {
+        name: "tag",
+        points: &["tag."],
+        setup: "podctl load -q -i $ALPINE",
+        act: "podctl tag alpine other",
+        again: "podctl tag alpine other && podctl untag other && podctl run --rm alpine true",
+        images: true,
+        ..NONE
+    },
+    Scenario {
+        name: "system upgrade",
+        points: &["upgrade.", "mon.upgrade."],
+        setup: INSTALLED,
+        act: "$INSTALL && $OWN system upgrade",
+        again: "$OWN exec victim true && $OWN run --rm --pod p alpine true && $OWN system upgrade && \
+                $OWN exec victim true",
+        ..NONE
+    },
+    Scenario {
+        name: "system check --repair",
+        points: &["check."],
+        setup: "podctl pod create --name lost && podctl create --pod lost --name victim alpine top && \
+                id=$(podctl pod inspect --format '{{.Id}}' lost) && while [ -e ../runroot/pods/$id ]; do :; done && \
+                rm ../state/pods/$id/pod.json",
+        act: "podctl system check --quick --repair --force",
+        again: "podctl system check --quick --repair --force && podctl create --name victim alpine top && \
+                podctl pod create --name lost",
+        broken: true,
+        ..NONE
+    },
+    Scenario {
+        name: "a run directory that somebody deletes",
+        points: &["deleted.", "mon.mend."],
+        setup: UP,
+        act: "rm -rf ../runroot/pods/*; true",
+        again: "podctl exec victim true && podctl pod stop -t 0 p && podctl pod start p && podctl exec victim true",
         ..NONE
     },
     Scenario {

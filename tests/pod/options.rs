@@ -4,6 +4,8 @@
 use harness::{
     Engine,
     images::ALPINE,
+    oracle,
+    programs::is_stand_in,
     rows::{self, Row},
 };
 
@@ -182,4 +184,28 @@ fn pods_are_named_by_file_by_age_and_all_at_once() {
     engine.sh("podctl pod rm --pod-id-file $TMPDIR/id && podctl pod rm -l").code(0);
     engine.sh("podctl pod ps -q").prints_nothing();
     engine.sh("rm -f $TMPDIR/id").code(0);
+}
+
+#[test]
+fn a_cgroup_parent_that_was_made_goes_with_the_last_pod_in_it_and_one_that_was_there_stays() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let there = |group: &str| oracle::cgroups(&engine.label).iter().any(|one| one.ends_with(group));
+    let own: Vec<_> = oracle::hierarchies().iter().map(|top| top.join(&engine.label).join("mine")).collect();
+    let made: Vec<_> = own.iter().filter(|group| std::fs::create_dir_all(group).is_ok()).collect();
+    engine.sh("podctl pod create --name one --cgroup-parent deep/er && podctl run -d --pod one alpine top").ok();
+    engine.sh("podctl pod create --name two --cgroup-parent deep/er && podctl run -d --pod two alpine top").ok();
+    engine.sh("podctl run -d --name alone --cgroup-parent mine/below alpine top").ok();
+    engine.sh("podctl run -d --name other --cgroup-parent others alpine top").ok();
+    assert!(there("deep/er") && there("mine/below") && there("others"));
+    engine.sh("podctl pod rm -f -t 0 one").code(0);
+    assert!(there("deep/er"), "two is in it");
+    engine.sh("podctl pod rm -f -t 0 two && podctl rm -f -t 0 alone other").code(0);
+    harness::until("their ends", || (!there("deep") && !there("mine/below") && !there("others")).then_some(()));
+    assert!(there("mine"), "a person has made it");
+    for group in made {
+        std::fs::remove_dir(group).expect("nothing is in it");
+    }
 }

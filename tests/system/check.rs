@@ -124,6 +124,11 @@ fn records_and_directories_that_are_broken_are_told_and_removed() {
     engine.sh("podctl rm ran && podctl run --rm --name broken alpine true").code(0);
     mended(&engine, "for pod in ../state/pods/*; do echo > $pod/.pod.json.7.tmp; done", "when its writer was killed");
     // One of a later version is told of and kept.
+    engine.sh("echo one | podctl secret create key - && echo two | podctl secret create other -").ok();
+    let key = engine.sh("podctl secret inspect --format '{{.ID}}' key").ok();
+    mended(&engine, &format!("echo x > ../state/secrets/{key}/secret.json"), "has a record that cannot be read");
+    mended(&engine, "rm ../state/secrets/*/data", "secret other has lost what it held");
+    assert_eq!(engine.sh("podctl secret ls -q").ok(), "");
     let later = engine.sh("podctl create --name later alpine true").ok();
     engine.sh(&format!("sed -i s/.schema.:1/\\\"schema\\\":9/ ../state/pods/*/containers/{later}/container.json")).ok();
     let check = engine.sh("podctl system check --repair --force").code(125).stdout();

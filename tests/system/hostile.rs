@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Engine, images::ALPINE, programs::is_stand_in, until, wait};
+use harness::{Engine, engine::HOME, images::ALPINE, programs::is_stand_in, until, wait};
 
 fn page(engine: &Engine) -> Option<()> {
     (engine.sh("timeout -s KILL 3 busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(())
@@ -149,4 +149,70 @@ fn after_a_reboot_only_what_should_start_does() {
     engine.sh(&format!("{after} start --all --filter should-start-on-boot=true")).code(0);
     assert_eq!(engine.sh(&format!("{after} ps --format '{{{{.Names}}}}'")).ok(), "always");
     engine.sh(&format!("{after} rm -f -t 0 always never stopped")).code(0);
+}
+
+/// What newer kernels have, and what profiles of other engines do not allow in their containers.
+const NEWER: &[&str] = &[
+    "clone3",
+    "close_range",
+    "copy_file_range",
+    "execveat",
+    "faccessat2",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "memfd_create",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "openat2",
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "renameat2",
+    "statx",
+];
+
+/// What Docker's profile has refused with EPERM at one time or another.
+const OFTEN: &[&str] = &["clone3", "close_range", "faccessat2", "openat2", "pidfd_open", "statx"];
+
+#[test]
+fn system_calls_that_fail_are_done_without_or_named_and_nothing_is_left() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let program = harness::programs::beside("seccomp");
+    let all = NEWER.join(",");
+    let mut done_without = Vec::new();
+    for errno in ["ENOSYS", "EPERM"] {
+        // A profile is one error for all of them; who copes with one as a rule copes with the other.
+        let each = NEWER.iter().copied().filter(|call| errno == "ENOSYS" || OFTEN.contains(call));
+        for calls in each.chain([all.as_str()]) {
+            let without = format!("{} {calls} {errno}", program.display());
+            let line = |words: &str| engine.sh(&format!("{without} {HOME}/bin/podctl {words}"));
+            let run = line(
+                "run -d --name x --health-cmd true -v data:/data -p 8080:80 alpine sh -c 'echo said; exec sleep 1000'",
+            );
+            if run.code == 0 {
+                done_without.push(format!("{calls} {errno}"));
+                line("exec x true").code(0);
+                line("logs x").prints("said");
+                line("cp x:/etc/hostname ../tmp/copied").code(0);
+                line("restart -t 0 x").code(0);
+                line("stop -t 0 x").code(0);
+                line("rm x").code(0);
+                engine.sh("rm ../tmp/copied").code(0);
+            } else {
+                run.code(125);
+                assert_eq!(run.stderr().trim_end().lines().count(), 1, "{without}: {run}");
+                assert!(run.stderr().starts_with("Error: ") && !run.stderr().contains("panicked"), "{without}: {run}");
+                engine.sh("podctl rm -f -t 0 x").code(0);
+            }
+            engine.sh("podctl volume rm -f data && podctl ps -a").code(0);
+            assert_eq!(engine.sh("podctl ps -aq").ok(), "", "{without}");
+        }
+    }
+    engine.sh("podctl system check").prints("nothing to do").code(0);
+    eprintln!("done without: {done_without:?}");
 }
