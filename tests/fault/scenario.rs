@@ -148,8 +148,9 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "another run by policy, monitor killed",
         points: &["mon.again.cleared"],
+        // In the middle of a pause of three seconds.
         setup: "podctl run -d --restart always --name victim alpine sh -c 'exit 3' && \
-                until podctl ps --format '{{.Status}} {{.Restarts}}' | grep -q 'Restarting.* [4-9]'; do :; done",
+                until podctl ps --format '{{.Status}} {{.Restarts}}' | grep -q '(3) [12] seconds* ago [5-9]'; do :; done",
         kills: "podmon ",
         act: "podctl ps -a",
         again: "podctl stop -t 0 victim && podctl start victim",

@@ -294,7 +294,7 @@ impl Monitor {
     }
 
     /// Writes exit.json, on a thread of its own: the disk may take its time, and clients are still being served.
-    fn write_exit(&mut self) {
+    pub(super) fn write_exit(&mut self) {
         let mut status = self.ended.unwrap_or_else(|| proto::exit::unknown(time::now()));
         // Read while the cgroup is still there. A killed child is no end of the container, and what we have killed has not
         // died of want, whatever was killed before.

@@ -49,7 +49,13 @@ impl Monitor {
                 self.finish(exit)
             };
         }
-        let Some(process) = earlier.init else { return };
+        let Some(process) = earlier.init else {
+            if earlier.phase == Phase::Backoff {
+                // It was clearing away a run that never began, whose placeholder has taken the place of the last exit.
+                self.go_on_from_nothing(stored);
+            }
+            return;
+        };
         let kept = stored.remove("pidfd");
         // It may have ended and been reaped; the kept one still stands for it.
         let pidfd = process.pidfd().ok().or(kept);
@@ -64,8 +70,7 @@ impl Monitor {
         let _ = self.listen_to_container(stored.remove(readiness::SOCKET));
         let state = self.state_of(earlier.phase, exists).await;
         if state == State::Clearing {
-            self.ended = Some(proto::exit::unknown(time::now()));
-            return self.go_on_between(time::now(), stored);
+            return self.go_on_from_nothing(stored);
         }
         failpoint::pass(Point::MonAdoptStreams);
         self.init = Some(Init { process: process.clone(), pidfd });
@@ -96,12 +101,23 @@ impl Monitor {
         self.delete();
     }
 
+    /// The earlier monitor was killed over a run that never began, and nobody can tell any more how the last one has ended.
+    fn go_on_from_nothing(&mut self, stored: &mut HashMap<String, OwnedFd>) {
+        let now = time::now();
+        self.ended = Some(proto::exit::unknown(now));
+        self.go_on_between(now, stored);
+    }
+
     /// The earlier monitor was killed between two runs; the last one was over `since`.
     fn go_on_between(&mut self, since: i64, stored: &mut HashMap<String, OwnedFd>) {
         // Asked a second time nothing is left in `stored`, and nothing changes.
         let _ = self.stdio.adopt(&self.start, stored);
         // A clock that was set back meanwhile counts for nothing.
         self.down_since = time::uptime() - (time::now() - since).max(0);
+        if self.is_ended_by_user() {
+            self.state.set(State::Draining);
+            return self.write_exit();
+        }
         self.state.set(State::Clearing);
         self.persist();
         self.clear();

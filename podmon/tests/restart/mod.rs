@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use proto::{
     frame::Attach,
-    record::Phase,
-    wire::{Empty, MonitorCreate, MonitorKill, MonitorStop},
+    record::{self, Durability, Phase},
+    wire::{Empty, ExitStatus, MonitorCreate, MonitorKill, MonitorStop},
 };
 
 use crate::harness::{self, Bench, Seen, Wish, soon, until, up};
@@ -116,8 +116,25 @@ async fn a_successor_goes_on_with_the_policy() {
         state.restart_count == 4
     })
     .await;
-    bench.client().stop(soon(), &stop).await.expect("stop");
+    // Killed again over the run that comes then: its placeholder is where the last exit was.
+    for ended_by_user in [false, true] {
+        until("a pause", || bench.state().phase == Phase::Backoff && bench.state().init.is_none()).await;
+        bench.kill();
+        let mut placeholder = bench.exit_record();
+        placeholder.status = ExitStatus { known: false, finished_at: 0, ..placeholder.status };
+        placeholder.started_at += 1;
+        record::write(&bench.start.exit_record, &placeholder, Durability::Volatile).expect("exit.json");
+        if ended_by_user {
+            fs::write(bench.run.join("ended-by-user"), "").expect("mark");
+        }
+        let before = bench.state().restart_count;
+        bench.respawn();
+        if !ended_by_user {
+            until("another run", || bench.state().restart_count > before).await;
+        }
+    }
     assert_eq!(bench.wait_monitor(), Some(0));
+    assert!(bench.exit_record().stopped_by_user && !bench.exit_record().status.known);
 
     // Killed with its container while it runs.
     let mut bench = Bench::new(&wish("always", 0, "echo run; sleep 1000"));
