@@ -62,13 +62,14 @@ impl Monitor {
     pub(super) fn arm_backoff(&mut self) {
         let state = self.state_file.get();
         let before = Duration::from_millis(state.backoff_ms);
-        let restart = state.restart_count + u32::from(!self.counted);
+        let restart = state.restart_count + 1;
         let ran = match self.begun {
             0 => self.ended.map_or(0, |exit| exit.finished_at) - self.started_at,
             begun => self.over - begun,
         };
         let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
-        // An earlier monitor may have been killed in the middle of this pause.
+        // An earlier monitor may have been killed in the middle of this pause. One that was killed after it has counted the
+        // run, and what it has left of the runtime gets the time of another pause.
         let pause = if state.backoff_before == restart { before } else { pause(before, ran) };
         self.state_file.update(|state| {
             state.backoff_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
