@@ -68,9 +68,10 @@ impl Monitor {
             begun => self.over - begun,
         };
         let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
-        // An earlier monitor may have been killed in the middle of this pause. One that was killed after it has counted the
-        // run, and what it has left of the runtime gets the time of another pause.
-        let pause = if state.backoff_before == restart { before } else { pause(before, ran) };
+        // An earlier monitor may have been killed in the middle of this pause. What one that was killed over the run itself
+        // has left of the runtime gets the time of another.
+        let is_same = state.backoff_before == restart && !self.counted;
+        let pause = if is_same { before } else { pause(before, ran) };
         self.state_file.update(|state| {
             state.backoff_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             state.backoff_before = restart;
