@@ -4,6 +4,8 @@
 //! nobody waits for the disk. It begins with a line feed of its own: what a writer that was killed in the middle has left
 //! is ended by the next one, and readers skip lines that are no records. The file is rotated under a lock once it has
 //! grown; a writer that is just then between open and write adds to the older file, which is read too.
+//!
+//! Where the machine has a journal it gets every record, too, with the fields that podman gives it; nothing is read from it.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Roots, alive::Lock, record::ContainerRecord, time};
+use crate::{Roots, alive::Lock, journal, layout::JOURNALD, record::ContainerRecord, time};
 
 /// File name of the records, in the directory of events.
 pub const LOG: &str = "log";
@@ -100,7 +102,38 @@ pub fn append(dir: &Path, event: &Event) -> io::Result<()> {
         other => other?,
     };
     file.write_all(format!("\n{text}\n").as_bytes())?;
+    // There may be none, and one that is full gets less.
+    let _ = journal::send(Path::new(JOURNALD), &entry(&event));
     if file.metadata()?.len() > MAX { rotate(dir, &file) } else { Ok(()) }
+}
+
+/// The entry in the journal. Its fields have podman's names (libpod's events), by which they are looked for.
+fn entry(event: &Event) -> Vec<u8> {
+    let labels =
+        if event.attributes.is_empty() { String::new() } else { serde_json::json!(event.attributes).to_string() };
+    let code = event.code.map(|code| code.to_string()).unwrap_or_default();
+    let message = format!("{} {} {} (image={}, name={})", event.kind, event.action, event.id, event.image, event.name);
+    let mut entry = Vec::new();
+    for (name, value) in [
+        ("MESSAGE", message.as_str()),
+        ("PRIORITY", "6"),
+        ("SYSLOG_IDENTIFIER", "podctl"),
+        ("PODMAN_EVENT", &event.action),
+        ("PODMAN_TYPE", &event.kind),
+        ("PODMAN_TIME", &time::rfc3339(event.time)),
+        ("PODMAN_ID", &event.id),
+        ("PODMAN_NAME", &event.name),
+        ("PODMAN_IMAGE", &event.image),
+        ("PODMAN_POD_ID", &event.pod),
+        ("PODMAN_EXIT_CODE", &code),
+        ("PODMAN_HEALTH_STATUS", &event.health),
+        ("PODMAN_LABELS", &labels),
+    ] {
+        if !value.is_empty() {
+            journal::field(&mut entry, name, value.as_bytes());
+        }
+    }
+    entry
 }
 
 /// [`append`] for those who go on whatever comes of it: an event that cannot be told hinders nothing.
@@ -155,6 +188,18 @@ mod tests {
         append(dir.path(), &Event::new("pod", "create", "2", "b")).expect("append");
         rotate(dir.path(), &full).expect("too late");
         assert_eq!((read(dir.path(), LOG).len(), read(dir.path(), OLDER).len()), (1, 1));
+    }
+
+    #[test]
+    fn an_entry_has_podmans_fields_and_no_empty_ones() {
+        let mut event = Event { code: Some(3), image: "i".to_owned(), ..Event::new("container", "died", "1", "a\nb") };
+        event.attributes.insert("key".to_owned(), "value".to_owned());
+        let entry = String::from_utf8_lossy(&super::entry(&event)).into_owned();
+        for part in ["\nPODMAN_EVENT=died\n", "\nPODMAN_EXIT_CODE=3\n", "\nPODMAN_LABELS={\"key\":\"value\"}\n"] {
+            assert!(entry.contains(part), "{part:?} in {entry:?}");
+        }
+        assert!(entry.contains("\nPODMAN_NAME\n\u{3}\0\0\0\0\0\0\0a\nb\n"), "{entry:?}");
+        assert!(!entry.contains("PODMAN_HEALTH_STATUS"));
     }
 
     #[test]

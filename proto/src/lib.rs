@@ -8,7 +8,8 @@
 //! | [`record`] | podshim, podmon | the JSON files at those paths; written whole, read without a lock |
 //! | [`state`] | podshim, podctl | container states, pod status as one pure function |
 //! | [`id`], [`name`] | all | 64-hex ids, names |
-//! | [`event`] | podshim, podmon | the append-only file of what happened |
+//! | [`event`] | podshim, podmon | the append-only file of what happened, and its copy in the journal |
+//! | [`journal`] | podshim, podmon | entries of systemd's journal |
 //! | [`exit`] | all | exit codes of the command line |
 //! | [`failpoint`] | all | where tests make a program fail |
 //! | [`alive`] | podshim, podmon | a process as (pid, start time, boot id); an flock as the sign of life |
@@ -31,6 +32,7 @@ pub mod failpoint;
 pub mod frame;
 pub mod human;
 pub mod id;
+pub mod journal;
 pub mod json_line;
 pub mod layout;
 pub mod log_line;

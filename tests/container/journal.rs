@@ -39,6 +39,17 @@ fn what_is_in_the_journal_is_read_back() {
     assert_eq!(slow(&format!("--since {} --tail 1", stamps[0])), ["3"]);
     assert_eq!(slow("-n"), ["slow 1", "slow 2", "slow 3"]);
 
+    // What happened is there, too.
+    engine.sh("podctl run --name failed alpine sh -c 'exit 3'").code(3);
+    let told = "journalctl -q -o cat --output-fields=PODMAN_EVENT PODMAN_NAME=failed";
+    until("its end", || engine.sh(told).stdout().contains("died").then_some(()));
+    let events = engine.sh(&format!("{told} | tr '\\n' ' '")).ok();
+    assert!(events.starts_with("create init ") && events.contains(" start died "), "{events}");
+    assert_eq!(
+        engine.sh("journalctl -q -o cat PODMAN_TYPE=container PODMAN_EVENT=died PODMAN_EXIT_CODE=3").lines().len(),
+        1
+    );
+
     // Anybody may name the container; what others have sent is not its log.
     let id = engine.field("slow", ".Id");
     engine.sh(&format!("printf 'lie\\n' | setpriv --reuid 65534 logger --id=1 --journald 2> /dev/null <<< $'MESSAGE=lie\\nCONTAINER_ID_FULL={id}'"));

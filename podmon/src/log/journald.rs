@@ -19,6 +19,7 @@ use nix::{
 };
 use proto::{
     Kind, Refusal,
+    journal::field,
     layout::JOURNALD,
     log_line::{Format, Record, Stream},
     record::StartRecord,
@@ -254,19 +255,6 @@ fn fields(start: &StartRecord) -> Vec<u8> {
         field(&mut fields, name, value.as_bytes());
     }
     fields
-}
-
-/// One field: in a line where that is possible, else with its length.
-fn field(entry: &mut Vec<u8>, name: &str, value: &[u8]) {
-    entry.extend_from_slice(name.as_bytes());
-    if value.contains(&b'\n') {
-        entry.push(b'\n');
-        entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    } else {
-        entry.push(b'=');
-    }
-    entry.extend_from_slice(value);
-    entry.push(b'\n');
 }
 
 #[cfg(test)]
