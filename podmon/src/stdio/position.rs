@@ -209,11 +209,14 @@ impl Position {
     /// Answers how many, and whether that was all there was.
     ///
     /// # Errors
-    /// Those of splice(2).
+    /// Those of splice(2); where that is refused, or the file system has none, of read(2).
     pub fn bring(&mut self, stream: Stream, source: BorrowedFd<'_>, length: usize) -> nix::Result<(usize, bool)> {
         let filled = self.make_room(stream, length, JOURNAL);
         let length = length.min(JOURNAL - filled);
-        let moved = self.mapping.splice(source, &self.file, FILLED[index(stream)], length)?;
+        let moved = match self.mapping.splice(source, &self.file, FILLED[index(stream)], length) {
+            Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => return Ok((self.read(stream, source)?, false)),
+            moved => moved?,
+        };
         let end = filled + moved;
         self.is_spread |= end > PAGE;
         // Where a page ends, the next one may have found no room in the file system.

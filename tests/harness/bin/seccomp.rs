@@ -38,6 +38,7 @@ fn number(name: &str) -> libc::c_long {
         "pidfd_open" => libc::SYS_pidfd_open,
         "pidfd_send_signal" => libc::SYS_pidfd_send_signal,
         "renameat2" => libc::SYS_renameat2,
+        "splice" => libc::SYS_splice,
         "statx" => libc::SYS_statx,
         _ => panic!("no system call known here is called {name}"),
     }
