@@ -23,20 +23,6 @@ fn engine() -> Engine {
     engine
 }
 
-fn kill_9(pid: i32) {
-    // It may have ended by itself.
-    let _gone_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
-}
-
-/// Kills what has one of `texts` in its command line until there is none.
-fn kill_all(engine: &Engine, texts: &[&str]) {
-    until("silence", || {
-        let pids: Vec<i32> = texts.iter().flat_map(|text| engine.pids(text)).collect();
-        pids.iter().copied().for_each(kill_9);
-        pids.is_empty().then_some(())
-    });
-}
-
 fn page(engine: &Engine) -> bool {
     engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n"
 }
@@ -136,7 +122,7 @@ fn what_runs_although_its_programs_and_its_run_directory_are_gone_is_seen_stoppe
     }
     let engine = engine();
     for way in ["podctl stop -t 1 web writer first alone", "podctl system check --repair --force", "true"] {
-        let stop = || kill_all(&engine, &["podshim pod", "podmon"]);
+        let stop = || engine.kill_all(&["podshim pod", "podmon"]);
         engine.sh("rm -rf ../runroot/pods/.nothing").code(0);
         // A monitor starts another shim: both go, and then what they would be found by.
         stop();

@@ -1,22 +1,6 @@
 //! The kernel gives the pids of those who are gone to somebody else: nobody is taken for them, and nobody is killed for them.
 
-use harness::{Engine, images::ALPINE, programs::is_stand_in, until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-/// Kills what has one of `texts` in its command line until there is none.
-fn kill_all(engine: &Engine, texts: &[&str]) {
-    until("silence", || {
-        let pids: Vec<i32> = texts.iter().flat_map(|text| engine.pids(text)).collect();
-        for pid in &pids {
-            // It may have ended by itself.
-            let _gone_already = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-        }
-        pids.is_empty().then_some(())
-    });
-}
+use harness::{Engine, images::ALPINE, programs::is_stand_in};
 
 /// Starts a stranger that has the pid `pid` of the engine's, by the hint that the kernel takes for the next one.
 fn stranger(engine: &Engine, pid: &str) {
@@ -38,7 +22,7 @@ fn who_has_got_the_pid_of_somebody_who_is_gone_is_not_taken_for_him() {
     let all = "cat ../runroot/pods/*/state.json ../runroot/pods/*/containers/*/state.json | grep -o '\"pid\":[0-9]*' | cut -d : -f 2 | sort -nu";
     let pids = engine.sh(all).lines();
     assert!(pids.len() >= 7, "two shims, two monitors, two containers and PID 1 of a namespace: {pids:?}");
-    kill_all(&engine, &["podshim", "podmon", "top"]);
+    engine.kill_all(&["podshim", "podmon", "top"]);
     // The highest first: whoever is started next has the number after it.
     for pid in pids.iter().rev() {
         stranger(&engine, pid);
@@ -55,8 +39,8 @@ fn who_has_got_the_pid_of_somebody_who_is_gone_is_not_taken_for_him() {
     engine.sh("podctl system check --repair --force").code(0);
     assert_eq!(strangers(), pids.len(), "one of them was ended");
     engine.sh("podctl pod start p && podctl start alone && podctl exec up true && podctl exec alone true").code(0);
-    kill_all(&engine, &["podshim", "podmon", "top"]);
+    engine.kill_all(&["podshim", "podmon", "top"]);
     engine.sh("podctl rm -f -t 0 alone && podctl pod rm -f -t 0 p").code(0);
     assert_eq!(strangers(), pids.len(), "one of them was ended");
-    kill_all(&engine, &["sleep 31536000"]);
+    engine.kill_all(&["sleep 31536000"]);
 }

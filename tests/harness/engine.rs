@@ -209,12 +209,7 @@ impl Engine {
     /// What a reboot does: every process is gone, `/run` is empty, links, rules and control groups are no more. What is
     /// typed afterwards begins with `PODCTL_BOOT_ID=another`, because the boot has another id.
     pub fn reboot(&self) {
-        crate::until("silence", || {
-            for pid in self.pids("") {
-                let _ended_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            self.pids("").is_empty().then_some(())
-        });
+        self.kill_all(&[""]);
         let links = "ip -o link | grep -oE 'pod(man|ctl)[0-9]+' | sort -u | xargs -r -n 1 ip link del";
         self.sh(&format!("rm -rf ../runroot/*; nft flush ruleset; {links}")).code(0);
         oracle::remove_cgroups(&self.label);
@@ -237,6 +232,20 @@ impl Engine {
             .filter(|process| process.command.contains(text))
             .map(|process| process.pid)
             .collect()
+    }
+
+    /// Kills all inside whose command lines contain one of `texts`, and those that they start to replace each other, until
+    /// there is none.
+    #[track_caller]
+    pub fn kill_all(&self, texts: &[&str]) {
+        crate::until("silence", || {
+            let pids: Vec<i32> = texts.iter().flat_map(|text| self.pids(text)).collect();
+            for pid in &pids {
+                // All at once, and it may have ended by itself.
+                let _gone_already = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            pids.is_empty().then_some(())
+        });
     }
 
     /// Removes every pod, container, volume and network.

@@ -1,10 +1,6 @@
 //! `system check`: each kind of damage is made by hand, told, repaired, and then there is nothing to do.
 
 use harness::{Engine, images::ALPINE, programs::is_stand_in, until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 /// What a healthy engine with something running says.
 const NOTHING: &str = "nothing to do";
@@ -42,18 +38,6 @@ fn mended(engine: &Engine, breaking: &str, told: &str) {
     assert!(repair.stdout().contains("repaired"), "{}", repair.stdout());
     repair.code(0);
     engine.sh("podctl system check").prints(NOTHING).code(0);
-}
-
-/// Kills all whose command lines contain one of `texts`, and those that they start to replace each other.
-fn kill_all(engine: &Engine, texts: &[&str]) {
-    until("silence", || {
-        let pids: Vec<i32> = texts.iter().flat_map(|text| engine.pids(text)).collect();
-        for pid in &pids {
-            // All at once, and it may have ended by itself.
-            let _gone_already = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-        }
-        pids.is_empty().then_some(())
-    });
 }
 
 #[test]
@@ -221,7 +205,7 @@ fn volumes_mounts_and_control_groups_of_nobody_are_cleared() {
     // Its record and run directory are gone, and its processes live: only force ends them.
     let up = engine.sh("podctl run -d --name orphan alpine sleep 1000").ok();
     let pod = engine.sh("basename $(dirname $(dirname $(readlink ../state/names/orphan)))").ok();
-    kill_all(&engine, &[&format!("podshim pod {pod}"), &format!("podmon {up}")]);
+    engine.kill_all(&[&format!("podshim pod {pod}"), &format!("podmon {up}")]);
     engine.sh(&format!("rm -rf ../state/pods/{pod} ../runroot/pods/{pod}")).code(0);
     let told = engine.sh("podctl system check").code(125).stdout();
     assert!(told.contains("cgroup"), "{told}");
@@ -237,12 +221,12 @@ fn pods_whose_shims_were_killed_are_taken_over_or_cleared() {
         return;
     }
     let engine = engine();
-    kill_all(&engine, &["podshim pod", "podmon"]);
+    engine.kill_all(&["podshim pod", "podmon"]);
     let told = engine.sh("podctl system check").code(125).stdout();
     assert!(told.contains("pod web runs without its shim"), "{told}");
     engine.sh("podctl system check --repair").code(0);
     healthy(&engine);
-    kill_all(&engine, &["podshim pod", "podmon", "nc -ll"]);
+    engine.kill_all(&["podshim pod", "podmon", "nc -ll"]);
     let told = engine.sh("podctl system check").code(125).stdout();
     assert!(told.contains("pod web was up when its shim was killed"), "{told}");
     engine.sh("podctl system check --repair").code(0);
