@@ -151,6 +151,7 @@ impl Follower {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        journal.forget(*position);
         Ok(())
     }
 

@@ -23,6 +23,9 @@ use super::side;
 pub(super) const BUFFER: usize = 256 * 1024;
 /// Below this distance a search goes on line by line.
 const NEAR: u64 = 64 * 1024;
+/// Numbers without a file, one after the other, after which a listing says which come later. A rotation makes one at a
+/// time; the files of ours have no other, but somebody may have removed some.
+const HOLES: u32 = 4;
 
 /// A buffer for [`Journal::scan`].
 pub(super) fn buffer() -> Vec<u8> {
@@ -112,17 +115,26 @@ impl Journal {
     /// # Errors
     /// As [`Journal::open`].
     pub(super) fn refresh(&mut self) -> io::Result<()> {
-        // The newest first: one that is renamed meanwhile is met again under its next name, and none is missed.
-        let mut newer = Vec::new();
-        for path in self.names() {
-            let Some((file, metadata)) = open(&path)? else { continue };
-            if self.segments.iter().any(|segment| segment.is(&metadata)) {
-                break;
+        let mut newer: Vec<(File, Metadata)> = Vec::new();
+        // The newest first: one that is renamed meanwhile is met again under its next name, and none is missed. What a
+        // listing says while files are renamed may lack some of them, so numbers are tried one by one.
+        let (mut number, mut holes, mut listed) = (0, 0, None);
+        loop {
+            match open(&rotated(&self.path, number))? {
+                Some((_, metadata)) if self.segments.iter().any(|segment| segment.is(&metadata)) => break,
+                Some((file, metadata)) => {
+                    holes = 0;
+                    // Met again, it is older than all that were met meanwhile, and whole.
+                    let id = (metadata.dev(), metadata.ino());
+                    newer.retain(|(_, known)| (known.dev(), known.ino()) != id);
+                    newer.push((file, metadata));
+                }
+                None => holes += 1,
             }
-            let is = |known: &Metadata| (known.dev(), known.ino()) == (metadata.dev(), metadata.ino());
-            if !newer.iter().any(|(_, known): &(File, Metadata)| is(known)) {
-                newer.push((file, metadata));
-            }
+            let Some(next) = number.checked_add(1) else { break };
+            let listed = || listed.get_or_insert_with(|| self.numbers()).range(next..).next().copied();
+            let Some(next) = Some(next).filter(|_| holes < HOLES).or_else(listed) else { break };
+            number = next;
         }
         // Only now: what was written last before the rename is in.
         self.grow()?;
@@ -132,8 +144,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Where its files may be, the newest first. Each of them may become one older while we look.
-    fn names(&self) -> impl Iterator<Item = PathBuf> + use<'_> {
+    /// The numbers of files that a listing has.
+    fn numbers(&self) -> BTreeSet<u32> {
         let name = self.path.file_name().unwrap_or_default().as_encoded_bytes();
         let number = |entry: fs::DirEntry| {
             let found = entry.file_name();
@@ -141,10 +153,14 @@ impl Journal {
             std::str::from_utf8(number).ok()?.parse::<u32>().ok()
         };
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let found = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(number);
-        let numbers: BTreeSet<u32> =
-            found.flat_map(|number| [number, number.saturating_add(1)]).chain([0, 1]).collect();
-        numbers.into_iter().map(|number| rotated(&self.path, number))
+        fs::read_dir(directory).into_iter().flatten().flatten().filter_map(number).collect()
+    }
+
+    /// Lets go of the files that end before `offset`: what is there no longer is not kept from being freed.
+    pub(super) fn forget(&mut self, offset: u64) {
+        let passed = self.segments.iter().take_while(|segment| segment.end() <= offset).count();
+        // The last one tells where the next refresh ends.
+        self.segments.drain(..passed.min(self.segments.len().saturating_sub(1)));
     }
 
     fn push(&mut self, file: File, metadata: &Metadata) {

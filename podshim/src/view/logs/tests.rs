@@ -186,6 +186,59 @@ fn a_rotation_that_was_cut_off_hides_and_doubles_nothing() {
 }
 
 #[test]
+fn while_files_are_renamed_all_the_time_none_is_missed() {
+    const LINES: i64 = 300;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = dir.path().join("ctr.log");
+    put(&log, 1, Stdout, true, "0");
+    // A monitor that is asked for one line a file.
+    let writer = thread::spawn({
+        let log = log.clone();
+        move || {
+            for line in 1..LINES {
+                let count = fs::read_dir(log.parent().expect("parent")).expect("listing").count();
+                for number in (1..u32::try_from(count).expect("few")).rev() {
+                    fs::rename(log_line::rotated(&log, number), log_line::rotated(&log, number + 1)).expect("rename");
+                }
+                let (first, fresh) = (log_line::rotated(&log, 1), log.with_file_name("fresh"));
+                fs::hard_link(&log, first).expect("link");
+                put(&fresh, line, Stdout, true, &line.to_string());
+                fs::rename(&fresh, &log).expect("rename");
+            }
+        }
+    });
+    let mut follower = Journal::open(&log, Format::Cri).expect("open");
+    let (mut followed, mut position) = (Vec::<i64>::new(), 0);
+    let mut buffer = journal::buffer();
+    let mut read = |journal: &Journal, from: u64| {
+        let mut lines: Vec<i64> = Vec::new();
+        let each = |_, line: &[u8]| {
+            let text = String::from_utf8_lossy(line);
+            lines.push(text.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number"));
+            Ok(ControlFlow::Continue(()))
+        };
+        let end = journal.scan(from, journal.end(), &mut buffer, each).expect("scan");
+        (lines, end)
+    };
+    loop {
+        let over = writer.is_finished();
+        follower.refresh().expect("refresh");
+        let (lines, end) = read(&follower, position);
+        position = end;
+        followed.extend(lines);
+        follower.forget(position);
+        assert!(follower.segments.len() <= 1, "files that are read are let go");
+        let (lines, _) = read(&Journal::open(&log, Format::Cri).expect("open"), 0);
+        assert!(lines.iter().copied().eq(0..i64::try_from(lines.len()).expect("few")), "{lines:?}");
+        if over {
+            break;
+        }
+    }
+    writer.join().expect("the writer");
+    assert!(followed.iter().copied().eq(0..LINES), "{followed:?}");
+}
+
+#[test]
 fn docker_s_lines_are_read_like_ours() {
     let (fixture, web, log) = fixture();
     let roots = &fixture.engine.roots;
