@@ -69,5 +69,5 @@ fn run(args: Vec<std::ffi::OsString>) -> anyhow::Result<()> {
     // Boxed: by value it would be handed from frame to frame, and lie in the stack several times for good. A task: what the
     // runtime blocks on is asked whenever any task is, and the loop has nothing to do with each line of the output.
     let monitor = Box::pin(monitor::run(config));
-    tokio::task::LocalSet::new().block_on(&runtime, async { tokio::task::spawn_local(monitor).await })?
+    runtime.block_on(runtime.spawn_local(monitor))?
 }

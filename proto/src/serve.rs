@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    runtime::{Builder, Runtime},
+    runtime::{Builder, LocalOptions, LocalRuntime},
     sync::{mpsc, watch},
     time::Sleep,
 };
@@ -57,12 +57,12 @@ impl Default for Limits {
 /// Events taken from the kernel at once: tokio's own 1024 are 12 kB that no program of ours ever fills.
 const EVENTS: usize = 64;
 
-/// The event loop of a program of ours: one thread.
+/// The event loop of a program of ours: one thread, for tasks that stay on it.
 ///
 /// # Errors
 /// When the process has no descriptor left for it.
-pub fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS).build()
+pub fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS).build_local(LocalOptions::default())
 }
 
 /// How many connections of a server are open, and whether it takes more. Cloned handles are of the same server.

@@ -189,7 +189,7 @@ struct Monitor {
     inbox: mpsc::UnboundedSender<Message>,
 }
 
-/// Serves until the container has ended for good. Runs inside a `LocalSet`.
+/// Serves until the container has ended for good. Runs on a `LocalRuntime`.
 ///
 /// # Errors
 /// When we cannot even begin to serve.
