@@ -61,7 +61,7 @@ fn main() {
     }
     let amounts = monitors::Amounts {
         megabytes: number("megabytes", 200),
-        execs: number("execs", 300),
+        execs: number("execs", 300) as u32,
         idle: number("idle", 0) as u32,
     };
     missed += monitors::compare(&theirs, &ours, amounts, wanted);
