@@ -20,7 +20,7 @@ use super::{
     archive::Archive,
     commit::{Adding, NewImage},
     digest::Digest,
-    manifest::{Config, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest},
+    manifest::{Config, Descriptor, Document, Flavour, MAX_CONFIG, MAX_MANIFEST, Manifest},
     platform::Platform,
     reference::Reference,
     store::{LayerLock, LayerRecord},
@@ -102,10 +102,11 @@ fn load_docker(adding: &Adding, archive: &Archive) -> Loaded<Vec<String>> {
         let mut blobs = Vec::new();
         for (path, diff_id) in layers.iter().zip(&config.diff_ids) {
             let record = layer(adding, archive, path, None, diff_id)?;
-            blobs.push((record.blob, record.blob_size));
+            // As it is in the archive.
+            blobs.push(((record.blob, record.blob_size), ""));
         }
         let (manifest, manifest_text) =
-            Manifest::of_docker_archive((Digest::of(&config_text), config_text.len() as u64), &blobs);
+            Manifest::compose(Flavour::Docker, (Digest::of(&config_text), config_text.len() as u64), blobs);
         let new = NewImage {
             config_text: &config_text,
             config: &config,

@@ -18,11 +18,13 @@ pub const MAX_LAYERS: usize = 500;
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The type of OCI's manifests (image-spec, media-types.md).
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// What a registry is asked for.
 pub const ACCEPT: [&str; 4] = [OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST];
@@ -54,6 +56,15 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, bottom first.
     pub layers: Vec<Descriptor>,
+}
+
+/// In whose words a manifest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Docker's, schema 2.
+    Docker,
+    /// Those of the OCI image specification.
+    Oci,
 }
 
 /// A document at a tag or digest.
@@ -145,19 +156,29 @@ impl Manifest {
         Ok(self)
     }
 
-    /// The manifest of an image that has none: a docker-archive's. Its layers are as they are in the archive.
-    pub fn of_docker_archive(config: (Digest, u64), layers: &[(Digest, u64)]) -> (Manifest, Vec<u8>) {
-        let descriptor = |media_type: &str, (digest, size): (Digest, u64)| Descriptor {
-            media_type: media_type.to_owned(),
+    /// The manifest of an image that has none, in the words of `flavour`, and its text. How a layer is packed is what its
+    /// type ends with: `.gzip` for Docker, `+gzip` for OCI, nothing for plain tar.
+    pub fn compose(
+        flavour: Flavour,
+        config: (Digest, u64),
+        layers: impl IntoIterator<Item = ((Digest, u64), &'static str)>,
+    ) -> (Manifest, Vec<u8>) {
+        let (manifest, of_config, of_layer) = match flavour {
+            Flavour::Docker => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER),
+            Flavour::Oci => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER),
+        };
+        let descriptor = |media_type: String, (digest, size): (Digest, u64)| Descriptor {
+            media_type,
             digest,
             size,
             platform: None,
             annotations: None,
         };
+        let layers = layers.into_iter().map(|(layer, packed)| descriptor(format!("{of_layer}{packed}"), layer));
         let manifest = Manifest {
-            media_type: DOCKER_MANIFEST.to_owned(),
-            config: descriptor(DOCKER_CONFIG, config),
-            layers: layers.iter().map(|layer| descriptor(DOCKER_LAYER, layer.clone())).collect(),
+            media_type: manifest.to_owned(),
+            config: descriptor(of_config.to_owned(), config),
+            layers: layers.collect(),
         };
         let text = serde_json::json!({
             "schemaVersion": 2,

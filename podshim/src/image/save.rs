@@ -23,18 +23,12 @@ use super::{
     Image, Store,
     digest::{Digest, Digesting},
     list::tags,
+    manifest::{Flavour, Manifest, OCI_MANIFEST},
     plain::{Cancel, Compression, Plain},
     store::LayerRecord,
 };
 use crate::sys::beneath;
 
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// What the file `version` of a docker-dir says (containers-transports(5), `dir:`).
 const DIRECTORY_VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
 
@@ -172,12 +166,12 @@ impl Store {
     fn save_docker_directory(&self, target: &mut Target, image: &Image, compress: bool) -> io::Result<()> {
         target.bytes("version", DIRECTORY_VERSION)?;
         let record = self.record(&image.id)?;
-        let mut descriptors = Vec::new();
+        let mut layers = Vec::new();
         let mut written = BTreeSet::new();
         for diff_id in &record.layers {
             let layer = self.saved_layer(diff_id)?;
             let file = File::open(self.blob(&layer.blob))?;
-            let (file, digest, size, suffix) = match packing(&file)? {
+            let (file, digest, size, packed) = match packing(&file)? {
                 Compression::Gzip => (file, layer.blob, layer.blob_size, ".gzip"),
                 Compression::None if !compress => (file, layer.blob, layer.blob_size, ""),
                 // Docker's manifests know no other.
@@ -189,17 +183,12 @@ impl Store {
             if written.insert(digest.clone()) {
                 target.append(digest.hex(), size, file)?;
             }
-            descriptors.push(json!({ "mediaType": format!("{DOCKER_LAYER}{suffix}"), "digest": digest, "size": size }));
+            layers.push(((digest, size), packed));
         }
         let config = std::fs::read(self.blob(&record.id))?;
         target.bytes(record.id.hex(), &config)?;
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST,
-            "config": { "mediaType": DOCKER_CONFIG, "digest": record.id, "size": config.len() },
-            "layers": descriptors,
-        });
-        target.bytes("manifest.json", manifest.to_string().as_bytes())
+        let (_, manifest) = Manifest::compose(Flavour::Docker, (record.id, config.len() as u64), layers);
+        target.bytes("manifest.json", &manifest)
     }
 
     /// A layer packed by gzip: the file, which has no name any more, its digest and its length.
@@ -226,27 +215,18 @@ impl Store {
         {
             return Ok((original, layers));
         }
-        let mut descriptors = Vec::new();
+        let mut packed = Vec::new();
         for layer in &layers {
-            let suffix = match packing(&File::open(self.blob(&layer.blob))?)? {
+            let how = match packing(&File::open(self.blob(&layer.blob))?)? {
                 Compression::None => "",
                 Compression::Gzip => "+gzip",
                 Compression::Zstd => "+zstd",
             };
-            descriptors.push(json!({
-                "mediaType": format!("{OCI_LAYER}{suffix}"),
-                "digest": layer.blob,
-                "size": layer.blob_size,
-            }));
+            packed.push(((layer.blob.clone(), layer.blob_size), how));
         }
         let config_size = std::fs::metadata(self.blob(&record.id))?.len();
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": { "mediaType": OCI_CONFIG, "digest": record.id, "size": config_size },
-            "layers": descriptors,
-        });
-        Ok((manifest.to_string().into_bytes(), layers))
+        let (_, manifest) = Manifest::compose(Flavour::Oci, (record.id, config_size), packed);
+        Ok((manifest, layers))
     }
 
     fn saved_layer(&self, diff_id: &Digest) -> io::Result<LayerRecord> {
