@@ -8,12 +8,16 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
+    time::Duration,
 };
 
 use crate::signals::Signals;
 
 /// `DN_DELETE` and `DN_MULTISHOT` of the kernel's linux/fcntl.h: whatever is deleted, again and again.
 const DELETED: libc::c_long = 0x8000_0008;
+
+/// From the first thing that is deleted until we look at what is left.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is deleted in some directories.
 #[derive(Debug)]
@@ -48,8 +52,9 @@ impl Deletions {
         Ok(())
     }
 
-    /// Waits until something was deleted.
+    /// Waits until something was deleted, and a moment more: what goes at once goes in several steps.
     pub async fn next(&mut self) {
         self.signals.next().await;
+        tokio::time::sleep(PAUSE).await;
     }
 }

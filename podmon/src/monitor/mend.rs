@@ -28,8 +28,6 @@ use tokio::time::sleep;
 use super::{Message, Monitor, upgrade::Sockets};
 use crate::state::State;
 
-/// What goes at once goes in several steps.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -44,7 +42,6 @@ impl Monitor {
             loop {
                 if is_whole(&wanted) {
                     deletions.next().await;
-                    sleep(PAUSE).await;
                 } else {
                     Monitor::send(&inbox, Message::Deleted);
                     sleep(AGAIN).await;

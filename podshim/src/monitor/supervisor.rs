@@ -177,13 +177,9 @@ impl Supervisor {
         }
         let client = monitor.clone();
         tokio::spawn(async move {
-            if let Ok(client) = client.client() {
-                let Process { pid, start_time, boot_id } = Process::this();
-                let this = wire::NewSupervisor { pid, start_time, boot_id };
-                // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs
-                // what is in flight and nothing more.
-                let _ = client.store_fds(serve::deadline(PROMPT), &this).await;
-            }
+            // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs what is
+            // in flight and nothing more.
+            let _ = introduce(&client).await;
         });
         Ok(monitor)
     }
@@ -233,9 +229,7 @@ impl Supervisor {
         }
         // The connection has ended with the program that had it; the next one waits until the new program serves.
         monitor.forget_client();
-        let Process { pid, start_time, boot_id } = Process::this();
-        let this = wire::NewSupervisor { pid, start_time, boot_id };
-        monitor.client()?.store_fds(serve::deadline(PROMPT), &this).await.map_err(Refusal::from)?;
+        introduce(&monitor).await?;
         if programs::is_current(process.pid, program) {
             return Ok(());
         }
@@ -599,4 +593,11 @@ impl Monitor {
         // An error is the end of the sender, which is the same.
         let _ = ended.wait_for(|ended| *ended).await;
     }
+}
+
+/// Says to `monitor`, which another program has served, who we are now.
+async fn introduce(monitor: &Monitor) -> Result<()> {
+    let Process { pid, start_time, boot_id } = Process::this();
+    let this = wire::NewSupervisor { pid, start_time, boot_id };
+    monitor.client()?.store_fds(serve::deadline(PROMPT), &this).await.map(drop).map_err(Refusal::from)
 }

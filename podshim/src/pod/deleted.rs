@@ -27,8 +27,6 @@ use crate::{
     network,
 };
 
-/// What goes at once goes in several steps.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the monitors may take to make their directories again.
@@ -48,7 +46,6 @@ impl Pod {
             while let Some(whole) = is_whole(&this).await {
                 if whole {
                     deletions.next().await;
-                    sleep(PAUSE).await;
                     continue;
                 }
                 if let Some(pod) = this.upgrade()
