@@ -33,6 +33,7 @@ fn secrets_are_made_listed_replaced_and_removed() {
     let id = engine.sh("echo one > $TMPDIR/file; podctl secret create -l a=b db $TMPDIR/file; rm $TMPDIR/file").ok();
     assert_eq!(id.len(), 25, "{id}");
     engine.sh("podctl secret ls --format '{{.ID}} {{.Name}} {{.Driver}}'").prints(&format!("{id} db file"));
+    engine.sh("podctl secret ls --format '{{.Spec.Name}} {{.Spec.Driver.Name}}'").prints("db file");
     let table = engine.sh("podctl secret ls").lines();
     assert!(table[0].starts_with("ID") && table[1].contains(" ago"), "{table:?}");
     engine.sh("echo x | podctl secret create db -").code(125).mentions("db: secret name in use");

@@ -1,6 +1,6 @@
 //! What containers use: `stats` and `pod stats`.
 
-use harness::{Engine, images::ALPINE, wait};
+use harness::{Engine, images::ALPINE, oracle, wait};
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -30,6 +30,12 @@ fn stats_shows_the_use_of_running_containers() {
     let all =
         engine.sh("podctl stats -a --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDS}}'").lines();
     assert_eq!(all[1], "done -- -- / -- --", "{all:?}");
+    let line = engine.sh("podctl stats --no-stream --format '{{.Duration}} {{len .PerCPU}}' busy").ok();
+    let (duration, each) = line.split_once(' ').expect("two words");
+    assert!(duration.parse::<u64>().is_ok_and(|nanoseconds| nanoseconds > 0), "{line}");
+    // cgroup v1 counts each processor, v2 does not.
+    let counts = oracle::hierarchies().iter().any(|hierarchy| hierarchy.join("cpuacct.usage_percpu").exists());
+    assert_eq!(each != "0", counts, "{line}");
     engine.sh("podctl pause busy && podctl stats --no-stream --format '{{.PIDs}}' busy").code(0);
     engine.sh("podctl stats --no-stream --format '{{.PIDS}}' busy").prints("2");
 }

@@ -64,6 +64,7 @@ fn networks_are_listed_used_and_removed() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl network create --subnet 172.30.5.0/24 --gateway 172.30.5.9 mine").prints("mine");
     engine.sh("podctl network ls --format '{{.Name}} {{.Driver}}' | sort").prints("mine bridge\npodman bridge");
+    engine.sh("podctl network ls --filter name=mine --format '{{.IPAMOptions.driver}}'").prints("host-local");
     engine.sh("podctl run -d --name c --network mine alpine top").ok();
     assert!(engine.sh("podctl exec c ip route").ok().contains("default via 172.30.5.9"));
     engine.sh("podctl network rm mine").code(2).mentions("\"mine\" has associated containers with it");

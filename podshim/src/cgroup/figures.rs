@@ -5,12 +5,14 @@ use std::{fs, path::Path};
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 
 /// What a cgroup and those below it have used, and use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Processor time used, nanoseconds.
     pub cpu_nanoseconds: u64,
     /// Of it in the kernel.
     pub cpu_system_nanoseconds: u64,
+    /// Of each processor, nanoseconds; empty on cgroup v2, which does not count them apart.
+    pub cpu_each_nanoseconds: Vec<u64>,
     /// Memory in use, bytes.
     pub memory: u64,
     /// The tightest limit of it, its own or of a cgroup above, bytes; 0 = none.
@@ -34,16 +36,21 @@ pub(super) fn read(hierarchies: &Hierarchies, path: &str) -> Figures {
     // cgroup v2 counts processor time whether it has the controller or not.
     let stat =
         hierarchies.v2().and_then(|v2| fs::read_to_string(v2.dir(path).join("cpu.stat")).ok()).unwrap_or_default();
+    let cpuacct = |file: &str| {
+        let v1 = hierarchies.with("cpuacct").filter(|hierarchy| hierarchy.version == Version::V1)?;
+        fs::read_to_string(v1.dir(path).join(file)).ok()
+    };
     let nanoseconds = |v1: &str, key: &str| {
-        let of_v1 = hierarchies.with("cpuacct").filter(|h| h.version == Version::V1);
-        let v1 = of_v1.and_then(|h| fs::read_to_string(h.dir(path).join(v1)).ok()?.trim().parse::<u64>().ok());
+        let v1 = cpuacct(v1).and_then(|text| text.trim().parse::<u64>().ok());
         v1.or_else(|| keyed(&stat, key)?.checked_mul(1000)).unwrap_or(0)
     };
     let blocks = text("blkio", "blkio.throttle.io_service_bytes_recursive", "io.stat");
     let (block_read, block_written) = blocks.map_or((0, 0), |(version, text)| blocks_of(version, &text));
+    let each = cpuacct("cpuacct.usage_percpu").unwrap_or_default();
     Figures {
         cpu_nanoseconds: nanoseconds("cpuacct.usage", "usage_usec"),
         cpu_system_nanoseconds: nanoseconds("cpuacct.usage_sys", "system_usec"),
+        cpu_each_nanoseconds: each.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect(),
         memory: number("memory", "memory.usage_in_bytes", "memory.current").unwrap_or(0),
         memory_limit: hierarchies.with("memory").map_or(0, |hierarchy| tightest(hierarchy, path)),
         pids: number("pids", "pids.current", "pids.current").unwrap_or(0),
@@ -112,7 +119,8 @@ mod tests {
     fn a_hybrid_machine_counts_in_several_places() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mount = |name: &str| dir.path().join(name);
-        write(&mount("cpu/pod/c"), &[("cpuacct.usage", "5000000\n"), ("cpuacct.usage_sys", "1000000\n")]);
+        let each = ("cpuacct.usage_percpu", "2000000 3000000 \n");
+        write(&mount("cpu/pod/c"), &[("cpuacct.usage", "5000000\n"), ("cpuacct.usage_sys", "1000000\n"), each]);
         let none = "9223372036854771712\n";
         write(&mount("memory/pod/c"), &[("memory.usage_in_bytes", "4096\n"), ("memory.limit_in_bytes", none)]);
         write(&mount("memory/pod"), &[("memory.limit_in_bytes", "8388608\n")]);
@@ -131,6 +139,7 @@ mod tests {
         let expected = Figures {
             cpu_nanoseconds: 5_000_000,
             cpu_system_nanoseconds: 1_000_000,
+            cpu_each_nanoseconds: vec![2_000_000, 3_000_000],
             memory: 4096,
             memory_limit: 8_388_608,
             pids: 3,

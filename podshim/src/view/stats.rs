@@ -83,6 +83,7 @@ fn row(view: &View<'_>, shown: Shown<'_>, memory: u64) -> Value {
         ("StartedAt", shown.started().into()),
         ("Now", time::now().into()),
         ("CPUNano", figures.cpu_nanoseconds.into()),
+        ("PerCPU", figures.cpu_each_nanoseconds.into()),
         ("SystemNano", figures.cpu_system_nanoseconds.into()),
         ("MemUsage", figures.memory.into()),
         ("MemLimit", if process.is_some() { limit } else { 0 }.into()),

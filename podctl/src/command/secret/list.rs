@@ -38,13 +38,14 @@ const HEADERS: &[Column] = &[
     ("CreatedAt", "CREATED"),
     ("UpdatedAt", "UPDATED"),
     ("Labels", "LABELS"),
+    ("Spec", "SPEC"),
 ];
 
 fn run(engine: &Engine, args: &Args) -> Outcome {
     let request = ListSecrets { filters: args.all("filter") };
     let documents =
         engine.block_on(async { row::rows(&engine.host()?.secrets().list(deadline(ASK), &request).await?) })?;
-    let columns = &HEADERS[..HEADERS.len() - 1];
+    let columns = &HEADERS[..5];
     let listing = Listing { command: "secret ls", columns, headers: HEADERS, indent: 4 };
     listing.show(args, &documents, "ID", shown, false)
 }
@@ -59,6 +60,7 @@ fn shown(row: &Value) -> Value {
         "CreatedAt": ago("Created"),
         "UpdatedAt": ago("Updated"),
         "Labels": row::pairs(spec, "Labels"),
+        "Spec": spec,
     })
 }
 
