@@ -213,7 +213,7 @@ pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
     }
     failpoint::refuse(Point::BuryNames)?;
     records::bury(&roots.pods(), pod.as_str()).map_err(broken)?;
-    remove_all(&roots.pods().join(format!("{}{pod}", records::TOMBSTONE)))?;
+    remove_all(&records::pod_tombstone(roots, pod))?;
     intent::leave(roots, pod);
     drop(lock);
     Ok(())

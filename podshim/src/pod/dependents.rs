@@ -170,6 +170,8 @@ pub fn add_volumes(roots: &Roots, sources: &[String], own: &mut Vec<Mount>) -> R
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use proto::alive::Lock;
+
     use super::*;
     use crate::pod::record::make_dir;
 
@@ -184,22 +186,25 @@ mod tests {
         assert_eq!(hold(&roots, &names, &dependent).expect_err("nobody").kind, Kind::NoSuchContainer);
         symlink(target.link(), roots.names().join(source.as_str())).expect("link");
         assert_eq!(hold(&roots, &names, &dependent).expect_err("no directory").kind, Kind::NoSuchContainer);
-        let record = |pod: &Id, container: &Id| {
+        let written = |pod: &Id, container: &Id| {
             make_dir(&roots.container(pod, container)).expect("directory");
             fs::write(roots.container_record(pod, container), "").expect("record");
         };
-        record(&pod, &source);
+        written(&pod, &source);
         hold(&roots, &names, &dependent).expect("held");
         check(&roots, &pod, &source, false).expect("who needs it is not there yet");
         let of = Target::Container { pod: other.clone(), container: dependent.clone() };
         symlink(of.link(), roots.names().join(dependent.as_str())).expect("link");
         check(&roots, &pod, &source, false).expect("who would have needed it was never made");
-        record(&other, &dependent);
+        written(&other, &dependent);
         let refusal = check(&roots, &pod, &source, true).expect_err("needed");
         assert_eq!(refusal.kind, Kind::InUse);
         assert!(refusal.message.contains(dependent.as_str()), "{}", refusal.message);
+        let _shim = Lock::try_take(&roots.pod_lock(&other)).expect("lock").expect("free");
+        record::bury(&roots.containers(&other), dependent.as_str()).expect("buried");
+        check(&roots, &pod, &source, false).expect("who needed it has been removed");
         release(&roots, &names, &dependent);
-        check(&roots, &pod, &source, false).expect("free");
+        assert!(!roots.dependents(&target).exists(), "nothing says so any more");
     }
 
     #[test]

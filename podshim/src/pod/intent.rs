@@ -30,7 +30,7 @@ use proto::{
     record::{self, ContainerRecord, PodRecord},
 };
 
-use super::{record as records, remove::finish};
+use super::{record as records, remove::finish_buried};
 use crate::{
     cgroup, index,
     namespace::{infra, pin},
@@ -283,18 +283,14 @@ pub fn settle(roots: &Roots, pod: &Id) -> bool {
 
 fn settle_records(roots: &Roots, pod: &Id, new: bool) -> io::Result<()> {
     records::finish_removed_pod(roots, pod)?;
+    finish_buried(roots, pod).map_err(|refusal| io::Error::other(refusal.message))?;
     let mut names: BTreeSet<(String, Target)> = BTreeSet::new();
     let container = |container: &Id| Target::Container { pod: pod.clone(), container: container.clone() };
     let mut members = 0;
     for entry in fs::read_dir(roots.containers(pod)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.starts_with(records::TOMBSTONE) {
-            match record::read::<ContainerRecord>(&entry.path().join("container.json")) {
-                Ok(record) => finish(roots, &record).map_err(|refusal| io::Error::other(refusal.message))?,
-                Err(_) => records::remove_all(&entry.path())?,
-            }
-        } else if let Ok(id) = name.parse::<Id>() {
+        if let Ok(id) = name.parse::<Id>() {
             let path = roots.container_record(pod, &id);
             match record::read::<ContainerRecord>(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => records::remove_all(&entry.path())?,

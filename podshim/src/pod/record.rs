@@ -85,7 +85,16 @@ pub fn claim(roots: &Roots, name: &str, target: &Target) -> Result<()> {
 
 /// Whether `target` exists, or may yet come to: somebody holds its pod's lock.
 pub fn is_there(roots: &Roots, target: &Target) -> bool {
-    roots.is_recorded(target) || Lock::is_held(&roots.pod_lock(target.pod()))
+    roots.is_recorded(target) || (Lock::is_held(&roots.pod_lock(target.pod())) && !is_buried(roots, target))
+}
+
+/// Whether `target` has been removed, and only what it has left is still there.
+fn is_buried(roots: &Roots, target: &Target) -> bool {
+    let alone = match target {
+        Target::Container { pod, container } => container_tombstone(roots, pod, container).exists(),
+        Target::Pod(_) | Target::Infra(_) => false,
+    };
+    alone || pod_tombstone(roots, target.pod()).exists()
 }
 
 /// Whether `target` exists, or may yet come to, where the lock of the pod `ours` is our own.
@@ -246,6 +255,11 @@ pub fn container_tombstone(roots: &Roots, pod: &Id, id: &Id) -> PathBuf {
     roots.containers(pod).join(format!("{TOMBSTONE}{id}"))
 }
 
+/// What is left of a pod that was buried.
+pub fn pod_tombstone(roots: &Roots, pod: &Id) -> PathBuf {
+    roots.pods().join(format!("{TOMBSTONE}{pod}"))
+}
+
 /// Removes a pod's record and names; its containers' with it.
 ///
 /// # Errors
@@ -262,7 +276,7 @@ pub fn remove_pod(roots: &Roots, pod: &PodRecord) -> Result<()> {
 /// # Errors
 /// Those of the disk.
 pub fn finish_removed_pod(roots: &Roots, pod: &Id) -> io::Result<()> {
-    let tombstone = roots.pods().join(format!("{TOMBSTONE}{pod}"));
+    let tombstone = pod_tombstone(roots, pod);
     match record::read::<PodRecord>(&tombstone.join("pod.json")) {
         Ok(record) => finish_pod(roots, &record),
         Err(_) => remove_all(&tombstone),
@@ -282,7 +296,7 @@ fn finish_pod(roots: &Roots, pod: &PodRecord) -> io::Result<()> {
     let sources: Vec<String> =
         pod.config.volumes_from.iter().map(|source| dependents::name_of(source).to_owned()).collect();
     dependents::release(roots, &sources, pod.infra.as_ref().unwrap_or(&pod.id));
-    remove_all(&roots.pods().join(format!("{TOMBSTONE}{}", pod.id)))
+    remove_all(&pod_tombstone(roots, &pod.id))
 }
 
 /// Gives the object `name` of `dir` the name of its tombstone.

@@ -50,7 +50,14 @@ impl Pod {
                 }
                 record
             }
-            Err(refusal) if refusal.kind == Kind::NoSuchContainer => return Err(refusal),
+            Err(refusal) if refusal.kind == Kind::NoSuchContainer => {
+                if self.intents.is_kept() {
+                    // An earlier try may have failed when the record had gone: what that has left goes now.
+                    finish_buried(&self.engine.roots, &self.id)?;
+                    self.settle().await;
+                }
+                return Err(refusal);
+            }
             Err(refusal) if !force => return Err(refusal),
             Err(_) => {
                 let _intent = self.intents.begin();
@@ -116,7 +123,10 @@ impl Pod {
             tracing::warn!("pod {}: {refusal}", self.id);
             self.intents.keep();
         }
-        record::remove_pod(&self.engine.roots, pod).inspect_err(|_| self.intents.keep())
+        // What a member has left elsewhere is known by its tombstone alone.
+        finish_buried(&self.engine.roots, &self.id)
+            .and_then(|()| record::remove_pod(&self.engine.roots, pod))
+            .inspect_err(|_| self.intents.keep())
     }
 
     /// Ends and unmounts what is left of a member of which nothing is known but its id.
@@ -198,6 +208,24 @@ pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
     }
     failpoint::refuse(Point::RmTombstone)?;
     record::remove_all(&record::container_tombstone(roots, pod, id)).map_err(broken)
+}
+
+/// Finishes the removal of the members of `pod` that have been buried.
+///
+/// # Errors
+/// As [`finish`].
+pub(super) fn finish_buried(roots: &Roots, pod: &Id) -> Result<()> {
+    for entry in std::fs::read_dir(roots.containers(pod)).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(record::TOMBSTONE) {
+            continue;
+        }
+        match proto::record::read::<ContainerRecord>(&entry.path().join("container.json")) {
+            Ok(record) => finish(roots, &record)?,
+            Err(_) => record::remove_all(&entry.path())
+                .map_err(|error| Refusal::internal(format!("removing {}", entry.path().display()), error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Whether the file at `path` has `id` in it and nothing else: it may be somebody else's by now.
