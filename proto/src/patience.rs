@@ -33,7 +33,7 @@ fn parse(text: &str) -> Option<Duration> {
 
 /// File systems behind which somebody has to answer (proc_mounts(5), beginnings of their names).
 const SERVED: [&str; 10] = ["fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "virtiofs", "autofs", "glusterfs"];
-/// How long a file system may take to say what is at a path.
+/// How long a file system may take to say what is at a path, and how a file there begins.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Whether somebody has to answer for `path`.

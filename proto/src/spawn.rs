@@ -79,28 +79,32 @@ pub fn environment(without: &[&str]) -> Vec<CString> {
         .collect()
 }
 
-/// Has a child of ours look at `path` (stat(2)): where the file system hangs, it is the child that does, and not even
-/// SIGKILL may end it. Its exit code says nothing; it is ours to be reaped.
+/// Has a child of ours look at `path` (stat(2)), and at the first byte of a regular file: where the file system hangs, it is
+/// the child that does, and not even SIGKILL may end it. Its exit code says nothing; it is ours to be reaped.
 ///
 /// # Errors
 /// Those of fork(2).
 pub fn look(path: &CStr) -> io::Result<u32> {
     // SAFETY: zeros are a valid stat, which is only written to.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the child calls nothing but stat(2) and _exit(2), on memory that was made before, whatever locks other
-    // threads of ours had.
+    let mut byte = 0u8;
+    // SAFETY: the child makes nothing but system calls, on memory that was made before, whatever locks other threads of
+    // ours had.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // SAFETY: both are alive and belong to this process alone; it owns nothing that it would miss, and whoever reads
-            // from what it closes is not to wait for it; _exit does not come back.
+            // SAFETY: all three are alive and belong to this process alone; it owns nothing that it would miss, and whoever
+            // reads from what it closes is not to wait for it; _exit does not come back.
             unsafe {
                 if libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) != 0 {
                     for number in 0..1024 {
                         libc::close(number);
                     }
                 }
-                libc::stat(path.as_ptr(), &raw mut stat);
+                if libc::stat(path.as_ptr(), &raw mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG {
+                    let file = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK);
+                    libc::read(file, (&raw mut byte).cast(), 1);
+                }
                 libc::_exit(0)
             }
         }

@@ -38,6 +38,11 @@ impl Fuse<'_> {
         self.tell("hang");
     }
 
+    /// Who reads sleeps from now on, and cannot be killed; all else is answered.
+    pub fn mute(&mut self) {
+        self.tell("mute");
+    }
+
     /// Who asks gets EIO from now on.
     pub fn fail(&mut self) {
         self.tell("fail");

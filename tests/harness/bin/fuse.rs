@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! hang            requests are taken and not answered: who asks sleeps and cannot be killed
+//! mute            those that read a file are not answered
 //! fail            every request is answered with EIO
 //! go              as in the beginning; what hung is answered now
 //! durable A B     of file A what fsync(2) was called for since it was written is put into B, outside: what a disk has
@@ -31,6 +32,8 @@ use nix::{
 /// Most that the kernel writes at once, and the header of a request.
 const MAX_WRITE: usize = 128 << 10;
 const HEADER: usize = 40;
+/// The opcode of read(2).
+const READ: u32 = 15;
 /// The directory.
 const ROOT: u64 = 1;
 
@@ -38,6 +41,7 @@ const ROOT: u64 = 1;
 enum Mood {
     Well,
     Hangs,
+    Mute,
     Fails,
 }
 
@@ -78,6 +82,7 @@ fn main() -> Result<()> {
         let mut system = lock(&shared);
         match words.as_slice() {
             ["hang"] => system.mood = Mood::Hangs,
+            ["mute"] => system.mood = Mood::Mute,
             ["fail"] => system.mood = Mood::Fails,
             ["go"] => {
                 system.mood = Mood::Well;
@@ -102,7 +107,12 @@ fn serve(mut device: &File, shared: &Shared) {
     while let Ok(length) = device.read(&mut buffer) {
         let request = &buffer[..length];
         let mut system = lock(shared);
-        if system.mood == Mood::Hangs {
+        let waits = match system.mood {
+            Mood::Hangs => true,
+            Mood::Mute => opcode(request) == READ,
+            Mood::Well | Mood::Fails => false,
+        };
+        if waits {
             system.waiting.push(request.to_vec());
         } else {
             answer(&mut device, &mut system, request);
@@ -121,6 +131,10 @@ fn u32_at(request: &[u8], at: usize) -> usize {
     bytes.map_or(0, |bytes| u32::from_ne_bytes(bytes) as usize)
 }
 
+fn opcode(request: &[u8]) -> u32 {
+    request.get(4..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
 fn name_at(request: &[u8], at: usize) -> String {
     let text = request.get(HEADER + at..).unwrap_or_default();
     String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
@@ -131,7 +145,7 @@ fn answer(out: &mut impl Write, system: &mut System, request: &[u8]) {
     let word =
         |at: usize| request.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
     let (unique, node) = (word(8), word(16));
-    let opcode = request.get(4..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let opcode = opcode(request);
     // FORGET, INTERRUPT and BATCH_FORGET are not answered.
     if matches!(opcode, 2 | 36 | 42) {
         return;
@@ -185,8 +199,7 @@ impl System {
                 self.nodes.insert(id, Node { name: name_at(request, 16), ..Node::default() });
                 Ok([self.entry(id), vec![0; 16]].concat())
             }
-            // READ
-            15 => {
+            READ => {
                 let file = self.nodes.get(&node).ok_or(libc::ENOENT)?;
                 let from = usize::try_from(u64_at(request, 8)).unwrap_or(usize::MAX).min(file.data.len());
                 let to = (from + u32_at(request, 16)).min(file.data.len());
