@@ -268,7 +268,7 @@ impl Engine {
             args.extend([&b"--ready-fd"[..], b"3"]);
         }
         let args = args.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
-        let (tunables, lean) = proto::memory::NO_THREAD_CACHE;
+        let (tunables, lean) = proto::memory::NO_CACHES;
         let mut environment = environment(detached.then_some(tunables).as_slice());
         if detached {
             environment.push(CString::new(format!("{tunables}={lean}"))?);

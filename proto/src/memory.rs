@@ -1,10 +1,11 @@
 //! What a resident program keeps of memory while it sleeps.
 #![allow(unsafe_code)]
 
-/// An entry of the environment with which a resident program is started: no cache of freed blocks for each thread
-/// (`glibc.malloc.tcache_count` of glibc's tunables). Such a program allocates little and seldom, and the cache would be
-/// a third of what it holds. There is no other way to set it.
-pub const NO_THREAD_CACHE: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+/// An entry of the environment with which a resident program is started: no cache of freed blocks for each thread, and none
+/// of the stacks of threads that have ended (`glibc.malloc.tcache_count` and `glibc.pthread.stack_cache_size` of glibc's
+/// tunables). Such a program allocates little and seldom, and the caches would be half of what it holds. There is no other
+/// way to set them.
+pub const NO_CACHES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0");
 
 /// Gives memory back to the kernel: what the heap does not use (malloc_trim(3)), and what a deep call once needed of the
 /// stack of this thread, which is the first one of its process.

@@ -410,7 +410,7 @@ impl Supervisor {
                 .arg(self.roots().start_record(&self.0.pod, container))
                 .current_dir(&run_dir)
                 .envs(self.0.engine.environment())
-                .envs([proto::memory::NO_THREAD_CACHE])
+                .envs([proto::memory::NO_CACHES])
                 .env("LISTEN_FDS", fds.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
                 .env("PODCTL_SUPERVISOR", std::process::id().to_string())

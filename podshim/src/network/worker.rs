@@ -30,11 +30,16 @@ pub(super) async fn on_thread<T: Send + 'static>(
         // Nobody listens any more: the caller has given up on us.
         let _ = sender.send(work());
     };
-    thread::Builder::new().stack_size(STACK).spawn(run).map_err(|error| Refusal::internal(what, error))?;
+    let thread = thread::Builder::new().stack_size(STACK).spawn(run);
+    let thread = thread.map_err(|error| Refusal::internal(what, error))?;
     // Longer than the waits for locks inside.
     let deadline = 4 * patience::at_most(DEADLINE / 4);
     match tokio::time::timeout(deadline, receiver).await {
-        Ok(Ok(result)) => result,
+        Ok(Ok(result)) => {
+            // It has said its last word. One that is waited for gives its stack back, any other leaves it to the next.
+            let _ended = thread.join();
+            result
+        }
         Ok(Err(_)) => Err(Refusal::internal(what, "its thread has ended without an answer")),
         Err(_) => {
             Err(Refusal::new(Kind::TimedOut, format!("{what}: no answer of the kernel in {} s", deadline.as_secs())))
