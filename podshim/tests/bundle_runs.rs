@@ -58,7 +58,9 @@ impl Bench {
         for path in ["bin", "etc", "proc", "dev", "sys", "tmp", "run", "var/tmp", "root", "data"] {
             fs::create_dir_all(rootfs.join(path)).expect("rootfs");
         }
-        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox");
+        // By another process: what this one forks meanwhile would have it open for writing, and it could not be run.
+        let copied = Command::new("cp").arg("/bin/busybox").arg(rootfs.join("bin/busybox")).status();
+        assert!(copied.is_ok_and(|status| status.success()), "busybox");
         for applet in APPLETS {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).expect("applet");
         }

@@ -11,7 +11,7 @@ use harness::{
     handmade::Handmade,
     image::{Form, Image, Layer, digest},
     images::ALPINE,
-    programs::is_stand_in,
+    programs::{self, is_stand_in},
     until,
 };
 use nix::{
@@ -65,8 +65,8 @@ fn a_runtime_that_hangs_is_killed_and_named_and_others_go_on() {
         "#!/bin/sh\nfor word do case $word in create|start|exec|delete|state) break;; esac; done\n\
          if grep -q \"HANG=$word\" config.json && [ ! -e {HOME}/tmp/well ]; then read _ < {HOME}/tmp/never; fi\nexec crun \"$@\"\n"
     );
-    std::fs::write(engine.enclosure.path(RUNTIME), script).expect("a runtime");
-    engine.sh(&format!("chmod 755 {RUNTIME} && mkfifo {HOME}/tmp/never")).code(0);
+    programs::script(&engine.enclosure.path(RUNTIME), &script);
+    engine.sh(&format!("mkfifo {HOME}/tmp/never")).code(0);
     engine.load(&[ALPINE]);
     engine.sh(&format!("{PATIENCE} podctl run -d --pod new:p --name other alpine top")).ok();
     for victim in ["exec", "delete", "state"] {

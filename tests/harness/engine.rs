@@ -120,8 +120,7 @@ impl Engine {
         std::fs::write(home.join("containers.conf"), containers_conf(machine.engine)).expect("containers.conf");
         for name in ["podctl", "podman"] {
             let path = home.join("bin").join(name);
-            std::fs::write(&path, wrapper(machine)).expect("wrapper");
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+            programs::script(&path, &wrapper(machine));
         }
         let registry = machine.registry.then(|| Registry::start(&enclosure));
         let before = oracle::look(&enclosure, &label);

@@ -1,6 +1,10 @@
 //! Where the programs under test are.
 
-use std::path::PathBuf;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 /// Who sits in podctl's chair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +64,17 @@ pub fn beside(name: &str) -> PathBuf {
 /// The top of the source tree.
 pub fn workspace() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Puts a script at `path`. Another process writes it: what this one forks meanwhile, for other tests, would have the file
+/// open for writing, and until it has executed something else nobody could run the script (`ETXTBSY`, execve(2)).
+///
+/// # Panics
+/// When it cannot be written.
+pub fn script(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut shell = command.spawn().expect("sh");
+    shell.stdin.take().expect("stdin").write_all(text.as_bytes()).expect("sh reads");
+    assert!(shell.wait().is_ok_and(|status| status.success()), "{}", path.display());
 }

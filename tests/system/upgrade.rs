@@ -1,6 +1,11 @@
 //! `system upgrade`: running monitors and shims become the programs that are installed now, in place.
 
-use harness::{Engine, images::ALPINE, programs::is_stand_in, until};
+use harness::{
+    Engine,
+    images::ALPINE,
+    programs::{self, is_stand_in},
+    until,
+};
 
 /// An engine whose programs are its own, to be installed anew.
 fn engine() -> Engine {
@@ -8,7 +13,7 @@ fn engine() -> Engine {
     install(&engine);
     let words = engine.words();
     let own = format!("#!/bin/sh\nexec /run/engine/own/podctl {} \"$@\"\n", words[1..].join(" "));
-    std::fs::write(engine.path("bin/podctl"), own).expect("wrapper");
+    programs::script(&engine.path("bin/podctl"), &own);
     engine
 }
 

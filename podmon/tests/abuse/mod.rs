@@ -21,7 +21,7 @@ use proto::{
 };
 
 use super::{
-    harness::{Bench, Wish, command, exec, memory, send, soon, until, up},
+    harness::{Bench, Wish, command, copy, exec, memory, send, soon, until, up},
     lossless,
 };
 
@@ -331,7 +331,7 @@ async fn a_stranger_is_not_served() {
         fs::set_permissions(bench.run.join(name), mode).expect("chmod");
     }
     let program = bench.run.join("stranger");
-    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
+    copy(&std::env::current_exe().expect("this program"), &program);
     let mut child = Command::new(&program);
     child.args(["--exact", "abuse::a_stranger_is_not_served", "--nocapture"]).env(STRANGER, &bench.run);
     let output = child.uid(65534).gid(65534).output().expect("the stranger");

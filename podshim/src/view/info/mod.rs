@@ -218,9 +218,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let script = |text: &str| {
             use std::os::unix::fs::PermissionsExt;
-            let path = dir.path().join("runtime");
-            fs::write(&path, text).expect("write");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+            let (path, written) = (dir.path().join("runtime"), dir.path().join("text"));
+            fs::write(&written, text).expect("write");
+            fs::set_permissions(&written, fs::Permissions::from_mode(0o755)).expect("chmod");
+            // What other tests fork meanwhile has the first one open for writing: that could not be run.
+            let copied = std::process::Command::new("cp").arg("-p").args([&written, &path]).status();
+            assert!(copied.is_ok_and(|status| status.success()));
             path
         };
         assert_eq!(ask_version(&script("#!/bin/sh\necho crun version 1\n")).as_deref(), Some("crun version 1"));
