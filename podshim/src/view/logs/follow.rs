@@ -143,7 +143,7 @@ impl Follower {
             Log::Journal(log) => return log.pump(style, printer),
             Log::File { path, journal, start, position } => (path, journal, start, position),
         };
-        journal.refresh().map_err(|error| about(path, &error))?;
+        journal.refresh(*position).map_err(|error| about(path, &error))?;
         let (format, scratch) = (journal.format, &mut Vec::new());
         *position = journal.scan(*position, journal.end(), buffer, |offset, line| {
             if request.until == 0 || format.time(line).is_none_or(|time| time < request.until) {
@@ -151,7 +151,6 @@ impl Follower {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        journal.forget(*position);
         Ok(())
     }
 

@@ -35,8 +35,7 @@ pub(super) fn buffer() -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
-    device: u64,
-    inode: u64,
+    identity: (u64, u64),
     /// Where it begins in the sequence.
     pub(super) start: u64,
     length: u64,
@@ -45,10 +44,6 @@ pub(super) struct Segment {
 impl Segment {
     pub(super) fn end(&self) -> u64 {
         self.start + self.length
-    }
-
-    fn is(&self, metadata: &Metadata) -> bool {
-        (self.device, self.inode) == (metadata.dev(), metadata.ino())
     }
 
     /// Reads into `buffer` from `offset` of the sequence on, at most to the end of this segment.
@@ -101,7 +96,7 @@ impl Journal {
     /// Those of open(2); a path that is no regular file (it is the user's to choose).
     pub(super) fn open(path: &Path, format: Format) -> io::Result<Journal> {
         let mut journal = Journal { path: path.to_path_buf(), format, segments: Vec::new() };
-        journal.refresh()?;
+        journal.refresh(0)?;
         Ok(journal)
     }
 
@@ -110,23 +105,25 @@ impl Journal {
         self.segments.last().map_or(0, Segment::end)
     }
 
-    /// Takes in what has been written and rotated since.
+    /// Takes in what has been written and rotated since. What is before `read` is not asked for again.
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub(super) fn refresh(&mut self) -> io::Result<()> {
+    pub(super) fn refresh(&mut self, read: u64) -> io::Result<()> {
         let mut newer: Vec<(File, Metadata)> = Vec::new();
         // The newest first: one that is renamed meanwhile is met again under its next name, and none is missed. What a
         // listing says while files are renamed may lack some of them, so numbers are tried one by one.
         let (mut number, mut holes, mut listed) = (0, 0, None);
         loop {
             match open(&rotated(&self.path, number))? {
-                Some((_, metadata)) if self.segments.iter().any(|segment| segment.is(&metadata)) => break,
                 Some((file, metadata)) => {
+                    let met = identity(&metadata);
+                    if self.segments.iter().any(|segment| segment.identity == met) {
+                        break;
+                    }
                     holes = 0;
                     // Met again, it is older than all that were met meanwhile, and whole.
-                    let id = (metadata.dev(), metadata.ino());
-                    newer.retain(|(_, known)| (known.dev(), known.ino()) != id);
+                    newer.retain(|(_, known)| identity(known) != met);
                     newer.push((file, metadata));
                 }
                 None => holes += 1,
@@ -138,6 +135,9 @@ impl Journal {
         }
         // Only now: what was written last before the rename is in.
         self.grow()?;
+        if !newer.is_empty() {
+            self.forget(read);
+        }
         for (file, metadata) in newer.into_iter().rev() {
             self.push(file, &metadata);
         }
@@ -156,22 +156,17 @@ impl Journal {
         fs::read_dir(directory).into_iter().flatten().flatten().filter_map(number).collect()
     }
 
-    /// Lets go of the files that end before `offset`: what is there no longer is not kept from being freed.
-    pub(super) fn forget(&mut self, offset: u64) {
-        let passed = self.segments.iter().take_while(|segment| segment.end() <= offset).count();
-        // The last one tells where the next refresh ends.
-        self.segments.drain(..passed.min(self.segments.len().saturating_sub(1)));
+    /// Lets go of the files that end before `read` and have no name any more. One that has one is met again, and known.
+    fn forget(&mut self, read: u64) {
+        let end = self.end();
+        let has_name = |segment: &Segment| segment.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        // The last one says where the sequence goes on.
+        self.segments.retain(|segment| segment.end() > read || segment.end() == end || has_name(segment));
     }
 
     fn push(&mut self, file: File, metadata: &Metadata) {
         let start = self.end();
-        self.segments.push(Segment {
-            file,
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            start,
-            length: metadata.len(),
-        });
+        self.segments.push(Segment { file, identity: identity(metadata), start, length: metadata.len() });
     }
 
     fn grow(&mut self) -> io::Result<()> {
@@ -277,6 +272,11 @@ impl Journal {
         })?;
         Ok(found)
     }
+}
+
+/// Which file it is.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Opens a log file for reading; `None` where there is none.

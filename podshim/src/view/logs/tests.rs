@@ -222,12 +222,10 @@ fn while_files_are_renamed_all_the_time_none_is_missed() {
     };
     loop {
         let over = writer.is_finished();
-        follower.refresh().expect("refresh");
+        follower.refresh(position).expect("refresh");
         let (lines, end) = read(&follower, position);
         position = end;
         followed.extend(lines);
-        follower.forget(position);
-        assert!(follower.segments.len() <= 1, "files that are read are let go");
         let (lines, _) = read(&Journal::open(&log, Format::Cri).expect("open"), 0);
         assert!(lines.iter().copied().eq(0..i64::try_from(lines.len()).expect("few")), "{lines:?}");
         if over {
@@ -236,6 +234,35 @@ fn while_files_are_renamed_all_the_time_none_is_missed() {
     }
     writer.join().expect("the writer");
     assert!(followed.iter().copied().eq(0..LINES), "{followed:?}");
+}
+
+#[test]
+fn what_has_been_read_comes_once_and_is_let_go_when_it_has_been_dropped() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = dir.path().join("ctr.log");
+    let mut journal = Journal::open(&log, Format::Cri).expect("open");
+    let (mut position, mut lines, mut buffer) = (0, 0, journal::buffer());
+    let mut put_and_follow = |journal: &mut Journal| {
+        put(&log, 1, Stdout, true, "line");
+        journal.refresh(position).expect("refresh");
+        let each = |_, _: &[u8]| {
+            lines += 1;
+            Ok(ControlFlow::Continue(()))
+        };
+        position = journal.scan(position, journal.end(), &mut buffer, each).expect("scan");
+        lines
+    };
+    let rotated = |number| log_line::rotated(&log, number);
+    for line in 1..=10 {
+        assert_eq!(put_and_follow(&mut journal), line);
+        // Three are kept.
+        let _not_there_yet = fs::rename(rotated(1), rotated(2));
+        fs::rename(&log, rotated(1)).expect("rename");
+    }
+    assert!(journal.segments.len() <= 4, "{} files are held", journal.segments.len());
+    assert_eq!(put_and_follow(&mut journal), 11);
+    fs::remove_file(&log).expect("a person deletes the newest");
+    assert_eq!(put_and_follow(&mut journal), 12, "those before it are known");
 }
 
 #[test]
