@@ -204,6 +204,7 @@ mod tests {
         record::bury(&roots.containers(&other), dependent.as_str()).expect("buried");
         check(&roots, &pod, &source, false).expect("who needed it has been removed");
         release(&roots, &names, &dependent);
+        check(&roots, &pod, &source, false).expect("free");
         assert!(!roots.dependents(&target).exists(), "nothing says so any more");
     }
 
