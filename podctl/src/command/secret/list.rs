@@ -31,6 +31,9 @@ pub static COMMAND: Command = Command {
     ..Command::EMPTY
 };
 
+const COLUMNS: &[Column] =
+    &[("ID", "ID"), ("Name", "NAME"), ("Driver", "DRIVER"), ("CreatedAt", "CREATED"), ("UpdatedAt", "UPDATED")];
+
 const HEADERS: &[Column] = &[
     ("ID", "ID"),
     ("Name", "NAME"),
@@ -45,8 +48,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
     let request = ListSecrets { filters: args.all("filter") };
     let documents =
         engine.block_on(async { row::rows(&engine.host()?.secrets().list(deadline(ASK), &request).await?) })?;
-    let columns = &HEADERS[..5];
-    let listing = Listing { command: "secret ls", columns, headers: HEADERS, indent: 4 };
+    let listing = Listing { command: "secret ls", columns: COLUMNS, headers: HEADERS, indent: 4 };
     listing.show(args, &documents, "ID", shown, false)
 }
 
