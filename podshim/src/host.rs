@@ -87,11 +87,14 @@ impl Arguments {
 /// Whatever the caller left behind (signals ignored or blocked, a strange umask, a deleted directory) is not ours.
 fn sanitise() {
     for number in Signal::iterator() {
-        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
+        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE | Signal::SIGXFSZ) {
             sys::signal::default(number);
         }
     }
     sys::signal::ignore(Signal::SIGPIPE);
+    // A write beyond the caller's `ulimit -f` is an error, and no reason to die.
+    sys::signal::ignore(Signal::SIGXFSZ);
+    sys::limit::lift_file_size();
     // Neither can fail with these arguments.
     let _ = SigSet::empty().thread_set_mask();
     umask(Mode::from_bits_truncate(0o022));

@@ -49,6 +49,7 @@ pub mod socket;
 pub mod spawn;
 pub mod state;
 pub mod time;
+pub mod ulimit;
 
 /// Messages and services generated from `wire/*.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_debug_implementations, unsafe_code, rustdoc::all, unused)]

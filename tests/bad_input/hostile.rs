@@ -79,6 +79,13 @@ pub const OPTIONS: &[Row] = &[
     ("run --cpuset-mems 99999 alpine", 125, Has("invalid value 99999 for cpuset mems")),
     ("run --ulimit nofile=x alpine", 125, Has("strconv.ParseInt: parsing \"x\": invalid syntax")),
     ("run --ulimit nofile=1:2:3 alpine", 125, Has("too many limit value arguments")),
+    (
+        "run --ulimit bogus=1 alpine",
+        125,
+        Has("ulimit option \"bogus=1\" requires name=SOFT:HARD, failed to be parsed: invalid ulimit type: bogus"),
+    ),
+    ("run --ulimit nofile=5:3 alpine", 125, Has("ulimit soft limit must be less than or equal to hard limit: 5 > 3")),
+    ("run --ulimit host --ulimit core=0 alpine", 125, Has("--ulimit host stands for all limits of the caller")),
     ("run --stop-timeout -1 alpine", 125, Has("-1")),
     ("run --blkio-weight 1001 alpine", 125, Is("range of blkio weight is from 10 to 1000")),
     ("pod create --cgroup-parent $'a\\nb'", 125, Has("--cgroup-parent \"a\\nb\": control characters")),

@@ -135,6 +135,8 @@ fn limits_of_processes_are_clamped_unless_they_are_asked_for() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run --rm alpine sh -c 'ulimit -n'").code(0);
     engine.sh("podctl run --rm --ulimit nofile=1000:1000 alpine sh -c 'ulimit -Sn; ulimit -Hn'").prints("1000\n1000");
+    let host = "ulimit -n 777; ulimit -c 8; podctl run --rm --ulimit host alpine sh -c 'ulimit -n; ulimit -c'";
+    engine.sh(host).prints("777\n16");
     if !is_stand_in() {
         let too_much = engine.sh("podctl run --rm --ulimit nofile=999999999:999999999 alpine true");
         too_much.code(125).mentions("--ulimit").mentions("nofile");

@@ -98,9 +98,14 @@ fn records_and_directories_that_are_broken_are_told_and_removed() {
     engine.sh("podctl pod create --name lost && podctl create --pod lost --name broken alpine true").ok();
     let lost = engine.field("lost", ".Id");
     mended(&engine, &format!("echo x > ../state/pods/{lost}/pod.json"), "has a record that cannot be read");
-    engine.sh("podctl pod create --name lost && podctl create --pod lost --name broken alpine true").ok();
+    // A member whose removal was cut off goes with all that it has left elsewhere.
+    let create = "podctl create --pod lost --name broken --cidfile $TMPDIR/cid -v /anonymous alpine true";
+    engine.sh("podctl pod create --name lost && podctl create --pod lost alpine true").ok();
+    let member = engine.sh(create).ok();
     let lost = engine.field("lost", ".Id");
+    engine.sh(&format!("cd ../state/pods/{lost}/containers && mv {member} .rm-{member}")).ok();
     mended(&engine, &format!("rm ../state/pods/{lost}/pod.json"), "has lost its record");
+    engine.sh("podctl volume ls -q | grep -v ^data; ls -A $TMPDIR").code(0).prints_nothing();
     let ran = engine.sh("podctl run -d --name ran alpine true").ok();
     engine.sh("podctl wait ran").code(0);
     until("its end", || engine.pids(&format!("podmon {ran}")).is_empty().then_some(()));

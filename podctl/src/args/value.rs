@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use proto::wire::{Device, LogConfig, RestartPolicy, Security, Ulimit};
+use nix::sys::resource::{Resource, getrlimit};
+use proto::{
+    ulimit::KNOWN,
+    wire::{Device, LogConfig, RestartPolicy, Security, Ulimit},
+};
 
 use super::signal;
 use crate::error::{Failure, plain};
@@ -90,30 +94,17 @@ pub fn sysctls(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         .collect()
 }
 
-const ULIMITS: &[&str] = &[
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
-/// `--ulimit NAME=SOFT[:HARD]`; -1 is no limit.
+/// `--ulimit NAME=SOFT[:HARD]`, -1 is no limit; `--ulimit host`: all of ours.
 ///
 /// # Errors
 /// podman's words, naming the option.
 pub fn ulimits(given: &[String]) -> Result<Vec<Ulimit>, Failure> {
+    if given.iter().any(|text| text == "host") {
+        if given.len() > 1 {
+            return Err(Failure::invalid("--ulimit host stands for all limits of the caller: leave the others out"));
+        }
+        return KNOWN.iter().map(|(name, resource)| own_limit(name, *resource)).collect();
+    }
     given
         .iter()
         .map(|text| {
@@ -126,11 +117,16 @@ pub fn ulimits(given: &[String]) -> Result<Vec<Ulimit>, Failure> {
         .collect()
 }
 
+fn own_limit(name: &str, resource: Resource) -> Result<Ulimit, Failure> {
+    let failed = |no: nix::Error| Failure::io(format!("--ulimit host: {name}"), &no.into());
+    let (soft, hard) = getrlimit(resource).map_err(failed)?;
+    // RLIM_INFINITY is all bits.
+    let signed = |value: u64| i64::try_from(value).unwrap_or(-1);
+    Ok(Ulimit { name: name.to_owned(), soft: signed(soft), hard: signed(hard) })
+}
+
 fn ulimit(text: &str) -> Result<Ulimit, String> {
     let (name, limits) = text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
-    if !ULIMITS.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
     let number =
         |text: &str| text.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"));
     let (soft, hard) = match limits.split_once(':') {
@@ -140,10 +136,6 @@ fn ulimit(text: &str) -> Result<Ulimit, String> {
         Some((soft, hard)) => (number(soft)?, number(hard)?),
         None => (number(limits)?, number(limits)?),
     };
-    let unlimited = |limit: i64| if limit < 0 { i64::MAX } else { limit };
-    if unlimited(soft) > unlimited(hard) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
-    }
     Ok(Ulimit { name: name.to_owned(), soft: soft.max(-1), hard: hard.max(-1) })
 }
 
@@ -449,16 +441,12 @@ mod tests {
             (annotations(&of("x")).err(), "annotations must be formatted KEY=VALUE"),
             (sysctls(&of("x")).err(), "x is invalid, sysctl values must be in the form of KEY=VALUE"),
             (
-                ulimits(&of("bogus=1")).err(),
-                "ulimit option \"bogus=1\" requires name=SOFT:HARD, failed to be parsed: invalid ulimit type: bogus",
+                ulimits(&["host".into(), "core=0".into()]).err(),
+                "--ulimit host stands for all limits of the caller: leave the others out",
             ),
             (
                 ulimits(&of("nofile")).err(),
                 "ulimit option \"nofile\" requires name=SOFT:HARD, failed to be parsed: invalid ulimit argument: nofile",
-            ),
-            (
-                ulimits(&of("nofile=5:3")).err(),
-                "ulimit option \"nofile=5:3\" requires name=SOFT:HARD, failed to be parsed: ulimit soft limit must be less than or equal to hard limit: 5 > 3",
             ),
             (
                 ulimits(&of("nofile=a")).err(),

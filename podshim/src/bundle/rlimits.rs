@@ -2,32 +2,13 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
-use proto::{Kind, Refusal, refusal::Result, wire};
+use proto::{Kind, Refusal, refusal::Result, ulimit, wire};
 
 use super::capabilities;
 use crate::sys::limit::Limit;
 
 /// podman's default for `nofile` and `nproc`.
 const DEFAULT: u64 = 1_048_576;
-
-const KNOWN: [(&str, PosixRlimitType, Resource); 16] = [
-    ("as", PosixRlimitType::RlimitAs, Resource::RLIMIT_AS),
-    ("core", PosixRlimitType::RlimitCore, Resource::RLIMIT_CORE),
-    ("cpu", PosixRlimitType::RlimitCpu, Resource::RLIMIT_CPU),
-    ("data", PosixRlimitType::RlimitData, Resource::RLIMIT_DATA),
-    ("fsize", PosixRlimitType::RlimitFsize, Resource::RLIMIT_FSIZE),
-    ("locks", PosixRlimitType::RlimitLocks, Resource::RLIMIT_LOCKS),
-    ("memlock", PosixRlimitType::RlimitMemlock, Resource::RLIMIT_MEMLOCK),
-    ("msgqueue", PosixRlimitType::RlimitMsgqueue, Resource::RLIMIT_MSGQUEUE),
-    ("nice", PosixRlimitType::RlimitNice, Resource::RLIMIT_NICE),
-    ("nofile", PosixRlimitType::RlimitNofile, Resource::RLIMIT_NOFILE),
-    ("nproc", PosixRlimitType::RlimitNproc, Resource::RLIMIT_NPROC),
-    ("rss", PosixRlimitType::RlimitRss, Resource::RLIMIT_RSS),
-    ("rtprio", PosixRlimitType::RlimitRtprio, Resource::RLIMIT_RTPRIO),
-    ("rttime", PosixRlimitType::RlimitRttime, Resource::RLIMIT_RTTIME),
-    ("sigpending", PosixRlimitType::RlimitSigpending, Resource::RLIMIT_SIGPENDING),
-    ("stack", PosixRlimitType::RlimitStack, Resource::RLIMIT_STACK),
-];
 
 /// A limit of `--ulimit` that can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +37,7 @@ impl Ulimit {
     }
 
     fn typ(&self) -> Option<PosixRlimitType> {
-        KNOWN.iter().find(|(name, ..)| *name == self.name).map(|(_, typ, _)| *typ)
+        format!("RLIMIT_{}", self.name.to_ascii_uppercase()).parse().ok()
     }
 }
 
@@ -109,21 +90,18 @@ impl Machine {
     }
 }
 
-/// The limits of the process by `--ulimit`. `host` among them = ours as they are.
+/// The limits of the process by `--ulimit`.
 ///
 /// # Errors
 /// podman's words for an unknown name; the flag and both numbers where the kernel would refuse.
 pub(super) fn rlimits(wished: &[wire::Ulimit], machine: &Machine) -> Result<Vec<PosixRlimit>> {
     let mut all: Vec<PosixRlimit> = Vec::new();
-    let host = wished.iter().any(|ulimit| ulimit.name == "host");
     for (typ, resource) in [
         (PosixRlimitType::RlimitNofile, Resource::RLIMIT_NOFILE),
         (PosixRlimitType::RlimitNproc, Resource::RLIMIT_NPROC),
     ] {
-        if !host {
-            let value = DEFAULT.min(machine.ceiling(resource));
-            all.push(oci(typ, value, value)?);
-        }
+        let value = DEFAULT.min(machine.ceiling(resource));
+        all.push(oci(typ, value, value)?);
     }
     for ulimit in asked_for(wished, machine)? {
         all.retain(|had| !ulimit.is(had));
@@ -134,29 +112,27 @@ pub(super) fn rlimits(wished: &[wire::Ulimit], machine: &Machine) -> Result<Vec<
 
 fn asked_for(wished: &[wire::Ulimit], machine: &Machine) -> Result<Vec<Ulimit>> {
     let mut all: Vec<Ulimit> = Vec::new();
-    for ulimit in wished.iter().filter(|ulimit| ulimit.name != "host") {
-        let name = ulimit.name.to_ascii_lowercase();
-        let name = name.trim_start_matches("rlimit_");
-        let Some((name, _, resource)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
-            return Err(Refusal::invalid(format!("--ulimit: invalid ulimit type: {}", name.escape_debug())));
+    for wish in wished {
+        let Some((name, resource)) = ulimit::find(&wish.name) else {
+            return Err(Refusal::invalid(format!("--ulimit: invalid ulimit type: {}", wish.name.escape_debug())));
         };
         let value = |limit: i64| u64::try_from(limit).unwrap_or(nix::libc::RLIM_INFINITY);
-        let (soft, hard) = (value(ulimit.soft), value(ulimit.hard));
-        let flag = format!("--ulimit {name}={}:{}", ulimit.soft, ulimit.hard);
+        let (soft, hard) = (value(wish.soft), value(wish.hard));
+        let flag = format!("--ulimit {name}={}:{}", wish.soft, wish.hard);
         if soft > hard {
             return Err(Refusal::invalid(format!(
                 "{flag}: ulimit soft limit must be less than or equal to hard limit"
             )));
         }
-        let ceiling = machine.ceiling(*resource);
+        let ceiling = machine.ceiling(resource);
         if hard > ceiling {
             return Err(Refusal::new(
                 Kind::NotSupported,
                 format!("{flag}: exceeds hard limit {ceiling}, which podctl may not raise: ask for at most that"),
             ));
         }
-        all.retain(|had| had.name != *name);
-        all.push(Ulimit { name, resource: *resource as i32, limit: Limit { soft, hard } });
+        all.retain(|had| had.name != name);
+        all.push(Ulimit { name, resource: resource as i32, limit: Limit { soft, hard } });
     }
     Ok(all)
 }
@@ -177,7 +153,6 @@ mod tests {
         assert_eq!(got.iter().map(|l| (l.soft(), l.hard())).collect::<Vec<_>>(), [(20_000, 20_000); 2]);
         let got = rlimits(&[], &Machine { may_raise: true, ..SMALL }).expect("limits");
         assert_eq!(got[0].hard(), DEFAULT);
-        assert!(rlimits(&[wish("host", 0, 0)], &SMALL).expect("limits").is_empty());
     }
 
     #[test]

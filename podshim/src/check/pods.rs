@@ -17,7 +17,7 @@ use crate::{
     index,
     namespace::infra,
     network,
-    pod::{intent, record as records},
+    pod::{intent, record as records, remove::finish_buried},
 };
 
 pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
@@ -212,6 +212,7 @@ pub(super) fn bury(roots: &Roots, pod: &Id) -> Result<()> {
         }
     }
     failpoint::refuse(Point::BuryNames)?;
+    finish_buried(roots, pod)?;
     records::bury(&roots.pods(), pod.as_str()).map_err(broken)?;
     remove_all(&records::pod_tombstone(roots, pod))?;
     intent::leave(roots, pod);

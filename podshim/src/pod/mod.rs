@@ -31,7 +31,7 @@ pub mod intent;
 mod member;
 pub mod names;
 pub mod record;
-mod remove;
+pub mod remove;
 mod secrets;
 mod sources;
 mod stop;

@@ -214,7 +214,7 @@ pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
 ///
 /// # Errors
 /// As [`finish`].
-pub(super) fn finish_buried(roots: &Roots, pod: &Id) -> Result<()> {
+pub fn finish_buried(roots: &Roots, pod: &Id) -> Result<()> {
     for entry in std::fs::read_dir(roots.containers(pod)).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(record::TOMBSTONE) {
             continue;

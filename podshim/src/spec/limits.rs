@@ -3,6 +3,7 @@
 use proto::{
     Kind, Refusal,
     refusal::Result,
+    ulimit,
     wire::{Resources, Ulimit},
 };
 
@@ -13,26 +14,6 @@ const PERIOD: u64 = 100_000;
 
 /// Below this no runtime can start a process: its own start already takes more.
 const MIN_MEMORY: i64 = 512 << 10;
-
-/// Names of resource limits (getrlimit(2)), as `--ulimit` spells them.
-const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// Refuses limits that contradict themselves; derives quota and period of `--cpus`.
 pub(super) fn resources(limits: Option<Resources>) -> Result<Option<Resources>> {
@@ -152,8 +133,7 @@ pub(super) fn ulimits(limits: &[Ulimit]) -> Result<()> {
                 quoted(&typed)
             )))
         };
-        let bare = limit.name.to_ascii_lowercase();
-        if !ULIMITS.contains(&bare.strip_prefix("rlimit_").unwrap_or(&bare)) {
+        if ulimit::find(&limit.name).is_none() {
             return refuse(format!("invalid ulimit type: {}", shown(&limit.name)));
         }
         if limit.soft < -1 || limit.hard < -1 {

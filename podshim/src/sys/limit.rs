@@ -1,7 +1,11 @@
-//! Limits of other processes: prlimit(2).
+//! Limits of processes: prlimit(2).
 #![allow(unsafe_code)]
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    libc::RLIM_INFINITY,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 
 /// A limit, and how far its process may raise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +14,15 @@ pub struct Limit {
     pub soft: u64,
     /// How far it can be raised.
     pub hard: u64,
+}
+
+/// Takes the limit of the size of files (`ulimit -f`) from this process and all that it will start, as far as it may:
+/// without CAP_SYS_RESOURCE the hard limit stays.
+pub fn lift_file_size() {
+    if setrlimit(Resource::RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+        // Raising it to the hard one is what everybody may; a write that is too long all the same says so.
+        let _ = getrlimit(Resource::RLIMIT_FSIZE).map(|(_, hard)| setrlimit(Resource::RLIMIT_FSIZE, hard, hard));
+    }
 }
 
 /// Gives the process `pid` another limit of `resource` (`RLIMIT_…`); the one it had.
