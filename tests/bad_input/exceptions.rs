@@ -164,7 +164,6 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("bundle/process.rs", "the working directory must not be in /proc of a process"),
             ("bundle/rlimits.rs", "--ulimit: invalid ulimit type"),
             ("bundle/sysctl.rs", "can't be set since {name} Namespace"),
-            ("bundle/sysctl.rs", "the key is no name of a sysctl"),
             ("bundle/sysctl.rs", "the value is not printable, or too long"),
             ("bundle/user.rs", "want user, uid, user:group or uid:gid"),
             ("bundle/user.rs", "uids and gids must be in range"),

@@ -14,8 +14,8 @@ use super::{
     image::Defaults,
     modes::{Place, Sharing},
     mounts,
-    security::{Scope, sysctl_scope},
 };
+use crate::bundle::{Scope, sysctl_scope};
 
 /// What every container has in its environment unless something sets it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
