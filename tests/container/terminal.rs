@@ -76,3 +76,15 @@ fn asking_for_a_terminal_without_having_one_is_a_warning() {
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -it --rm alpine echo hello").code(0).mentions("not a TTY");
 }
+
+#[test]
+fn the_last_words_and_the_code_of_the_shortest_command_come_through_its_terminal() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine sleep 1000").ok();
+    let line = "for i in $(seq 50); do podctl exec -t up sh -c 'echo said; exit 5'; echo $?; done";
+    assert_eq!(engine.sh(line).code(0).stdout(), "said\r\n5\n".repeat(50));
+    // Nobody reads what one without a caller writes, and it waits for nobody.
+    engine.sh("podctl exec -dt up sh -c 'seq 100000; touch /done'").ok();
+    until("its end", || (engine.sh("podctl exec up test -e /done").code == 0).then_some(()));
+    engine.sh("podctl rm -f -t 0 up").ok();
+}

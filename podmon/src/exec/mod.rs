@@ -45,6 +45,8 @@ use crate::{
 
 /// Exit codes kept for whoever has not asked yet; the oldest are forgotten first.
 const MAX_KEPT: usize = 256;
+/// How long after its command a terminal is kept for a caller who has not fetched it yet.
+const FETCHED: Duration = Duration::from_secs(10);
 /// Pause between looks at a terminal that nobody has open.
 const CLOSED: Duration = Duration::from_millis(200);
 
@@ -261,7 +263,11 @@ impl Execs {
         detached: bool,
     ) {
         let (sender, exit) = watch::channel(None);
-        let session = Rc::new(Session { exit, master: RefCell::new(master) });
+        let session = Rc::new(Session { exit, master: RefCell::new(master.clone()) });
+        if let Some(master) = master.filter(|_| detached) {
+            // Nobody will fetch it, and the command must not wait for a reader.
+            tokio::task::spawn_local(Terminal { session: session.clone(), master }.throw_away());
+        }
         self.forget_oldest();
         self.sessions.borrow_mut().insert(id.to_owned(), session.clone());
         self.changed.notify_one();
@@ -271,7 +277,7 @@ impl Execs {
                 Ok(raw) => proto::exit::from_wait_status(raw, time::now()),
                 Err(_) => proto::exit::unknown(time::now()),
             };
-            session.master.borrow_mut().take();
+            // Its terminal stays: the caller may not have asked for it yet, and the last words are in there.
             execs.events.tell("exec_died", Some(status.code));
             if detached {
                 execs.sessions.borrow_mut().remove(&id);
@@ -282,9 +288,15 @@ impl Execs {
         });
     }
 
-    /// Keeps the table bounded.
+    /// Keeps the table bounded, and the terminals that nobody has fetched.
     fn forget_oldest(&self) {
         let mut sessions = self.sessions.borrow_mut();
+        let before = time::now().saturating_sub(i64::try_from(FETCHED.as_nanos()).unwrap_or(i64::MAX));
+        for session in sessions.values() {
+            if session.exit.borrow().is_some_and(|exit| exit.finished_at < before) {
+                session.master.borrow_mut().take();
+            }
+        }
         let mut ended: Vec<(i64, String)> = sessions
             .iter()
             .filter_map(|(id, session)| Some(((*session.exit.borrow())?.finished_at, id.clone())))
