@@ -22,6 +22,7 @@ use crate::{
     args::signal,
     dial::Engine,
     error::{Failure, warn},
+    output,
     relay::{ENDING, Input, PROXIED, Printer, Stream},
     sys,
     terminal::{self, DetachKeys, RawMode},
@@ -34,6 +35,8 @@ pub struct Session {
     pub tty: bool,
     /// stdin is sent.
     pub stdin: bool,
+    /// stdin has ended before it began: what is ours is not read.
+    pub mute: bool,
     /// stdout is shown.
     pub stdout: bool,
     /// stderr is shown.
@@ -47,7 +50,7 @@ pub struct Session {
 }
 
 /// How a session ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum End {
     /// The container ended.
     Exited(ExitStatus),
@@ -60,7 +63,7 @@ pub enum End {
     /// podctl is to end by this signal.
     Signal(i32),
     /// Nobody reads our output.
-    Unread,
+    Unread(io::Error),
 }
 
 /// What starts the container, once its streams are attached.
@@ -93,10 +96,11 @@ pub async fn run(
     let mut relay = Relay {
         raw,
         target: (engine.clone(), pod.clone(), container.clone()),
-        input: Input::stdin(session.stdin),
+        input: if session.mute { Input::nothing() } else { Input::stdin(session.stdin) },
         session,
         printer: Printer::default(),
         shown: [0; 2],
+        told: [true; 2],
         sent: 0,
         unsent: None,
         unprinted: None,
@@ -129,6 +133,9 @@ struct Relay {
     printer: Printer,
     /// Bytes of stdout and stderr that were taken.
     shown: [u64; 2],
+    /// Whether it is known why the next bytes of each do not follow those before: it is the first of all, or some were
+    /// skipped.
+    told: [bool; 2],
     /// Bytes of stdin that were sent.
     sent: u64,
     /// A packet of stdin that the monitor has no room for yet.
@@ -190,19 +197,19 @@ impl Relay {
         // Everything has been received: what is left is to write it, and a signal ends that.
         tokio::select! {
             biased;
-            done = self.finish() => Ok(if done { end } else { End::Unread }),
+            done = self.finish() => Ok(match done { Ok(()) => end, Err(error) => End::Unread(error) }),
             number = signals.next() => Ok(End::Signal(number)),
         }
     }
 
-    async fn finish(&mut self) -> bool {
+    async fn finish(&mut self) -> io::Result<()> {
         while self.unprinted.is_some() {
             self.printer.room().await;
-            if self.print_rest().is_some() {
-                return false;
+            if let Some(End::Unread(error)) = self.print_rest() {
+                return Err(error);
             }
         }
-        self.printer.finish().await.is_ok()
+        self.printer.finish().await
     }
 
     /// The packet in `buffer`, and those that come right behind it.
@@ -232,6 +239,7 @@ impl Relay {
                 warn(&format!(
                     "{count} bytes of output were skipped because this terminal was too slow: see podctl logs"
                 ));
+                self.told = [true; 2];
                 None
             }
             Kind::Exit => {
@@ -247,6 +255,12 @@ impl Relay {
         // A monitor's successor may send again what its predecessor had sent.
         let known = usize::try_from(shown.saturating_sub(frame.offset)).unwrap_or(usize::MAX);
         let bytes = frame.payload.get(known..).unwrap_or_default();
+        let told = std::mem::take(&mut self.told[usize::from(stream == Stream::Err)]);
+        if let Some(count @ 1..) = frame.offset.checked_sub(*shown).filter(|_| !told) {
+            warn(&format!(
+                "{count} bytes of output were lost to this terminal when the monitor was killed: see podctl logs"
+            ));
+        }
         *shown = (*shown).max(frame.offset + frame.payload.len() as u64);
         let wanted = if stream == Stream::Out { self.session.stdout } else { self.session.stderr };
         if !wanted {
@@ -261,7 +275,7 @@ impl Relay {
                 self.unprinted = rest.map(|bytes| (stream, bytes));
                 None
             }
-            Err(_) => Some(End::Unread),
+            Err(error) => Some(End::Unread(error)),
         }
     }
 
@@ -336,6 +350,9 @@ impl Relay {
             if let Ok(raw) = open(&engine, &pod, &container, &self.session).await {
                 self.raw = raw;
                 self.resize();
+                if self.sent > 0 && !self.session.tty {
+                    warn("the monitor was killed while stdin was sent: some of it may have been lost with it");
+                }
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -360,7 +377,7 @@ impl End {
             End::Lost => lost.await?,
             End::Closed(words) => return Err(Failure::invalid(words)),
             End::Signal(number) => sys::die_of_signal(number),
-            End::Unread => sys::die_of_broken_pipe(),
+            End::Unread(error) => return Err(output::unread(&error)),
         };
         if status.known {
             return Ok(status.code);

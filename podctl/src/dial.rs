@@ -116,6 +116,26 @@ impl Engine {
                         "--cgroup-manager {value} is not supported: podctl manages cgroups itself, use cgroupfs"
                     )));
                 }
+                "events-backend" if !matches!(value.as_str(), "file" | "journald") => {
+                    return Err(Failure::invalid(format!(
+                        "--events-backend {value} is not supported: events are in a file, and in the journal where there is one"
+                    )));
+                }
+                "remote" if value == "true" => {
+                    return Err(Failure::invalid(
+                        "--remote is not supported: podctl manages the pods of its own machine",
+                    ));
+                }
+                "storage-driver" if value != "overlay" => {
+                    return Err(Failure::invalid(format!(
+                        "--storage-driver {value} is not supported: layers are mounted as an overlay, use overlay"
+                    )));
+                }
+                "noout" if value == "true" => {
+                    let null = std::fs::File::options().write(true).open("/dev/null");
+                    let silent = null.and_then(|null| Ok(nix::unistd::dup2_stdout(null)?));
+                    silent.map_err(|error| Failure::io("--noout: /dev/null", &error))?;
+                }
                 "log-level" if !LEVELS.contains(&value.as_str()) => {
                     return Err(Failure::invalid(format!(
                         "Log Level \"{value}\" is not supported, choose from: {}",

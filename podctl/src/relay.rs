@@ -198,6 +198,11 @@ impl Input {
         }
     }
 
+    /// A stdin that ends at once.
+    pub fn nothing() -> Input {
+        std::fs::File::open("/dev/null").map_or(Input::Ended, |null| Input::Ready(null.into()))
+    }
+
     /// What has come; empty = the end. Waits for ever after the end.
     pub async fn read(&mut self) -> Vec<u8> {
         let result = match self {

@@ -267,7 +267,6 @@ pub const VERBS: &[Row] = &[
     ("stop --all --cidfile /no/such", 125, Is("--all, --latest, and --cidfile cannot be used together")),
     ("ps --size --ns", 125, Is("size and namespace options conflict")),
     ("ps -n 1 --latest", 125, Is("last and latest are mutually exclusive")),
-    ("ps -q --format '{{.ID}}'", 125, Is("quiet and format cannot be used together")),
     ("ps --filter 'name=['", 125, Is("--filter name=[: not a regular expression")),
     ("ps --filter $'\\e[2J=1'", 125, Has("\\x1b[2J is an invalid filter")),
     ("ps --filter =x", 125, Has("filter")),

@@ -133,6 +133,31 @@ fn wait_and_start_report_the_code_of_each_run() {
 }
 
 #[test]
+fn who_starts_a_container_without_i_has_nothing_to_say_to_it() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl create -i --name c alpine sh -c 'cat; echo end'").ok();
+    // What is typed is not for it, with a terminal or without.
+    engine.sh("echo typed | podctl start -a c").prints("end").code(0);
+    engine.sh("echo typed | podctl start -ai c").prints("typed\nend").code(0);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told_and_ends_nothing() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine sleep 1000").ok();
+    for line in [
+        "run --name full alpine sh -c 'echo x; exit 3'",
+        "exec up sh -c 'echo x; exit 3'",
+        "exec -t up sh -c 'echo x; exit 3'",
+        "start -a full",
+    ] {
+        let run = engine.sh(&format!("podctl {line} > /dev/full"));
+        run.code(125).complains("Error: write to stdout: no space left on device");
+    }
+    engine.sh("podctl wait full").prints("3");
+}
+
+#[test]
 fn a_command_that_ends_at_once_is_told_exactly_every_time() {
     let engine = Engine::with(&[ALPINE]);
     let line = "for i in $(seq 1 15); do podctl run --rm alpine sh -c 'echo x; exit 37' || echo $?; done";

@@ -72,6 +72,8 @@ fn a_death_for_want_of_memory_is_told_from_that_of_a_child() {
         (killed("first"), killed("child"), killed("killed")),
         ("true 137".into(), "false 5".into(), "false 137".into())
     );
+    let told = "podctl events --stream=false --filter event=oom --format '{{.Name}}'";
+    until("the event", || (engine.sh(told).ok() == "first").then_some(()));
 }
 
 #[test]

@@ -43,6 +43,7 @@ const PROCESS: &[Row] = &[
     ("--unsetenv-all -e X=1", "/bin/env | grep -c ^container=", "0", ".Config.User", ""),
     ("--http-proxy=false", "echo \"[$http_proxy]\"", "[]", ".State.Status", "exited"),
     ("--group-add 1234", "id -G", "0 1234", "json .HostConfig.GroupAdd", "[\"1234\"]"),
+    ("-u :50 -e ''", "id -u; id -g", "0\n50", ".Config.User", ":50"),
     ("-u 1000:50", "id -u; id -g", "1000\n50", ".Config.User", "1000:50"),
     ("-w /tmp", "pwd", "/tmp", ".Config.WorkingDir", "/tmp"),
     ("-h box", "hostname; cat /etc/hostname", "box\nbox", ".Config.Hostname", "box"),

@@ -54,6 +54,25 @@ fn a_running_pod_comes_onto_a_network_and_leaves_it() {
 }
 
 #[test]
+fn networks_may_be_named_behind_each_other_and_the_hosts_names_are_known_inside() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl network create n1 && podctl network create n2").ok();
+    let run =
+        "podctl run --rm --network n1,n2 alpine sh -c 'ls /sys/class/net | grep -c eth; grep -c 10.9.8.7 /etc/hosts'";
+    engine.sh("mount --bind /etc/hosts /etc/hosts").code(0);
+    engine.sh("cp /etc/hosts h && echo '10.9.8.7 of-the-host' >> h && mount --bind h /etc/hosts").code(0);
+    engine.sh(run).prints("2\n1");
+    engine
+        .sh("podctl run --rm --network none --add-host of-the-host:10.1.1.1 alpine grep of-the-host /etc/hosts")
+        .prints("10.1.1.1\tof-the-host");
+    // A name is taken out with its container.
+    engine.sh("podctl pod create --name p && podctl run -d --name up --pod p alpine top").ok();
+    engine.sh("podctl run --rm --name gone --pod p alpine grep -c gone /etc/hosts").prints("1");
+    engine.sh("podctl exec up grep -c gone /etc/hosts").prints("0");
+    engine.sh("umount /etc/hosts && umount /etc/hosts && rm h && podctl pod rm -f -t 0 p").code(0);
+}
+
+#[test]
 fn what_was_connected_stays_connected_over_stop_and_start() {
     let engine = networks();
     // By a member it is the pod's; what does not run is connected at its start.

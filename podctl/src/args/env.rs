@@ -20,7 +20,8 @@ pub fn variables(files: &[String], given: &[String]) -> Result<Vec<String>, Fail
             add(line, &mut variables).map_err(|failure| failure.within(&format!("parsing env file \"{file}\"")))?;
         }
     }
-    for text in given {
+    // podman takes an empty one for none.
+    for text in given.iter().filter(|text| !text.is_empty()) {
         add(text, &mut variables)?;
     }
     Ok(variables)

@@ -221,9 +221,20 @@ pub const GLOBAL: &[Flag] = &[
         "Log messages above specified level (trace, debug, info, warn, warning, error, fatal, panic)",
     )
     .default("\"warn\""),
+    text("events-backend", "string", "Where events are recorded (\"file\"): a journal has them, too")
+        .default("\"file\""),
+    switch("noout", "Do not output to stdout"),
+    switch("remote", "Access a remote service (not supported)"),
     text("root", "string", "Path to the root directory in which data, including images, is stored"),
     text("runroot", "string", "Path to the 'run directory' where all state information is stored"),
     text("runtime", "string", "Path to the OCI-compatible binary used to run containers").default("\"crun\""),
+    text(
+        "storage-driver",
+        "string",
+        "Select which storage driver is used to manage storage of images and containers (\"overlay\")",
+    )
+    .default("\"overlay\""),
+    switch("syslog", "Output logging information to syslog as well as the console (no effect)"),
 ];
 
 /// What was typed.

@@ -56,6 +56,12 @@ pub fn config(args: &Args) -> Result<NetworkConfig, Failure> {
 }
 
 fn modes(given: &[String], config: &mut NetworkConfig) -> Result<(), Failure> {
+    // `n1,n2` are two; what follows a colon are options.
+    let split = |text: &String| match text.contains(':') {
+        true => vec![text.clone()],
+        false => text.split(',').map(str::to_owned).collect(),
+    };
+    let given: Vec<String> = given.iter().flat_map(split).collect();
     let Some((first, more)) = given.split_first() else { return Ok(()) };
     let (word, options) = first.split_once(':').unwrap_or((first, ""));
     let plain = |mode: &str| {

@@ -22,9 +22,16 @@ pub fn print(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(0),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => sys::die_of_broken_pipe(),
-        Err(error) => Err(Failure::io("write to stdout", &error)),
+        Err(error) => Err(unread(&error)),
     }
+}
+
+/// What becomes of a command whose output cannot be written: it dies as others do where nobody reads, else it says why.
+pub fn unread(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        sys::die_of_broken_pipe();
+    }
+    Failure::io("write to stdout", error)
 }
 
 /// Writes a line to stdout, with what is hostile to a terminal escaped.

@@ -111,6 +111,26 @@ const KINDS: &[(&str, &[(&str, Zero)])] = &[
     ("ipam_options", &[("Labels", Empty), ("NetworkDNSServers", List), ("Options", Empty), ("Routes", List)]),
 ];
 
+/// What an image's config may lack (image-spec, config.md).
+const IMAGE_CONFIG: &[(&str, Zero)] = &[
+    ("Cmd", List),
+    ("Entrypoint", List),
+    ("Env", List),
+    ("ExposedPorts", Empty),
+    ("Labels", Empty),
+    ("StopSignal", Text),
+    ("User", Text),
+    ("Volumes", Empty),
+    ("WorkingDir", Text),
+];
+
+/// Adds to the config of an image the fields that it lacks.
+pub(super) fn complete_image_config(map: &mut BTreeMap<Arc<str>, Value>) {
+    for (name, zero) in IMAGE_CONFIG {
+        map.entry(Arc::from(*name)).or_insert_with(|| zero.value());
+    }
+}
+
 /// Adds to `map`, which was made of `object`, the fields that the object lacks.
 pub(super) fn complete(object: &Map<String, Json>, map: &mut BTreeMap<Arc<str>, Value>) {
     let kinds = KINDS.iter().filter(|(key, _)| object.contains_key(*key));

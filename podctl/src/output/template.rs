@@ -17,11 +17,19 @@ use std::{
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 use serde_json::Value as Json;
 
-use super::{escape, json, omitted, table};
+use super::{escape, human, json, omitted, table};
 use crate::error::Failure;
 
-/// Order of the keys of each map, by the address of the map: the template's maps are sorted, `json` must not be.
-type Orders = HashMap<usize, Vec<Arc<str>>>;
+/// What a template does not show and `json` must, by the address of the value.
+#[derive(Default)]
+struct Origins {
+    /// The order of a map's keys: the template's are sorted.
+    orders: HashMap<usize, Vec<Arc<str>>>,
+    /// What a value has been in the document where that is something else: null, or the text of a time.
+    verbatim: HashMap<usize, Json>,
+    /// Whether texts of times are times: lists have them in words already.
+    times: bool,
+}
 
 /// Prints `rows` by `format`; `command` is named in errors, `headers` name the columns of `table …`.
 ///
@@ -35,14 +43,14 @@ pub fn rows(
     heading: bool,
 ) -> Result<String, Failure> {
     let (text, is_table) = normalize(format);
-    let mut orders = Orders::new();
-    let values: Vec<Value> = rows.iter().map(|row| convert(row, true, &mut orders)).collect();
-    let template = compile(command, &text, orders, MissingKey::Error)?;
+    let mut origins = Origins { times: headers.is_empty(), ..Origins::default() };
+    let values: Vec<Value> = rows.iter().map(|row| convert(row, true, &mut origins)).collect();
+    let template = compile(command, &text, origins, MissingKey::Error)?;
     let mut out = String::new();
     if is_table && heading {
         let headers: BTreeMap<Arc<str>, Value> =
             headers.iter().map(|(field, header)| (Arc::from(*field), Value::String(Arc::from(*header)))).collect();
-        let names = compile(command, &text, Orders::new(), MissingKey::Invalid)?;
+        let names = compile(command, &text, Origins::default(), MissingKey::Invalid)?;
         // A template that does more than show fields (`{{index .Names 0}}`) has no header for them.
         if let Ok(line) = names.execute_to_string(&Value::Map(Arc::new(headers))) {
             out.push_str(&line);
@@ -99,17 +107,17 @@ fn check_blocks(command: &str, text: &str) -> Result<(), Failure> {
     if open > 0 { Err(Failure::invalid(format!("template: {command}:1: unexpected EOF"))) } else { Ok(()) }
 }
 
-fn compile(command: &str, text: &str, orders: Orders, missing: MissingKey) -> Result<Template, Failure> {
+fn compile(command: &str, text: &str, origins: Origins, missing: MissingKey) -> Result<Template, Failure> {
     check_blocks(command, text)?;
-    let orders = Arc::new(orders);
     Template::new(command)
         .missing_key(missing)
-        .func("json", move |args| Ok(string(json::compact(&to_json(first(args, "json")?, &orders)))))
+        .func("json", move |args| Ok(string(json::compact(&to_json(first(args, "json")?, &origins)))))
         .func("escape_once", |args| first(args, "escape_once").cloned())
         .func("lower", |args| Ok(string(first(args, "lower")?.to_string().to_lowercase())))
         .func("upper", |args| Ok(string(first(args, "upper")?.to_string().to_uppercase())))
         .func("title", |args| Ok(string(title(&first(args, "title")?.to_string()))))
         .func("label", label)
+        .func("index", index)
         .func("join", join)
         .func("split", split)
         .func("pad", pad)
@@ -253,8 +261,27 @@ const NAMES: &[(&str, &str)] = &[
     ("userns", "UserNS"),
 ];
 
+/// Keys whose null is a nil slice of Go's; that of one of [`MAPS`] is a nil map.
+const LISTS: &[&str] = &[
+    "BoundingCaps",
+    "Cmd",
+    "Command",
+    "DNSOption",
+    "DNSSearch",
+    "DNSServer",
+    "EffectiveCaps",
+    "Entrypoint",
+    "Env",
+    "HostAdd",
+    "Links",
+    "OnBuild",
+];
+
+/// Keys of times in what `inspect` shows (Go's `time.Time`, which a template shows otherwise than JSON).
+const TIMES: &[&str] = &["CheckpointedAt", "Created", "CreatedAt", "FinishedAt", "RestoredAt", "StartedAt", "created"];
+
 /// A document as the template engine wants it. With `fields`, the keys of its maps are fields and get their Go names.
-fn convert(document: &Json, fields: bool, orders: &mut Orders) -> Value {
+fn convert(document: &Json, fields: bool, origins: &mut Origins) -> Value {
     match document {
         Json::Null => Value::Nil,
         Json::Bool(value) => Value::Bool(*value),
@@ -264,13 +291,20 @@ fn convert(document: &Json, fields: bool, orders: &mut Orders) -> Value {
             (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
         },
         Json::String(text) => Value::String(Arc::from(text.as_str())),
-        Json::Array(items) => items.iter().map(|item| convert(item, fields, orders)).collect::<Vec<_>>().into_list(),
+        Json::Array(items) => items.iter().map(|item| convert(item, fields, origins)).collect::<Vec<_>>().into_list(),
         Json::Object(object) => {
             let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
             let mut order = Vec::with_capacity(object.len());
+            let is_image = object.contains_key("RootFS");
             for (key, value) in object {
-                let is_map = value.is_object() && MAPS.contains(&key.as_str());
-                let value = convert(value, !is_map, orders);
+                let value = match fields.then(|| as_go_has_it(key, value, origins.times)).flatten() {
+                    Some(typed) => {
+                        origins.verbatim.insert(address(&typed), value.clone());
+                        typed
+                    }
+                    None => convert(value, !(value.is_object() && MAPS.contains(&key.as_str())), origins),
+                };
+                let value = if is_image && key == "Config" { with_all_fields(value, origins) } else { value };
                 let name: Arc<str> = Arc::from(key.as_str());
                 if fields && let Some(go) = go_name(key).filter(|go| !object.contains_key(go)) {
                     map.insert(Arc::from(go), value.clone());
@@ -282,9 +316,45 @@ fn convert(document: &Json, fields: bool, orders: &mut Orders) -> Value {
                 omitted::complete(object, &mut map);
             }
             let map = Arc::new(map);
-            orders.insert(Arc::as_ptr(&map) as usize, order);
+            origins.orders.insert(Arc::as_ptr(&map) as usize, order);
             Value::Map(map)
         }
+    }
+}
+
+/// The config of an image with the fields that it lacks, which it has nothing of its own to be known by.
+fn with_all_fields(config: Value, origins: &mut Origins) -> Value {
+    let Value::Map(map) = config else { return config };
+    let order = origins.orders.remove(&(Arc::as_ptr(&map) as usize));
+    let mut fields = (*map).clone();
+    omitted::complete_image_config(&mut fields);
+    let map = Arc::new(fields);
+    if let Some(order) = order {
+        origins.orders.insert(Arc::as_ptr(&map) as usize, order);
+    }
+    Value::Map(map)
+}
+
+/// The value of a field whose Go type JSON does not tell: nil maps and slices, times.
+fn as_go_has_it(key: &str, value: &Json, times: bool) -> Option<Value> {
+    match value {
+        Json::Null if MAPS.contains(&key) => Some(Value::Map(Arc::new(BTreeMap::new()))),
+        Json::Null if LISTS.contains(&key) => Some(Vec::new().into_list()),
+        Json::String(text) if times && TIMES.contains(&key) => {
+            let time: jiff::Timestamp = text.parse().ok()?;
+            Some(string(human::go_time(i64::try_from(time.as_nanosecond()).unwrap_or(0))))
+        }
+        _ => None,
+    }
+}
+
+/// Where a value is, which its clones share.
+fn address(value: &Value) -> usize {
+    match value {
+        Value::Map(map) => Arc::as_ptr(map) as usize,
+        Value::List(items) => Arc::as_ptr(items).cast::<Value>() as usize,
+        Value::String(text) => Arc::as_ptr(text).cast::<u8>() as usize,
+        _ => 0,
     }
 }
 
@@ -317,7 +387,26 @@ fn label(args: &[Value]) -> FuncResult {
     Ok(found.unwrap_or_else(|| string(String::new())))
 }
 
-fn to_json(value: &Value, orders: &Orders) -> Json {
+/// `index COLLECTION KEY…`: what a map does not have is the zero value of what it has, as in Go.
+fn index(args: &[Value]) -> FuncResult {
+    let Some((collection, keys)) = args.split_first().filter(|(_, keys)| !keys.is_empty()) else {
+        return Err(wrong("index", "want a collection and a key"));
+    };
+    keys.iter().try_fold(collection.clone(), |found, key| match &found {
+        Value::Map(map) => match (map.get(key.to_string().as_str()), map.values().next()) {
+            (Some(Value::Nil), _) | (None, Some(Value::List(_) | Value::Nil)) => Ok(Vec::new().into_list()),
+            (Some(value), _) => Ok(value.clone()),
+            (None, Some(Value::Map(_))) => Ok(Value::Map(Arc::default())),
+            (None, _) => Ok(string("")),
+        },
+        _ => found.index(key),
+    })
+}
+
+fn to_json(value: &Value, origins: &Origins) -> Json {
+    if let Some(verbatim) = origins.verbatim.get(&address(value)) {
+        return verbatim.clone();
+    }
     match value {
         Value::Nil | Value::Function(_) => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -325,16 +414,16 @@ fn to_json(value: &Value, orders: &Orders) -> Json {
         Value::Uint(value) => Json::from(*value),
         Value::Float(value) => Json::from(*value),
         Value::String(text) => Json::String(text.to_string()),
-        Value::List(items) => Json::Array(items.iter().map(|item| to_json(item, orders)).collect()),
-        Value::Map(map) => match orders.get(&(Arc::as_ptr(map) as usize)) {
+        Value::List(items) => Json::Array(items.iter().map(|item| to_json(item, origins)).collect()),
+        Value::Map(map) => match origins.orders.get(&(Arc::as_ptr(map) as usize)) {
             Some(order) => order
                 .iter()
-                .filter_map(|key| Some((key.to_string(), to_json(map.get(key)?, orders))))
+                .filter_map(|key| Some((key.to_string(), to_json(map.get(key)?, origins))))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
             None => map
                 .iter()
-                .map(|(key, value)| (key.to_string(), to_json(value, orders)))
+                .map(|(key, value)| (key.to_string(), to_json(value, origins)))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
         },
@@ -466,6 +555,31 @@ mod tests {
             value["LabelMap"] = json!({"x": "1"});
             assert_eq!(inspect(format, value), text, "{format}");
         }
+    }
+
+    #[test]
+    fn what_is_null_is_a_nil_map_or_slice_and_times_are_gos() {
+        let value = json!({
+            "OOMKilled": false, "Labels": null, "Entrypoint": null, "StartedAt": "2026-11-23T18:14:28.5Z", "Options": {"a": "b"},
+            "Ports": {"80/tcp": null, "81/tcp": [{"HostPort": "8081"}]}, "FinishedAt": "0001-01-01T00:00:00Z", "Other": null,
+        });
+        for (format, text) in [
+            ("{{index .Labels \"x\"}}|{{len .Labels}}|{{.Labels}}|{{json .Labels}}", "|0|map[]|null"),
+            ("{{len .Entrypoint}}|{{.Entrypoint}}|{{json .Entrypoint}}{{range .Entrypoint}}x{{end}}", "0|[]|null"),
+            ("{{index .Options \"x\"}}|{{index .Options \"a\"}}|{{.Other}}", "|b|<no value>"),
+            ("{{index .Ports \"80/tcp\"}}|{{index .Ports \"9/tcp\"}}", "[]|[]"),
+            ("{{(index (index .Ports \"81/tcp\") 0).HostPort}}", "8081"),
+            ("{{.StartedAt}}|{{json .StartedAt}}", "2026-11-23 18:14:28.5 +0000 UTC|\"2026-11-23T18:14:28.5Z\""),
+            ("{{.FinishedAt}}|{{if .Health}}x{{end}}|", "0001-01-01 00:00:00 +0000 UTC||"),
+        ] {
+            assert_eq!(inspect(format, value.clone()), format!("{text}\n"), "{format}");
+        }
+        assert_eq!(inspect("{{json .}}", value.clone()), format!("{value}\n"));
+        let image = json!({"RootFS": {}, "Config": {"Cmd": ["sh"]}, "Labels": null});
+        assert_eq!(inspect("{{index .Config.Labels \"x\"}}{{len .Config.Env}}", image.clone()), "0\n");
+        assert_eq!(inspect("{{json .}}", image.clone()), format!("{image}\n"));
+        let words = document("inspect", "{{index .Ports}}", &value).expect_err("no key").to_string();
+        assert!(words.ends_with("error calling index: want a collection and a key"), "{words}");
     }
 
     #[test]

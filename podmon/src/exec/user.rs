@@ -69,6 +69,8 @@ fn look_up(text: &str, passwd: &str, group: &str) -> Result<(Identity, String)> 
         Some((user, primary)) => (user, Some(primary)),
         None => (text, None),
     };
+    // `:group` is a group of root's.
+    let user = if user.is_empty() && primary.is_some() { "0" } else { user };
     let all_digits = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit());
     let uid = number(user);
     if user.is_empty() || primary == Some("") || all_digits && uid.is_none() {

@@ -328,6 +328,9 @@ impl Monitor {
                 }
             }
             failpoint::pass(Point::MonWritten);
+            if status.oom_killed {
+                events.tell("oom", None);
+            }
             events.tell("died", Some(status.code));
             // Where the disk refuses it, those who wait still get it from us.
             Monitor::send(&inbox, Message::Happened(Event::Written));

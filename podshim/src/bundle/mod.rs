@@ -53,7 +53,6 @@ pub use devices::device_rule;
 use inside::Inside;
 pub use process::check_init_path;
 pub use rlimits::{Ulimit, ulimits};
-pub use sysctl::{Scope, sysctl_scope};
 use user::User;
 
 /// Version of the runtime specification: what crun 1.8 and runc 1.1 speak.

@@ -103,14 +103,14 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Resolves `spec` (`""`, `user`, `user:group`, each a name or a number) and `--group-add`.
+/// Resolves `spec` (`""`, `user`, `user:group`, `:group`, each a name or a number) and `--group-add`.
 ///
 /// # Errors
 /// podman's words for what is unknown or out of range.
 pub(super) fn resolve(spec: &str, more_groups: &[String], files: &Files) -> Result<User> {
     let (user, group) = match spec.split_once(':') {
         None => (if spec.is_empty() { "0" } else { spec }, None),
-        Some((user, group)) if !user.is_empty() && !group.is_empty() => (user, Some(group)),
+        Some((user, group)) if !group.is_empty() => (if user.is_empty() { "0" } else { user }, Some(group)),
         Some(_) => {
             return Err(Refusal::invalid(format!(
                 "user \"{}\": want user, uid, user:group or uid:gid",

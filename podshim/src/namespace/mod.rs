@@ -8,4 +8,5 @@
 pub mod engine;
 pub mod infra;
 pub mod pin;
+pub mod sysctl;
 pub mod tree;

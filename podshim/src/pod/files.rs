@@ -3,6 +3,7 @@
 //! They are bind-mounted into members, so they are written in place: a rename would leave the members with the old ones.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -20,12 +21,21 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost localhost.localdomain localhost4 l
 /// Longest file that others lines are put behind.
 const LONGEST_BASE: u64 = 1 << 20;
 
-/// What /etc/hosts begins with: `--hosts-file`, a file of the host or (`image`) that of the root file system `rootfs` (a pod as
-/// a whole has none).
+/// Lines of others in /etc/hosts.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    /// What it begins with.
+    first: String,
+    /// What stands behind ours, but for names that we have.
+    last: String,
+}
+
+/// What others have in /etc/hosts: `--hosts-file`, a file of the host or (`image`) that of the root file system `rootfs` (a
+/// pod as a whole has none); where nothing is asked for, the host's own (containers.conf(5), base_hosts_file).
 ///
 /// # Errors
-/// When it is not there, or no text of a reasonable length.
-pub(super) fn base(config: &NetworkConfig, rootfs: Option<&Path>) -> io::Result<String> {
+/// When the file that was asked for is not there, or no text of a reasonable length.
+pub(super) fn base(config: &NetworkConfig, rootfs: Option<&Path>) -> io::Result<Base> {
     let read = |file: fs::File| -> io::Result<String> {
         if file.metadata()?.len() > LONGEST_BASE || !file.metadata()?.is_file() {
             return Err(io::Error::other(format!("no file of up to {LONGEST_BASE} bytes")));
@@ -37,10 +47,15 @@ pub(super) fn base(config: &NetworkConfig, rootfs: Option<&Path>) -> io::Result<
         }
         Ok(text)
     };
-    match config.hosts_file.as_str() {
-        "" | "none" => Ok(String::new()),
+    let first = match config.hosts_file.as_str() {
+        // One that cannot be read is none: nobody has asked for it.
+        "" => {
+            let last = fs::File::open("/etc/hosts").and_then(read).unwrap_or_default();
+            return Ok(Base { last, ..Base::default() });
+        }
+        "none" => Ok(String::new()),
         "image" => {
-            let Some(rootfs) = rootfs else { return Ok(String::new()) };
+            let Some(rootfs) = rootfs else { return Ok(Base::default()) };
             let found = beneath::directory(rootfs)
                 .and_then(|root| beneath::in_root(root, Path::new("etc/hosts"), OFlag::O_RDONLY | OFlag::O_NONBLOCK));
             match found {
@@ -51,12 +66,13 @@ pub(super) fn base(config: &NetworkConfig, rootfs: Option<&Path>) -> io::Result<
         path => fs::File::open(path)
             .and_then(read)
             .map_err(|error| io::Error::new(error.kind(), format!("--hosts-file {path}: {error}"))),
-    }
+    };
+    Ok(Base { first: first?, ..Base::default() })
 }
 
-/// Text of /etc/hosts, behind `base`. `own` are the names of the pod itself: at its address, or at 127.0.0.1 where it has none.
-pub(super) fn hosts(base: &str, config: &NetworkConfig, networks: &[NetworkStatus], own: &[&str]) -> String {
-    let mut text = base.to_owned();
+/// Text of /etc/hosts, with what `base` has. `own` are the names of the pod itself: at its address, or at 127.0.0.1 where it has none.
+pub(super) fn hosts(base: &Base, config: &NetworkConfig, networks: &[NetworkStatus], own: &[&str]) -> String {
+    let mut text = base.first.clone();
     let first = networks.first();
     let gateway = first.map(|network| network.gateway.as_str()).filter(|gateway| !gateway.is_empty());
     for entry in &config.add_hosts {
@@ -68,7 +84,19 @@ pub(super) fn hosts(base: &str, config: &NetworkConfig, networks: &[NetworkStatu
         line(&mut text, gateway, &["host.containers.internal", "host.docker.internal"]);
     }
     line(&mut text, first.map_or("127.0.0.1", |network| &network.ip), own);
+    let known: BTreeSet<String> = names_in(&text).map(str::to_owned).collect();
+    for entry in base.last.lines() {
+        let ip = entry.split_whitespace().next().unwrap_or_default();
+        let names: Vec<&str> = names_in(entry).filter(|name| !known.contains(*name)).collect();
+        line(&mut text, ip, &names);
+    }
     text
+}
+
+/// The names in lines of hosts(5).
+fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    lines.flat_map(|line| line.split_whitespace().skip(1))
 }
 
 /// The line by which members of a pod find each other: they share 127.0.0.1.
@@ -113,6 +141,13 @@ pub(super) fn readdress(path: &Path, old: Option<&NetworkStatus>, new: Option<&N
     write(path, &text)
 }
 
+/// Takes the lines `text` out of `path`, where they are.
+pub(super) fn take_out(path: &Path, text: &str) -> io::Result<()> {
+    let before = fs::read_to_string(path)?;
+    let after = before.replacen(text, "", 1);
+    if after == before { Ok(()) } else { write(path, &after) }
+}
+
 /// Appends `text` to `path` unless it is there already.
 pub(super) fn append_once(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path)?.contains(text) {
@@ -134,7 +169,7 @@ mod tests {
             ..Default::default()
         };
         let status = NetworkStatus { ip: "10.88.0.5".into(), gateway: "10.88.0.1".into(), ..Default::default() };
-        let text = hosts("", &config, &[status], &["web", "bad\n1.2.3.4 x", ""]);
+        let text = hosts(&Base::default(), &config, &[status], &["web", "bad\n1.2.3.4 x", ""]);
         assert_eq!(
             text,
             format!(
@@ -147,11 +182,24 @@ mod tests {
     fn a_member_is_added_once() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("hosts");
-        write(&path, &hosts("", &NetworkConfig::default(), &[], &["web"])).expect("write");
+        write(&path, &hosts(&Base::default(), &NetworkConfig::default(), &[], &["web"])).expect("write");
         append_once(&path, &member("db")).expect("append");
         append_once(&path, &member("db")).expect("append");
         let text = fs::read_to_string(&path).expect("read");
         assert_eq!(text.matches("127.0.0.1\tdb\n").count(), 1);
         assert!(text.contains("127.0.0.1\tweb\n"));
+        take_out(&path, &member("db")).expect("take out");
+        take_out(&path, &member("db")).expect("take out");
+        assert_eq!(fs::read_to_string(&path).expect("read"), text.replace("127.0.0.1\tdb\n", ""));
+    }
+
+    #[test]
+    fn the_hosts_own_names_are_behind_ours_and_do_not_replace_them() {
+        let last =
+            "127.0.0.1 localhost vm # this\n# 1.1.1.1 nobody\n\n10.1.1.1\tweb  db\n10.1.1.2 web\n::1 ip6-loopback\n";
+        let base = Base { first: String::new(), last: last.to_owned() };
+        let text = hosts(&base, &NetworkConfig::default(), &[], &["web"]);
+        let ours = hosts(&Base::default(), &NetworkConfig::default(), &[], &["web"]);
+        assert_eq!(text, format!("{ours}127.0.0.1\tvm\n10.1.1.1\tdb\n::1\tip6-loopback\n"));
     }
 }

@@ -453,7 +453,8 @@ impl Pod {
             files.hosts = Some(hosts);
         } else if !no_hosts && namespaces.net == Namespace::Private {
             let hosts = run.join("hosts");
-            files::write(&hosts, &files::hosts("", &network, &[], &[&record.name]))?;
+            let base = files::base(&network, Some(&self.engine.roots.rootfs(&pod.id, &record.id)))?;
+            files::write(&hosts, &files::hosts(&base, &network, &[], &[&record.name]))?;
             files.hosts = Some(hosts);
         }
         if in_pod && files.resolv_conf.is_none() && !pod_network.dns_servers.iter().any(|server| server == "none") {

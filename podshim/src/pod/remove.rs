@@ -13,7 +13,7 @@ use proto::{
 };
 
 use super::{
-    Pod, dependents,
+    Pod, dependents, files,
     member::{is_new, result},
     record, sources,
     stop::RECORDED,
@@ -177,6 +177,8 @@ pub(super) fn finish(roots: &Roots, container: &ContainerRecord) -> Result<()> {
     record::release(roots, &container.name, &target);
     record::release(roots, id.as_str(), &target);
     failpoint::refuse(Point::RmNames)?;
+    // Of a pod that is down it has gone already.
+    let _ = files::take_out(&roots.run_pod(pod).join("hosts"), &files::member(&container.name));
     record::remove_all(&roots.run_container(pod, id)).map_err(broken)?;
     if let Ok(pod) = proto::record::read::<PodRecord>(&roots.pod_record(pod)) {
         dependents::release(roots, &dependents::needed(&container.config, &pod.config), id);

@@ -89,7 +89,10 @@ impl Pod {
             ));
         }
         failpoint::pass(Point::StopEnded);
-        self.note("stop", &record);
+        // One that had ended by itself has been stopped by nobody.
+        if found.state.is_alive() {
+            self.note("stop", &record);
+        }
         self.ended(id).await?;
         Ok(answer)
     }

@@ -15,7 +15,7 @@ use super::{
     modes::{Place, Sharing},
     mounts,
 };
-use crate::bundle::{Scope, sysctl_scope};
+use crate::namespace::sysctl::{self, Scope};
 
 /// What every container has in its environment unless something sets it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -204,7 +204,7 @@ fn inherit(config: &mut ContainerConfig, pod: &PodConfig) {
     let sharing = Sharing::of(config, pod);
     for (key, value) in &pod.sysctls {
         // A member that left the pod's namespace for the host's must not set the host's.
-        let of_host = match sysctl_scope(key) {
+        let of_host = match sysctl::scope(key) {
             Some(Scope::Net) => sharing.net == Place::Host,
             Some(Scope::Ipc) => sharing.ipc == Place::Host,
             None => true,

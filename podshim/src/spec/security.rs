@@ -12,7 +12,7 @@ use super::{
     modes::{Place, Sharing},
     text::{no_controls, quoted, shown},
 };
-use crate::bundle::{Scope, sysctl_scope};
+use crate::namespace::sysctl::{self, Scope};
 
 /// Longest value of a sysctl.
 const MAX_SYSCTL: usize = 1024;
@@ -20,7 +20,7 @@ const MAX_SYSCTL: usize = 1024;
 /// `--sysctl`, given where the namespaces come from.
 pub(super) fn sysctls(sysctls: &BTreeMap<String, String>, sharing: &Sharing) -> Result<()> {
     for (key, value) in sysctls {
-        let Some(scope) = sysctl_scope(key) else {
+        let Some(scope) = sysctl::scope(key) else {
             return Err(Refusal::invalid(format!("sysctl '{}' is not allowed", shown(key))));
         };
         if value.is_empty() || value.len() > MAX_SYSCTL || value.chars().any(char::is_control) {

@@ -19,7 +19,9 @@ pub(super) fn check(what: &str, text: &str) -> Result<()> {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    one(user).and_then(|()| group.map_or(Ok(()), one)).map_err(|why| {
+    // `:group` is a group of root's.
+    let whose = if group.is_some() && user.is_empty() { Ok(()) } else { one(user) };
+    whose.and_then(|()| group.map_or(Ok(()), one)).map_err(|why| {
         Refusal::invalid(format!("{what} {}: {why}: give it as user[:group], names or numbers", quoted(text)))
     })
 }
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn users_and_groups() {
-        for good in ["", "0", "root", "1000:1000", "www-data:www-data", "2147483647", "a.b_c", "0x0"] {
+        for good in ["", "0", "root", "1000:1000", "www-data:www-data", "2147483647", "a.b_c", "0x0", ":1", ":staff"] {
             assert!(check("--user", good).is_ok(), "{good}");
         }
         for bad in [
@@ -72,7 +74,7 @@ mod tests {
             "2147483648",
             "-1",
             "1:",
-            ":1",
+            ":",
             "01",
             "+0",
             " 0",

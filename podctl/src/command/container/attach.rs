@@ -60,6 +60,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         let config = record.get("Config").unwrap_or(&Value::Null);
         let is = |key: &str| config.get(key).and_then(Value::as_bool) == Some(true);
         let session = Session {
+            mute: false,
             tty: is("Tty"),
             stdin: !args.is("no-stdin") && is("OpenStdin"),
             stdout: true,

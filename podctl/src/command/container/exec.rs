@@ -252,7 +252,7 @@ enum End {
     Exited(Exit),
     Detached,
     Signal(i32),
-    Unread,
+    Unread(io::Error),
 }
 
 impl End {
@@ -264,7 +264,7 @@ impl End {
             },
             End::Detached => Ok(0),
             End::Signal(number) => sys::die_of_signal(number),
-            End::Unread => sys::die_of_broken_pipe(),
+            End::Unread(error) => Err(output::unread(&error)),
         }
     }
 }
@@ -283,7 +283,7 @@ impl Shown {
                 self.waiting = rest.map(|bytes| (stream, bytes));
                 None
             }
-            Err(_) => Some(End::Unread),
+            Err(error) => Some(End::Unread(error)),
         }
     }
 
@@ -317,7 +317,7 @@ impl Shown {
                 return Some(end);
             }
         }
-        self.printer.finish().await.is_err().then_some(End::Unread)
+        self.printer.finish().await.err().map(End::Unread)
     }
 }
 

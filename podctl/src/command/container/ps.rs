@@ -107,14 +107,13 @@ fn check(args: &Args) -> Result<(), Failure> {
             &args.path,
         ));
     }
+    // A template wins over --quiet, as in podman.
     let words = if args.is("quiet") && (args.is("size") || args.is("ns")) {
         "quiet conflicts with size and namespace"
     } else if args.is("size") && args.is("ns") {
         "size and namespace options conflict"
     } else if args.int("last").is_some_and(|last| last >= 0) && args.is("latest") {
         "last and latest are mutually exclusive"
-    } else if args.is("quiet") && args.given("format") && args.text("format") != Some("json") {
-        "quiet and format cannot be used together"
     } else {
         return Ok(());
     };
@@ -341,7 +340,6 @@ mod tests {
             ("ps -q -s", "quiet conflicts with size and namespace"),
             ("ps -s --ns", "size and namespace options conflict"),
             ("ps -n 1 -l", "last and latest are mutually exclusive"),
-            ("ps -q --format {{.ID}}", "quiet and format cannot be used together"),
             (
                 "ps --sort bad",
                 "invalid argument \"bad\" for \"--sort\" flag: \"bad\" is not a valid value.  Choose from: \"command, created, id, image, names, runningfor, size, status\"\nSee 'podctl ps --help'",

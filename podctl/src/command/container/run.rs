@@ -119,6 +119,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             return output::line(&created.id);
         }
         let session = Session {
+            mute: false,
             tty: wish.config.tty,
             stdin,
             stdout,
@@ -170,7 +171,7 @@ async fn foreground(
         }
     };
     failpoint::pass(Point::ClientRan);
-    let over = !matches!(end, attach::End::Detached | attach::End::Signal(_) | attach::End::Unread);
+    let over = !matches!(end, attach::End::Detached | attach::End::Signal(_) | attach::End::Unread(_));
     let code = end.code(&id, ended(engine, &id)).await;
     if remove && over {
         gone(shim, &created.id).await?;

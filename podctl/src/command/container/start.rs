@@ -79,9 +79,12 @@ async fn attach_to(engine: &Engine, args: &Args, (pod, id): (&proto::Id, &proto:
             "cannot attach to a container with log driver {driver}: its streams are those that podctl run was given"
         )));
     }
+    // Who starts it without -i has nothing to say to it: its stdin has ended.
+    let mute = !args.is("interactive") && is("OpenStdin") && !is("Tty") && !running;
     let session = Session {
         tty: is("Tty"),
-        stdin: args.is("interactive") && is("OpenStdin"),
+        stdin: mute || (args.is("interactive") && is("OpenStdin")),
+        mute,
         stdout: true,
         stderr: true,
         lossless: !running,
