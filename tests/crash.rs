@@ -49,6 +49,47 @@ fn no_line_is_lost_doubled_or_torn_when_the_monitor_is_killed_again_and_again() 
 }
 
 #[test]
+fn no_byte_of_stdin_is_lost_when_the_monitor_is_killed() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("seq 200000 > $TMPDIR/in").code(0);
+    let script = "while read x; do echo $x; done; exit 43";
+    let run = engine.start(&format!(
+        "podctl run -i --name reader --cidfile $TMPDIR/id alpine sh -c '{script}' < $TMPDIR/in > $TMPDIR/out"
+    ));
+    let id = until("its id", || Some(engine.sh("cat $TMPDIR/id").stdout()).filter(|id| !id.is_empty()));
+    let lines = || engine.sh("wc -l < $TMPDIR/out").stdout().trim().parse::<usize>().unwrap_or(0);
+    let mut killed = 0;
+    for read in [1, 20_000, 60_000, 120_000] {
+        until("some lines to be read", || (lines() >= read).then_some(()));
+        if let Some(pid) =
+            wait::within(Duration::from_secs(5), || engine.pids(&format!("podmon {id}")).first().copied())
+        {
+            kill_9(pid);
+            killed += 1;
+        }
+    }
+    let ended = run.finish();
+    ended.code(43);
+    assert!(!ended.stderr().contains("lost") && killed > 1, "{killed} kills: {ended}");
+    engine.sh("cmp $TMPDIR/in $TMPDIR/out && rm $TMPDIR/*").code(0);
+    // Who attaches has the same pipe, and the first who ends it ends it for all.
+    engine.sh("podctl run -d -i --name sums alpine sha256sum").ok();
+    let idle = engine.start("sleep 1000 | podctl attach sums");
+    until("its session", || {
+        (engine.sh("podctl events --stream=false --filter event=attach --filter container=sums").lines().len() == 1)
+            .then_some(())
+    });
+    engine
+        .sh("seq 50000 | podctl attach sums")
+        .prints(&format!("{}  -", engine.sh("seq 50000 | sha256sum | cut -c1-64").ok()));
+    drop(idle);
+    engine.sh("podctl wait sums").prints("0");
+}
+
+#[test]
 fn a_killed_monitor_is_replaced_and_the_container_goes_on() {
     if is_stand_in() {
         return;

@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io,
+    os::fd::OwnedFd,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -17,13 +18,14 @@ use proto::{
     signals::Signals,
     wire::{ExitStatus, MonitorKill},
 };
+use tokio::io::unix::AsyncFd;
 
 use crate::{
     args::signal,
     dial::Engine,
     error::{Failure, warn},
     output,
-    relay::{ENDING, Input, PROXIED, Printer, Stream},
+    relay::{self, ENDING, Input, PROXIED, Printer, Stream},
     sys,
     terminal::{self, DetachKeys, RawMode},
 };
@@ -87,7 +89,7 @@ pub async fn run(
     session: Session,
     start: Option<Start<'_>>,
 ) -> Result<End, Failure> {
-    let raw = open(engine, pod, container, &session).await?;
+    let (raw, pipe) = open(engine, pod, container, &session).await?;
     let signals = Signals::catch(if session.sig_proxy { PROXIED } else { ENDING })
         .map_err(|error| Failure::io("catch signals", &error))?;
     let resizes = Signals::catch(if session.tty { &[libc::SIGWINCH] } else { &[] })
@@ -95,6 +97,8 @@ pub async fn run(
     let raw_mode = (session.tty && session.stdin).then(RawMode::enter).flatten();
     let mut relay = Relay {
         raw,
+        pipe,
+        unpiped: Vec::new(),
         target: (engine.clone(), pod.clone(), container.clone()),
         input: if session.mute { Input::nothing() } else { Input::stdin(session.stdin) },
         session,
@@ -111,22 +115,43 @@ pub async fn run(
     end
 }
 
-async fn open(engine: &Engine, pod: &Id, container: &Id, session: &Session) -> Result<Raw, Failure> {
+/// A session with the monitor, and the container's stdin where that is a pipe that is ours to fill.
+async fn open(engine: &Engine, pod: &Id, container: &Id, session: &Session) -> Result<(Raw, Option<Pipe>), Failure> {
     let words = |error: io::Error| Failure::invalid(format!("attach to container {container}: {error}"));
     let raw = engine.monitor_raw(pod, container).map_err(words)?;
-    let wish = Attach { stdin: session.stdin, output: session.stdout || session.stderr, lossless: session.lossless };
+    let wish = Attach {
+        stdin: session.stdin,
+        output: session.stdout || session.stderr,
+        lossless: session.lossless,
+        direct: session.stdin,
+    };
     let mut packet = vec![raw::ATTACH];
     packet.extend(serde_json::to_vec(&wish).map_err(|error| words(io::Error::other(error)))?);
     raw.send(&packet, &[]).await.map_err(words)?;
-    match tokio::time::timeout(SUCCESSOR, raw.acknowledgement()).await {
+    let fds = match tokio::time::timeout(SUCCESSOR, raw.acknowledgement()).await {
         Ok(answer) => answer.map_err(words)?,
         Err(_) => return Err(words(io::ErrorKind::TimedOut.into())),
     };
-    Ok(raw)
+    let pipe = fds.into_iter().next().map(relay::watch_own).transpose().map_err(words)?;
+    Ok((raw, pipe))
+}
+
+type Pipe = AsyncFd<OwnedFd>;
+
+/// Writes as much of `bytes` as there is room for.
+async fn fill(pipe: Option<&Pipe>, bytes: &[u8]) -> io::Result<usize> {
+    match pipe {
+        Some(pipe) => relay::write_own(pipe, bytes).await,
+        None => Err(io::ErrorKind::BrokenPipe.into()),
+    }
 }
 
 struct Relay {
     raw: Raw,
+    /// The container's stdin, where the monitor has given it to us: what is in it outlives the monitor.
+    pipe: Option<Pipe>,
+    /// What the pipe has no room for yet.
+    unpiped: Vec<u8>,
     target: (Engine, Id, Id),
     input: Input,
     session: Session,
@@ -164,7 +189,8 @@ impl Relay {
                     Ok((length, _)) => self.packets(length, &mut buffer),
                 },
                 () = self.printer.room(), if self.unprinted.is_some() => self.print_rest(),
-                typed = self.input.read(), if self.unsent.is_none() => self.typed(typed),
+                typed = self.input.read(), if self.unsent.is_none() && self.unpiped.is_empty() => self.typed(typed),
+                written = fill(self.pipe.as_ref(), &self.unpiped), if !self.unpiped.is_empty() => self.piped(written),
                 _ = self.raw.writable(), if self.unsent.is_some() => self.send_rest(),
                 number = signals.next() => self.signal(number),
                 _ = resizes.next() => {
@@ -246,8 +272,36 @@ impl Relay {
                 Some(End::Exited(ExitStatus::decode(frame.payload).unwrap_or_else(|_| proto::exit::unknown(0))))
             }
             Kind::Closed => Some(End::Closed(String::from_utf8_lossy(frame.payload).into_owned())),
-            Kind::Stdin | Kind::StdinEnd | Kind::Resize => None,
+            Kind::StdinEnd => {
+                // Another client has said so.
+                self.pipe = None;
+                self.unpiped.clear();
+                None
+            }
+            Kind::Stdin | Kind::Resize => None,
         }
+    }
+
+    /// Some of what was typed is in the pipe.
+    fn piped(&mut self, written: io::Result<usize>) -> Option<End> {
+        match written {
+            Ok(length) => {
+                self.unpiped.drain(..length);
+                None
+            }
+            // The container reads no more.
+            Err(_) => {
+                self.unpiped.clear();
+                self.end_stdin()
+            }
+        }
+    }
+
+    /// stdin has ended: the monitor has the pipe, too.
+    fn end_stdin(&mut self) -> Option<End> {
+        self.pipe = None;
+        self.unsent = Some(Frame { kind: Kind::StdinEnd, offset: self.sent, payload: &[] }.encode());
+        self.send_rest()
     }
 
     fn output(&mut self, stream: Stream, frame: &Frame<'_>) -> Option<End> {
@@ -293,6 +347,10 @@ impl Relay {
         let ended = matches!(self.input, Input::Ended);
         if bytes.is_empty() && !ended {
             return None;
+        }
+        if self.pipe.is_some() {
+            self.unpiped = bytes;
+            return if ended { self.end_stdin() } else { None };
         }
         // A terminal has no half close: the end of stdin is a key (VEOF).
         let bytes = if ended && self.session.tty { vec![4] } else { bytes };
@@ -347,10 +405,19 @@ impl Relay {
         let (engine, pod, container) = self.target.clone();
         let end = Instant::now() + SUCCESSOR;
         while Instant::now() < end {
-            if let Ok(raw) = open(&engine, &pod, &container, &self.session).await {
-                self.raw = raw;
+            if let Ok((raw, pipe)) = open(&engine, &pod, &container, &self.session).await {
+                let direct = self.pipe.take().is_some();
+                (self.raw, self.pipe) = (raw, pipe);
                 self.resize();
-                if self.sent > 0 && !self.session.tty {
+                if self.session.stdin
+                    && !self.session.tty
+                    && matches!(self.input, Input::Ended)
+                    && self.unpiped.is_empty()
+                {
+                    // Whether its predecessor had heard of the end nobody knows.
+                    self.end_stdin();
+                }
+                if self.sent > 0 && !direct && !self.session.tty {
                     warn("the monitor was killed while stdin was sent: some of it may have been lost with it");
                 }
                 return true;

@@ -20,6 +20,9 @@ pub struct Attach {
     pub output: bool,
     /// It is the terminal that started the container: it loses nothing, from the container's first byte on.
     pub lossless: bool,
+    /// It will write stdin into the container's FIFO itself, where there is one: the acknowledgement brings it. What is
+    /// written so survives the monitor.
+    pub direct: bool,
 }
 
 /// Kind of a frame.
@@ -36,7 +39,7 @@ pub enum Kind {
     Skipped = 3,
     /// monitor → client: the container has ended and all its output was sent; payload: [`crate::wire::ExitStatus`].
     Exit = 4,
-    /// client → monitor: stdin has ended.
+    /// client → monitor: stdin has ended. monitor → client that has the FIFO: another client has said so.
     StdinEnd = 5,
     /// client → monitor: the terminal's size; payload: rows, columns (u16 each, little endian).
     Resize = 6,

@@ -198,6 +198,10 @@ impl Roots {
     pub fn notify_directory(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("notify")
     }
+    /// `…/restarting` beside the record of a container: whoever follows its log goes on, for it will run again at once
+    pub fn restarting(&self, pod: &Id, container: &Id) -> PathBuf {
+        self.container(pod, container).join("restarting")
+    }
     /// `…/start.json`, written by podshim for podmon
     pub fn start_record(&self, pod: &Id, container: &Id) -> PathBuf {
         self.run_container(pod, container).join("start.json")

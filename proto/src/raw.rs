@@ -77,6 +77,14 @@ impl Raw {
         send_packet(self.0.get_ref().as_fd(), packet, &[])
     }
 
+    /// The same with `fds`.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or `BrokenPipe` when the peer has gone.
+    pub fn try_send_with(&self, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        send_packet(self.0.get_ref().as_fd(), packet, fds)
+    }
+
     /// The same of a packet that is in two parts.
     ///
     /// # Errors

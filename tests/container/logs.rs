@@ -169,6 +169,27 @@ fn a_full_disk_stops_nothing_and_what_was_lost_is_said() {
 }
 
 #[test]
+fn a_follower_goes_on_when_its_container_is_restarted() {
+    let engine = Engine::with(&[ALPINE]);
+    engine
+        .sh("podctl pod create --name p && podctl run -d --pod p --name c alpine sh -c 'echo run; exec sleep 1000'")
+        .ok();
+    let follower = engine.start("podctl logs -f c > $TMPDIR/followed");
+    let lines = |count: usize| {
+        until("the lines", || (engine.sh("cat $TMPDIR/followed").stdout().lines().count() == count).then_some(()));
+    };
+    lines(1);
+    engine.sh("podctl restart -t 0 c").code(0);
+    lines(2);
+    engine.sh("podctl pod restart p").code(0);
+    lines(3);
+    engine.sh("podctl stop -t 0 c").code(0);
+    follower.finish().code(0);
+    lines(3);
+    engine.sh("rm $TMPDIR/followed").code(0);
+}
+
+#[test]
 fn a_log_in_other_hands_is_followed_made_anew_and_rotated_at_their_word() {
     if is_stand_in() {
         return;

@@ -1,6 +1,6 @@
 //! One attach session: frames both ways until one side has enough.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, os::fd::AsFd, rc::Rc, time::Duration};
 
 use prost::Message;
 use proto::{
@@ -48,10 +48,19 @@ pub async fn serve(raw: Raw, request: Attach, stdio: &Rc<Stdio>) {
     if request.output {
         client.raw.widen(QUEUE);
     }
-    if client.raw.try_send(&[ACK]).is_ok() {
+    let fifo = stdio.stdin().fifo().filter(|_| request.stdin && request.direct);
+    let acknowledged = match &fifo {
+        Some(fifo) => client.raw.try_send_with(&[ACK], &[fifo.get_ref().as_fd()]),
+        None => client.raw.try_send(&[ACK]),
+    };
+    // It is the client's, and its end is not ours to wait for.
+    let direct = fifo.is_some();
+    drop(fifo);
+    if acknowledged.is_ok() {
         let gone = tokio::select! {
             () = receive(&client, &request, stdio) => true,
             result = deliver(&client, stdio) => result.is_err(),
+            never = tell_end(&client, stdio), if direct => match never {},
         };
         if !gone {
             farewell(&client).await;
@@ -71,6 +80,15 @@ fn first_delivery(request: &Attach, stdio: &Stdio) -> Option<Behind> {
     let live = !request.lossless || !request.output || place.offset == [0; 2];
     let log = Identity { inode: place.run_log, ..ledger.sink().identity() };
     (!live).then(|| Behind::from_start(log, place.run_start))
+}
+
+/// Tells a client that has the FIFO when another has ended stdin: it must close it, too.
+async fn tell_end(client: &Client, stdio: &Stdio) -> std::convert::Infallible {
+    stdio.stdin().ended().await;
+    let packet = Frame { kind: Kind::StdinEnd, offset: 0, payload: &[] }.encode();
+    // Who has gone has closed it.
+    let _ = client.raw.send(&packet, &[]).await;
+    std::future::pending().await
 }
 
 /// Client → container, until the client has gone.

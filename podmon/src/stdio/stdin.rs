@@ -42,6 +42,19 @@ impl Stdin {
         self.writer.borrow().is_some()
     }
 
+    /// The FIFO, for a client that writes into it itself.
+    pub fn fifo(&self) -> Option<Rc<AsyncFd<OwnedFd>>> {
+        self.path.borrow().as_ref().and(self.writer.borrow().clone())
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        let closed = self.closed.notified();
+        if self.is_open() {
+            closed.await;
+        }
+    }
+
     /// Ends it: the container reads what is there, then the end. A terminal has no end.
     pub fn end(&self) {
         if let Some(path) = self.path.borrow_mut().take() {

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn sysctls_of_a_container_and_no_others() {
-        for (key, scope) in [
+        for (key, expected) in [
             ("net.ipv4.ip_forward", Some(Scope::Net)),
             ("net/ipv4/conf/eth0.100/forwarding", Some(Scope::Net)),
             ("kernel.shm_rmid_forced", Some(Scope::Ipc)),
@@ -62,7 +62,7 @@ mod tests {
             ("net.ipv4.x\n", None),
             ("", None),
         ] {
-            assert_eq!(scope(key), scope, "{key:?}");
+            assert_eq!(scope(key), expected, "{key:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use proto::{
-    Id, Kind, Refusal,
+    Id, Kind, Refusal, Roots,
     event::Event,
     failpoint::{self, Point},
     record::{self, ContainerRecord, Durability, PodRecord, Readiness, StartRecord},
@@ -47,6 +47,26 @@ const PROMPT: Duration = Duration::from_secs(15);
 /// Grace of stop where none was asked for (podman-stop(1)).
 const STOP_SECONDS: u32 = 10;
 
+/// Tells who follows the log of a container that it is stopped to be started again, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Restarting(PathBuf);
+
+impl Restarting {
+    pub(super) fn begin(roots: &Roots, pod: &Id, container: &Id) -> Restarting {
+        let path = roots.restarting(pod, container);
+        // Where the disk refuses it, followers end between the two.
+        let _ = std::fs::File::create(&path);
+        Restarting(path)
+    }
+}
+
+impl Drop for Restarting {
+    fn drop(&mut self) {
+        // A leftover keeps followers for some seconds, and goes with the container.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl Pod {
     /// Starts a member. Its bind sources are looked up in the view this shim was started with, `log` is the directory of
     /// its log in the caller's.
@@ -79,6 +99,7 @@ impl Pod {
         let (record, _) = self.container(id)?;
         check_brought(&record, &brought)?;
         self.elsewhere(&record.name, &record.config, brought.met.as_deref().unwrap_or_default()).await?;
+        let _restarting = Restarting::begin(&self.engine.roots, &self.id, id);
         self.stop(id, timeout_ms).await?;
         self.start_with(id, brought).await?;
         self.restarted(id);

@@ -12,7 +12,7 @@ use proto::{
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, Starting, depend, dependents, sources::Brought, stop::is_init};
+use super::{Pod, Starting, depend, dependents, member::Restarting, sources::Brought, stop::is_init};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -146,6 +146,9 @@ impl Pod {
     /// # Errors
     /// Like start.
     pub async fn restart_pod(self: &Arc<Self>, timeout_ms: Option<i64>) -> Result<PodResult> {
+        let alive = self.members().into_iter().filter(|member| member.state.is_alive());
+        let _restarting: Vec<Restarting> =
+            alive.map(|member| Restarting::begin(&self.engine.roots, &self.id, member.id())).collect();
         let stopped = self.stop_pod(timeout_ms).await?;
         if !stopped.errors.is_empty() {
             return Ok(stopped);

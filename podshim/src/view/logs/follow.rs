@@ -39,6 +39,8 @@ use crate::index;
 
 /// Longest time without a look at the processes.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a `restart` may take from the end of a container to its next run; one whose shim was killed never comes.
+const RESTARTED: Duration = Duration::from_secs(10);
 /// How long a container without a monitor may wait for one that records its exit.
 const SUCCESSOR: Duration = Duration::from_secs(5);
 
@@ -111,6 +113,8 @@ struct Follower {
     style: Style,
     /// Since when it has neither a process nor a monitor nor an exit.
     orphaned: Option<Instant>,
+    /// Since when it is between the two halves of a `restart`.
+    between: Option<Instant>,
     done: bool,
 }
 
@@ -132,7 +136,7 @@ impl Follower {
             }
         };
         let style = source.style(request, number);
-        Ok(Follower { source, log, style, orphaned: None, done: false })
+        Ok(Follower { source, log, style, orphaned: None, between: None, done: false })
     }
 
     /// Prints what has come.
@@ -158,7 +162,12 @@ impl Follower {
     fn is_over(&mut self, roots: &Roots) -> bool {
         let Some(container) = index::container(roots, &self.source.pod, &self.source.id) else { return true };
         if container.state.is_alive() {
-            self.orphaned = None;
+            (self.orphaned, self.between) = (None, None);
+            return false;
+        }
+        if roots.restarting(&self.source.pod, &self.source.id).exists()
+            && self.between.get_or_insert_with(Instant::now).elapsed() < RESTARTED
+        {
             return false;
         }
         match &container.monitor {
