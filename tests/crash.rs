@@ -90,6 +90,23 @@ fn no_byte_of_stdin_is_lost_when_the_monitor_is_killed() {
 }
 
 #[test]
+fn a_killed_monitor_ends_sessions_of_exec_with_words() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let id = engine.sh("podctl run -d --name up alpine sleep 1000").ok();
+    let exec = engine.start("podctl exec up sh -c 'touch /begun; sleep 2; touch /done'");
+    until("its begin", || (engine.sh("podctl exec up test -e /begun").code == 0).then_some(()));
+    kill_9(the(&engine, &format!("podmon {id}")));
+    exec.finish().code(125).complains(
+        "Error: the monitor has gone: the command goes on without us, and its exit code and output are lost",
+    );
+    until("its end", || (engine.sh("podctl exec up test -e /done").code == 0).then_some(()));
+    engine.sh("podctl rm -f -t 0 up").ok();
+}
+
+#[test]
 fn a_killed_monitor_is_replaced_and_the_container_goes_on() {
     if is_stand_in() {
         return;

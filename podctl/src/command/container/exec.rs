@@ -258,6 +258,10 @@ enum End {
 impl End {
     fn code(self) -> Outcome {
         match self {
+            // What the monitor says is an answer; that it has gone is none.
+            End::Exited(Err(error)) if !matches!(error, ttrpc::Error::RpcStatus(_)) => Err(Failure::invalid(
+                "the monitor has gone: the command goes on without us, and its exit code and output are lost",
+            )),
             End::Exited(status) => match status? {
                 status if status.known => Ok(status.code),
                 _ => Err(Failure::invalid("the exit code of the process is unknown: its monitor was killed")),
