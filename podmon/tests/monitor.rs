@@ -17,7 +17,7 @@ use proto::{
 };
 
 fn lossless() -> Attach {
-    Attach { stdin: true, output: true, lossless: true }
+    Attach { stdin: true, output: true, lossless: true, ..Default::default() }
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -527,7 +527,7 @@ async fn a_successor_attaches_executes_stops() {
     let status = client.status(soon(), &Empty {}).await.expect("status");
     assert_eq!((status.status.as_str(), status.started_at), ("running", before.started_at));
     assert_eq!(exec(&bench, command(&["sh", "-c", "exit 3"])).await.expect("exec").exit.code, 3);
-    let _raw = bench.attach(&Attach { stdin: true, output: true, lossless: false }).await;
+    let _raw = bench.attach(&Attach { stdin: true, output: true, lossless: false, ..Default::default() }).await;
     let stopped = client.stop(soon(), &MonitorStop { timeout_ms: 0, ..MonitorStop::default() }).await.expect("stop");
     assert_eq!((stopped.known, stopped.code), (true, 137));
     let init = before.init.expect("init").pid;
@@ -543,7 +543,7 @@ async fn a_successor_of_a_terminal_keeps_it() {
     until("one", || bench.logged("stdout") == b"one\r\n").await;
     bench.kill();
     bench.respawn();
-    let raw = bench.attach(&Attach { stdin: true, output: true, lossless: false }).await;
+    let raw = bench.attach(&Attach { stdin: true, output: true, lossless: false, ..Default::default() }).await;
     send(&raw, Kind::Resize, &[[20, 0], [60, 0]].concat()).await;
     send(&raw, Kind::Stdin, b"two\n").await;
     let exit = wait_reporting(&mut bench).await;
@@ -648,7 +648,7 @@ async fn without_its_terminal_stdin_ends_but_an_attached_client_may_go() {
     client.create(soon(), &MonitorCreate {}).await.expect("create");
     let starter = bench.attach(&lossless()).await;
     client.start(soon(), &Empty {}).await.expect("start");
-    let other = bench.attach(&Attach { stdin: true, output: true, lossless: false }).await;
+    let other = bench.attach(&Attach { stdin: true, output: true, lossless: false, ..Default::default() }).await;
     send(&other, Kind::Stdin, b"from the other\n").await;
     until("it arrives", || bench.logged("stdout") == b"from the other\n").await;
     drop(other);

@@ -154,7 +154,7 @@ async fn packets_of_all_clients_at_once_hurt_nobody() {
     let (_client, _) = up(&bench).await;
     let mut clients = Vec::new();
     for _ in 0..30 {
-        clients.push(bench.attach(&Attach { stdin: true, output: false, lossless: false }).await);
+        clients.push(bench.attach(&Attach { stdin: true, output: false, lossless: false, ..Default::default() }).await);
     }
     // Nobody reads the container's standard input: all that does not fit into it waits.
     for client in &clients {
@@ -252,7 +252,7 @@ async fn packets_and_deposits_without_end_hurt_nobody() {
     drop(raw);
     until("their end", || fs::read_dir(format!("/proc/{}/fd", bench.pid())).is_ok_and(|fds| fds.count() < 100)).await;
     // Frames of a client that only sends.
-    let attached = bench.attach(&Attach { stdin: true, output: true, lossless: false }).await;
+    let attached = bench.attach(&Attach { stdin: true, output: true, lossless: false, ..Default::default() }).await;
     for size in [0, 1, 60_000] {
         for _ in 0..100 {
             send(&attached, Kind::Stdin, &vec![b'x'; size]).await;

@@ -25,7 +25,7 @@ async fn a_failing_command_is_run_again_after_growing_pauses_until_its_retries_a
     let mut bench = Bench::new(&wish("on-failure", 3, "cat /proc/uptime; exit 7"));
     let client = bench.client();
     client.create(soon(), &MonitorCreate {}).await.expect("create");
-    let attached = bench.attach(&Attach { output: true, lossless: true, stdin: false }).await;
+    let attached = bench.attach(&Attach { output: true, lossless: true, stdin: false, ..Default::default() }).await;
     client.start(soon(), &Empty {}).await.expect("start");
     let (seen, exit) = tokio::join!(Seen::all(&attached, Duration::ZERO), client.wait(soon(), &Empty {}));
     assert_eq!(exit.expect("wait").code, 7);
