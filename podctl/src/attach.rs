@@ -201,7 +201,12 @@ impl Relay {
             match end {
                 Some(End::Lost) if start.is_none() => match self.again().await {
                     true => {}
-                    false => break End::Lost,
+                    false => {
+                        if !self.session.lossless && (self.session.stdout || self.session.stderr) {
+                            warn("the session ended before the end of the output had come: see podctl logs");
+                        }
+                        break End::Lost;
+                    }
                 },
                 Some(end) => break end,
                 None => {}

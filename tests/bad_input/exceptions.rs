@@ -9,6 +9,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("podctl/src/attach.rs", "was not answered in time"),
             ("podctl/src/attach.rs", "the exit code of container {container} is unknown"),
             ("container/exec.rs", "the exit code of the process is unknown"),
+            ("container/exec.rs", "the monitor has gone"),
             ("podctl/src/dial.rs", "the shim of pod {pod}{who} does not answer"),
             ("podctl/src/dial.rs", "the shim of pod {pod} is not ready after"),
             ("podctl/src/dial.rs", "the monitor of container {container} does not answer"),

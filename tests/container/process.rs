@@ -201,3 +201,15 @@ fn a_seccomp_profile_may_come_with_the_image() {
         .code(125)
         .mentions("no seccomp policy defined by image");
 }
+
+#[test]
+fn top_has_descriptors_and_leaves_options_to_the_ps_inside() {
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name up alpine sleep 1000").ok();
+    let words = |line: &str| -> Vec<String> { engine.sh(line).ok().split_whitespace().map(str::to_owned).collect() };
+    assert_eq!(words("podctl top up pid,args"), ["PID", "COMMAND", "1", "sleep", "1000"]);
+    for line in ["podctl top up -o pid,args", "podctl top up '-o pid,args'"] {
+        assert_eq!(words(line)[..5], ["PID", "COMMAND", "1", "sleep", "1000"], "{line}");
+    }
+    engine.sh("podctl top up bogus").code(125).complains("Error: 'bogus': unknown descriptor");
+}

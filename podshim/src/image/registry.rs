@@ -402,7 +402,14 @@ pub fn transport(error: &reqwest::Error) -> Failure {
         None if words.contains("InvalidContentType") => {
             "it speaks no TLS: set insecure = true for it in registries.conf, or give --tls-verify=false".to_owned()
         }
-        None => words,
+        None => match words.split_once("no records found for Query { name: Name(\"") {
+            Some((_, query)) => {
+                let name = query.split('"').next().unwrap_or_default().trim_end_matches('.');
+                format!("lookup {name}: no such host")
+            }
+            None if words == "no connections available" => "no name server answers: see /etc/resolv.conf".to_owned(),
+            None => words,
+        },
     };
     Failure::passing(if words.is_empty() { "the request failed".to_owned() } else { super::printable(&words) })
 }

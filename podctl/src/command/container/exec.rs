@@ -137,6 +137,17 @@ fn request(args: &Args, command: &[String]) -> Result<ExecRequest, Failure> {
     })
 }
 
+/// Runs `command` in a container, without stdin, and shows what it writes.
+///
+/// # Errors
+/// As `exec`.
+pub async fn plain(engine: &Engine, pod: &Id, id: &Id, command: Vec<String>) -> Outcome {
+    let keys = DetachKeys::parse(DETACH_KEYS)?;
+    let monitor = monitor(engine, pod, id).await?;
+    let request = ExecRequest { args: command, ..Default::default() };
+    session(engine, pod, id, &monitor, request, Streams { interactive: false, keys, preserved: Vec::new() }).await
+}
+
 /// The monitor of a container that must run.
 async fn monitor(engine: &Engine, pod: &Id, id: &Id) -> Result<Monitor, Failure> {
     running_monitor(engine, pod, id).await?.ok_or_else(not_running)

@@ -4,7 +4,7 @@ use proto::{serve::deadline, wire::TopRequest};
 
 use crate::{
     args::{Action, Args, Command},
-    command::select,
+    command::{container::exec, select},
     dial::{ASK, Engine, Found},
     error::{Failure, Outcome},
     output,
@@ -14,9 +14,10 @@ use crate::{
 pub static COMMAND: Command = Command {
     name: "top",
     about: "Display the running processes of a container",
-    description: "List the running processes of the container. By default: user, pid, ppid, pcpu, etime, tty, time and args.",
+    description: "List the running processes of the container. By default: user, pid, ppid, pcpu, etime, tty, time and args. \
+                  Options of ps(1) are for the ps in the container.",
     usage: "[options] CONTAINER [FORMAT-DESCRIPTORS|ARGS...]",
-    examples: &["top ctrID", "top --latest", "top ctrID pid seccomp args %C"],
+    examples: &["top ctrID", "top --latest", "top ctrID pid seccomp args %C", "top ctrID -eo pid,args"],
     flags: &[select::LATEST],
     interspersed: false,
     action: Action::Run(run),
@@ -36,9 +37,13 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
                 engine.container(name).map_err(|failure| failure.within("unable to look up requested container"))?;
             (found, descriptors)
         };
-        let Found::Container { id, .. } = found else {
+        let Found::Container { pod, id } = found else {
             return Err(Failure::invalid("the infra of a pod has no processes of its own: ask podctl pod top"));
         };
+        if descriptors.first().is_some_and(|word| is_of_ps(word)) {
+            let words = descriptors.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned);
+            return exec::plain(engine, &pod, &id, std::iter::once("ps".to_owned()).chain(words).collect()).await;
+        }
         let request = TopRequest {
             containers: vec![id.to_string()],
             descriptors: self::descriptors(descriptors),
@@ -46,6 +51,11 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         };
         show(engine, &request).await
     })
+}
+
+/// Whether `word` is for the ps(1) in the container: `-ef`, `aux`.
+fn is_of_ps(word: &str) -> bool {
+    word.starts_with('-') || (!word.is_empty() && word.chars().all(|letter| "aefjluwx".contains(letter)))
 }
 
 /// Descriptors, each of which may be several separated by commas.
@@ -67,4 +77,19 @@ pub async fn show(engine: &Engine, request: &TopRequest) -> Outcome {
         text.push_str(&line(&row.cells));
     }
     output::print(&output::table::align(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_ps_are_told_from_descriptors() {
+        for word in ["-ef", "-o", "aux", "ax"] {
+            assert!(is_of_ps(word), "{word}");
+        }
+        for word in ["", "pid", "args", "user", "%a", "label", "bogus"] {
+            assert!(!is_of_ps(word), "{word}");
+        }
+    }
 }
