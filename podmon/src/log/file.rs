@@ -275,10 +275,6 @@ impl Sink for LogFile {
     }
 
     fn rotate(&mut self) -> Result<()> {
-        if self.file.is_some() && self.identity.is_at(&self.path) && self.len() == 0 {
-            // It is new already, and another would only cost the oldest its place.
-            return Ok(());
-        }
         let turned = if self.file.is_some() && self.identity.is_at(&self.path) {
             rotate::turn(&self.path, self.identity, self.rotation.files)
         } else {
