@@ -35,10 +35,8 @@ use crate::{
 pub struct Session {
     /// The container has a terminal.
     pub tty: bool,
-    /// stdin is sent.
-    pub stdin: bool,
-    /// stdin has ended before it began: what is ours is not read.
-    pub mute: bool,
+    /// What it reads.
+    pub stdin: Stdin,
     /// stdout is shown.
     pub stdout: bool,
     /// stderr is shown.
@@ -49,6 +47,24 @@ pub struct Session {
     pub sig_proxy: bool,
     /// Keys that detach.
     pub keys: DetachKeys,
+}
+
+/// The stdin of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// It has none.
+    Nothing,
+    /// It has ended before it began: what is ours is not read.
+    Ended,
+    /// Ours is sent.
+    Ours,
+}
+
+impl Stdin {
+    /// Ours, where it is `wanted`.
+    pub fn ours(wanted: bool) -> Stdin {
+        if wanted { Stdin::Ours } else { Stdin::Nothing }
+    }
 }
 
 /// How a session ended.
@@ -94,13 +110,16 @@ pub async fn run(
         .map_err(|error| Failure::io("catch signals", &error))?;
     let resizes = Signals::catch(if session.tty { &[libc::SIGWINCH] } else { &[] })
         .map_err(|error| Failure::io("catch SIGWINCH", &error))?;
-    let raw_mode = (session.tty && session.stdin).then(RawMode::enter).flatten();
+    let raw_mode = (session.tty && session.stdin == Stdin::Ours).then(RawMode::enter).flatten();
     let mut relay = Relay {
         raw,
         pipe,
         unpiped: Vec::new(),
         target: (engine.clone(), pod.clone(), container.clone()),
-        input: if session.mute { Input::nothing() } else { Input::stdin(session.stdin) },
+        input: match session.stdin {
+            Stdin::Ended => Input::empty(),
+            stdin => Input::stdin(stdin == Stdin::Ours),
+        },
         session,
         printer: Printer::default(),
         shown: [0; 2],
@@ -119,12 +138,9 @@ pub async fn run(
 async fn open(engine: &Engine, pod: &Id, container: &Id, session: &Session) -> Result<(Raw, Option<Pipe>), Failure> {
     let words = |error: io::Error| Failure::invalid(format!("attach to container {container}: {error}"));
     let raw = engine.monitor_raw(pod, container).map_err(words)?;
-    let wish = Attach {
-        stdin: session.stdin,
-        output: session.stdout || session.stderr,
-        lossless: session.lossless,
-        direct: session.stdin,
-    };
+    let stdin = session.stdin != Stdin::Nothing;
+    let output = session.stdout || session.stderr;
+    let wish = Attach { stdin, output, lossless: session.lossless, direct: stdin };
     let mut packet = vec![raw::ATTACH];
     packet.extend(serde_json::to_vec(&wish).map_err(|error| words(io::Error::other(error)))?);
     raw.send(&packet, &[]).await.map_err(words)?;
@@ -137,14 +153,6 @@ async fn open(engine: &Engine, pod: &Id, container: &Id, session: &Session) -> R
 }
 
 type Pipe = AsyncFd<OwnedFd>;
-
-/// Writes as much of `bytes` as there is room for.
-async fn fill(pipe: Option<&Pipe>, bytes: &[u8]) -> io::Result<usize> {
-    match pipe {
-        Some(pipe) => relay::write_own(pipe, bytes).await,
-        None => Err(io::ErrorKind::BrokenPipe.into()),
-    }
-}
 
 struct Relay {
     raw: Raw,
@@ -190,7 +198,7 @@ impl Relay {
                 },
                 () = self.printer.room(), if self.unprinted.is_some() => self.print_rest(),
                 typed = self.input.read(), if self.unsent.is_none() && self.unpiped.is_empty() => self.typed(typed),
-                written = fill(self.pipe.as_ref(), &self.unpiped), if !self.unpiped.is_empty() => self.piped(written),
+                written = relay::fill(self.pipe.as_ref(), &self.unpiped), if !self.unpiped.is_empty() => self.piped(written),
                 _ = self.raw.writable(), if self.unsent.is_some() => self.send_rest(),
                 number = signals.next() => self.signal(number),
                 _ = resizes.next() => {
@@ -414,7 +422,7 @@ impl Relay {
                 let direct = self.pipe.take().is_some();
                 (self.raw, self.pipe) = (raw, pipe);
                 self.resize();
-                if self.session.stdin
+                if self.session.stdin != Stdin::Nothing
                     && !self.session.tty
                     && matches!(self.input, Input::Ended)
                     && self.unpiped.is_empty()

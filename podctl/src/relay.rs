@@ -199,7 +199,7 @@ impl Input {
     }
 
     /// A stdin that ends at once.
-    pub fn nothing() -> Input {
+    pub fn empty() -> Input {
         std::fs::File::open("/dev/null").map_or(Input::Ended, |null| Input::Ready(null.into()))
     }
 
@@ -286,11 +286,12 @@ pub fn read_now(fd: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
-/// Writes what it can of `bytes` now; waits until that is something.
+/// Writes what it can of `bytes` into `sink` now; waits until that is something.
 ///
 /// # Errors
-/// `BrokenPipe` when nobody reads any more.
-pub async fn write_own(fd: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<usize> {
+/// `BrokenPipe` when nobody reads any more, or it has been closed.
+pub async fn fill(sink: Option<&AsyncFd<OwnedFd>>, bytes: &[u8]) -> io::Result<usize> {
+    let fd = sink.ok_or(io::ErrorKind::BrokenPipe)?;
     loop {
         let mut guard = fd.writable().await?;
         if let Ok(result) = guard.try_io(|fd| Ok(nix::unistd::write(fd.get_ref(), bytes)?)) {

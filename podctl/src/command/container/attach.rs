@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     args::{Action, Args, Command, switch, text},
-    attach::{self, Session},
+    attach::{self, Session, Stdin},
     command::{
         container::{exec, records, run::no_infra, state_of},
         row, select,
@@ -60,9 +60,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
         let config = record.get("Config").unwrap_or(&Value::Null);
         let is = |key: &str| config.get(key).and_then(Value::as_bool) == Some(true);
         let session = Session {
-            mute: false,
             tty: is("Tty"),
-            stdin: !args.is("no-stdin") && is("OpenStdin"),
+            stdin: Stdin::ours(!args.is("no-stdin") && is("OpenStdin")),
             stdout: true,
             stderr: true,
             lossless: false,

@@ -16,7 +16,6 @@ use proto::{
     signals::Signals,
     wire::{ExecId, ExecRequest, ExitStatus, WindowSize},
 };
-use tokio::io::unix::AsyncFd;
 use ttrpc::context::Context;
 
 use crate::{
@@ -367,7 +366,7 @@ async fn piped_session(ours: Ours, exit: impl Future<Output = Exit>, streams: St
                 unsent = typed;
                 None
             }
-            written = send(sink.as_ref(), &unsent), if !unsent.is_empty() => {
+            written = relay::fill(sink.as_ref(), &unsent), if !unsent.is_empty() => {
                 match written {
                     Ok(length) => { unsent.drain(..length); }
                     Err(_) => { sink = None; unsent.clear(); }
@@ -387,13 +386,6 @@ async fn piped_session(ours: Ours, exit: impl Future<Output = Exit>, streams: St
         }
     }
     end.code()
-}
-
-async fn send(sink: Option<&AsyncFd<OwnedFd>>, bytes: &[u8]) -> io::Result<usize> {
-    match sink {
-        Some(sink) => relay::write_own(sink, bytes).await,
-        None => Err(io::ErrorKind::BrokenPipe.into()),
-    }
 }
 
 async fn terminal_session(master: OwnedFd, exit: impl Future<Output = Exit>, mut streams: Streams) -> Outcome {
@@ -433,7 +425,7 @@ async fn terminal_session(master: OwnedFd, exit: impl Future<Output = Exit>, mut
                     detached.then_some(End::Detached)
                 }
             }
-            written = send(Some(&master), &unsent), if !unsent.is_empty() => {
+            written = relay::fill(Some(&master), &unsent), if !unsent.is_empty() => {
                 match written {
                     Ok(length) => { unsent.drain(..length); }
                     Err(_) => unsent.clear(),

@@ -11,7 +11,7 @@ use proto::{
 
 use crate::{
     args::{Action, Args, Command, Operands, block, container, health, network, resources},
-    attach::{self, Session},
+    attach::{self, Session, Stdin},
     command::container::{
         attach::ended,
         create::{Until, Wish},
@@ -119,9 +119,8 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             return output::line(&created.id);
         }
         let session = Session {
-            mute: false,
             tty: wish.config.tty,
-            stdin,
+            stdin: Stdin::ours(stdin),
             stdout,
             stderr,
             lossless: true,

@@ -4,7 +4,7 @@ use proto::{serve::deadline, wire::ContainerAct};
 
 use crate::{
     args::{Action, Args, Command, switch, text},
-    attach::{self, Session},
+    attach::{self, Session, Stdin},
     command::{
         container::{attach::ended, needs, plainly, ready, records, run as run_command},
         select,
@@ -79,12 +79,15 @@ async fn attach_to(engine: &Engine, args: &Args, (pod, id): (&proto::Id, &proto:
             "cannot attach to a container with log driver {driver}: its streams are those that podctl run was given"
         )));
     }
-    // Who starts it without -i has nothing to say to it: its stdin has ended.
-    let mute = !args.is("interactive") && is("OpenStdin") && !is("Tty") && !running;
+    let stdin = match (is("OpenStdin"), args.is("interactive")) {
+        (true, true) => Stdin::Ours,
+        // Who starts it without -i has nothing to say to it.
+        (true, false) if !is("Tty") && !running => Stdin::Ended,
+        _ => Stdin::Nothing,
+    };
     let session = Session {
         tty: is("Tty"),
-        stdin: mute || (args.is("interactive") && is("OpenStdin")),
-        mute,
+        stdin,
         stdout: true,
         stderr: true,
         lossless: !running,
