@@ -15,6 +15,7 @@ use std::{
 };
 
 use gotmpl::{MissingKey, Template, TemplateError, Value};
+use proto::time;
 use serde_json::Value as Json;
 
 use super::{escape, human, json, omitted, table};
@@ -292,46 +293,48 @@ fn convert(document: &Json, fields: bool, origins: &mut Origins) -> Value {
         },
         Json::String(text) => Value::String(Arc::from(text.as_str())),
         Json::Array(items) => items.iter().map(|item| convert(item, fields, origins)).collect::<Vec<_>>().into_list(),
-        Json::Object(object) => {
-            let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-            let mut order = Vec::with_capacity(object.len());
-            let is_image = object.contains_key("RootFS");
-            for (key, value) in object {
-                let value = match fields.then(|| as_go_has_it(key, value, origins.times)).flatten() {
-                    Some(typed) => {
-                        origins.verbatim.insert(address(&typed), value.clone());
-                        typed
-                    }
-                    None => convert(value, !(value.is_object() && MAPS.contains(&key.as_str())), origins),
-                };
-                let value = if is_image && key == "Config" { with_all_fields(value, origins) } else { value };
-                let name: Arc<str> = Arc::from(key.as_str());
-                if fields && let Some(go) = go_name(key).filter(|go| !object.contains_key(go)) {
-                    map.insert(Arc::from(go), value.clone());
-                }
-                map.insert(name.clone(), value);
-                order.push(name);
-            }
-            if fields {
-                omitted::complete(object, &mut map);
-            }
-            let map = Arc::new(map);
-            origins.orders.insert(Arc::as_ptr(&map) as usize, order);
-            Value::Map(map)
-        }
+        Json::Object(object) => convert_object(object, fields, false, origins),
     }
 }
 
-/// The config of an image with the fields that it lacks, which it has nothing of its own to be known by.
-fn with_all_fields(config: Value, origins: &mut Origins) -> Value {
-    let Value::Map(map) = config else { return config };
-    let order = origins.orders.remove(&(Arc::as_ptr(&map) as usize));
-    let mut fields = (*map).clone();
-    omitted::complete_image_config(&mut fields);
-    let map = Arc::new(fields);
-    if let Some(order) = order {
-        origins.orders.insert(Arc::as_ptr(&map) as usize, order);
+/// An object; one that is the config of an image has nothing of its own to be known by.
+fn convert_object(
+    object: &serde_json::Map<String, Json>,
+    fields: bool,
+    is_image_config: bool,
+    origins: &mut Origins,
+) -> Value {
+    let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+    let mut order = Vec::with_capacity(object.len());
+    let is_image = object.contains_key("RootFS");
+    for (key, value) in object {
+        let typed = if fields { as_go_has_it(key, value, origins.times) } else { None };
+        let value = match (typed, value) {
+            (Some(typed), value) => {
+                origins.verbatim.insert(address(&typed), value.clone());
+                typed
+            }
+            (None, Json::Object(inner)) => {
+                let fields = !MAPS.contains(&key.as_str());
+                convert_object(inner, fields, is_image && key == "Config", origins)
+            }
+            (None, value) => convert(value, true, origins),
+        };
+        let name: Arc<str> = Arc::from(key.as_str());
+        if fields && let Some(go) = go_name(key).filter(|go| !object.contains_key(go)) {
+            map.insert(Arc::from(go), value.clone());
+        }
+        map.insert(name.clone(), value);
+        order.push(name);
     }
+    if fields {
+        omitted::complete(object, &mut map);
+    }
+    if is_image_config {
+        omitted::complete_image_config(&mut map);
+    }
+    let map = Arc::new(map);
+    origins.orders.insert(Arc::as_ptr(&map) as usize, order);
     Value::Map(map)
 }
 
@@ -341,8 +344,8 @@ fn as_go_has_it(key: &str, value: &Json, times: bool) -> Option<Value> {
         Json::Null if MAPS.contains(&key) => Some(Value::Map(Arc::new(BTreeMap::new()))),
         Json::Null if LISTS.contains(&key) => Some(Vec::new().into_list()),
         Json::String(text) if times && TIMES.contains(&key) => {
-            let time: jiff::Timestamp = text.parse().ok()?;
-            Some(string(human::go_time(i64::try_from(time.as_nanosecond()).unwrap_or(0))))
+            let zero = || (*text == time::rfc3339(0)).then_some(0);
+            Some(string(human::go_time(time::parse_rfc3339(text).or_else(zero)?)))
         }
         _ => None,
     }
