@@ -29,6 +29,11 @@ pub fn find(name: &str) -> Option<(&'static str, Resource)> {
     KNOWN.into_iter().find(|(known, _)| *known == bare)
 }
 
+/// A limit as users have it: -1 is none (RLIM_INFINITY, all bits).
+pub fn signed(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(-1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use nix::sys::resource::{Resource, getrlimit};
 use proto::{
-    ulimit::KNOWN,
+    ulimit::{self, signed},
     wire::{Device, LogConfig, RestartPolicy, Security, Ulimit},
 };
 
@@ -103,7 +103,7 @@ pub fn ulimits(given: &[String]) -> Result<Vec<Ulimit>, Failure> {
         if given.len() > 1 {
             return Err(Failure::invalid("--ulimit host stands for all limits of the caller: leave the others out"));
         }
-        return KNOWN.iter().map(|(name, resource)| own_limit(name, *resource)).collect();
+        return ulimit::KNOWN.iter().map(|(name, resource)| own_limit(name, *resource)).collect();
     }
     given
         .iter()
@@ -120,8 +120,6 @@ pub fn ulimits(given: &[String]) -> Result<Vec<Ulimit>, Failure> {
 fn own_limit(name: &str, resource: Resource) -> Result<Ulimit, Failure> {
     let failed = |no: nix::Error| Failure::io(format!("--ulimit host: {name}"), &no.into());
     let (soft, hard) = getrlimit(resource).map_err(failed)?;
-    // RLIM_INFINITY is all bits.
-    let signed = |value: u64| i64::try_from(value).unwrap_or(-1);
     Ok(Ulimit { name: name.to_owned(), soft: signed(soft), hard: signed(hard) })
 }
 

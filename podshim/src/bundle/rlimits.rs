@@ -43,8 +43,7 @@ impl Ulimit {
 
 impl std::fmt::Display for Ulimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = |value: u64| i64::try_from(value).unwrap_or(-1);
-        write!(f, "{}={}:{}", self.name, value(self.limit.soft), value(self.limit.hard))
+        write!(f, "{}={}:{}", self.name, ulimit::signed(self.limit.soft), ulimit::signed(self.limit.hard))
     }
 }
 

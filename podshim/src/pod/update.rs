@@ -63,8 +63,8 @@ impl Pod {
     /// The start record of a member that has a process, or will have one again without our doing.
     fn start_record_of(&self, id: &Id, found: &index::Container) -> Option<StartRecord> {
         // Its process may have ended a moment ago, which its monitor has not written yet.
-        let goes_on = |phase| !matches!(phase, Phase::Created | Phase::Exited);
-        let goes_on = found.monitor.as_ref().is_some_and(|state| goes_on(state.phase));
+        let goes_on =
+            found.monitor.as_ref().is_some_and(|state| !matches!(state.phase, Phase::Created | Phase::Exited));
         let is_up = found.init().is_some() || (goes_on && self.monitors.get(id).is_some());
         record::read(&self.engine.roots.start_record(&self.id, id)).ok().filter(|_| is_up)
     }

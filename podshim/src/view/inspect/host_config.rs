@@ -1,8 +1,11 @@
 //! `HostConfig` of a container's document: how it stands on the host (InspectContainerHostConfig).
 
 use oci_spec::runtime::PosixRlimit;
-use proto::human;
-use proto::wire::{BlockLimit, ContainerConfig, Mount, NetworkConfig, Resources};
+use proto::{
+    human,
+    ulimit::signed,
+    wire::{BlockLimit, ContainerConfig, Mount, NetworkConfig, Resources},
+};
 use serde_json::Value;
 
 use super::{
@@ -220,8 +223,6 @@ fn ulimits(subject: &Subject<'_>, config: &ContainerConfig) -> Value {
     let limit = |name: String, soft: i64, hard: i64| {
         object([("Name", name.into()), ("Soft", soft.into()), ("Hard", hard.into())])
     };
-    // RLIM_INFINITY is all bits, which users know as -1.
-    let signed = |value: u64| i64::try_from(value).unwrap_or(-1);
     let told = subject.spec.as_ref().and_then(|spec| spec.process().as_ref()?.rlimits().clone());
     match told {
         Some(told) => told
