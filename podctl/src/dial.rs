@@ -44,12 +44,7 @@ use proto::{
 };
 use ttrpc::r#async::Client;
 
-use crate::{error::Failure, output, relay, sys};
-
-/// The words for a process that does not answer.
-fn process(pid: i32) -> String {
-    u32::try_from(pid).map(|pid| format!(" ({})", patience::who(&[pid]))).unwrap_or_default()
-}
+use crate::{awake::Awake, error::Failure, output, relay, sys};
 
 /// How long a shim or monitor may take to answer.
 const DIAL: Duration = Duration::from_secs(5);
@@ -216,7 +211,8 @@ impl Engine {
         }
         failpoint::pass(Point::ClientHost);
         let client = client(ours).map_err(words)?;
-        Ok(Host { client, raw_fd: Mutex::new(Some(raw)), raw: OnceCell::new() })
+        let awake = u32::try_from(pid.as_raw()).ok().map(Awake::keep);
+        Ok(Host { client, raw_fd: Mutex::new(Some(raw)), raw: OnceCell::new(), _awake: awake })
     }
 
     /// The shim of a pod, which is started if nobody listens.
@@ -230,12 +226,13 @@ impl Engine {
         while Instant::now() < end {
             match socket::connect_stream(&dir, sockets::SHIM) {
                 Ok(stream) => {
-                    who = socket::peer(stream.as_fd()).map(|peer| peer.pid());
+                    who = socket::peer(stream.as_fd()).and_then(|peer| u32::try_from(peer.pid()).ok());
+                    let awake = who.map(Awake::keep);
                     let client = client(stream).map_err(|error| Failure::io("connect to podshim", &error))?;
                     match PodsClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
                         Ok(reply) => {
                             understood(&reply, &format!("the shim of pod {pod}"))?;
-                            return Ok(Shim { client, dir });
+                            return Ok(Shim { client, dir, _awake: awake.map(Arc::new) });
                         }
                         Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
                             return Err(ttrpc::Error::RpcStatus(status).into());
@@ -249,7 +246,7 @@ impl Engine {
                 Err(error) => return Err(Failure::io(format!("connect to the shim of pod {pod}"), &error)),
             }
         }
-        let who = who.map(process).unwrap_or_default();
+        let who = who.map(|pid| format!(" ({})", patience::who(&[pid]))).unwrap_or_default();
         Err(Failure::invalid(format!("the shim of pod {pod}{who} does not answer: {last}")))
     }
 
@@ -432,6 +429,7 @@ pub struct Host {
     client: Client,
     raw_fd: Mutex<Option<OwnedFd>>,
     raw: OnceCell<Raw>,
+    _awake: Option<Awake>,
 }
 
 impl std::fmt::Debug for Host {
@@ -493,6 +491,7 @@ impl Host {
 pub struct Shim {
     client: Client,
     dir: PathBuf,
+    _awake: Option<Arc<Awake>>,
 }
 
 impl Shim {

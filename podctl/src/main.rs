@@ -18,6 +18,7 @@
 
 mod args;
 mod attach;
+mod awake;
 mod command;
 mod complete;
 mod dial;

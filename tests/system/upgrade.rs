@@ -3,9 +3,11 @@
 use harness::{
     Engine,
     images::ALPINE,
+    oracle,
     programs::{self, is_stand_in},
     until,
 };
+use proto::alive;
 
 /// An engine whose programs are its own, to be installed anew.
 fn engine() -> Engine {
@@ -27,13 +29,30 @@ fn install(engine: &Engine) {
     engine.sh(&line).code(0);
 }
 
-/// The processes of the engine but podctl.
-fn ours(engine: &Engine) -> Vec<i32> {
-    let mut pids = engine.pids("podmon");
-    pids.extend(engine.pids("podshim pod"));
-    pids.extend(engine.pids("podshim infra"));
-    pids.sort_unstable();
-    pids
+/// A command line without the path and the options, which an upgrade changes.
+fn name(line: &str) -> String {
+    let line = line.split(" --").next().unwrap_or_default();
+    line.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// The processes of the engine but podctl, and but what has not become another program yet (crun): it still bears the
+/// command line of who has started it.
+fn ours(engine: &Engine) -> Vec<(i32, String)> {
+    // PF_FORKNOEXEC of the flags (proc_pid_stat(5), field 9; linux/sched.h).
+    const FORKED: u32 = 0x40;
+    let is_program = |pid: i32| {
+        let fields = u32::try_from(pid).ok().and_then(alive::stat_fields)?;
+        Some(fields.get(6)?.parse::<u32>().ok()? & FORKED == 0)
+    };
+    // Without the path and the options, which an upgrade changes.
+    let mut found: Vec<(i32, String)> = oracle::processes(&engine.enclosure)
+        .into_iter()
+        .filter(|process| ["podmon", "podshim pod", "podshim infra"].iter().any(|name| process.command.contains(name)))
+        .filter(|process| is_program(process.pid) == Some(true))
+        .map(|process| (process.pid, name(&process.command)))
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 #[test]

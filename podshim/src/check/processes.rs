@@ -22,7 +22,9 @@ pub(super) fn scan(scene: &Scene<'_>) -> Vec<Finding> {
     let run = entries(&roots.run_pods()).into_iter().filter_map(|name| name.parse().ok());
     let mut found: Vec<Finding> = run.filter_map(|id| lost(scene, id)).collect();
     found.extend(scene.pods.iter().filter_map(|pod| abandoned(scene, pod)));
-    found.extend(programs::of_pods(roots, "pod").into_iter().filter_map(|shim| unreachable(scene, shim)));
+    let shims = programs::of_pods(roots, "pod");
+    found.extend(shims.iter().filter_map(stopped));
+    found.extend(shims.into_iter().filter_map(|shim| unreachable(scene, shim)));
     found.extend(programs::of_pods(roots, "infra").into_iter().filter_map(|infra| orphan(scene, infra)));
     found
 }
@@ -78,6 +80,20 @@ fn unreachable(scene: &Scene<'_>, programs::OfPod { process, pod }: programs::Of
     }
     let problem = format!("of pod {} cannot be reached: its run directory was deleted", pod.short());
     Some(Finding::repair("shim", process.pid, problem, "ends it", move || kill_all([process])))
+}
+
+/// A shim that somebody has stopped. Monitors that are stopped go on by themselves.
+fn stopped(shim: &programs::OfPod) -> Option<Finding> {
+    if alive::state(shim.process.pid) != Some('T') {
+        return None;
+    }
+    let process = shim.process.clone();
+    let problem = format!("of pod {} is stopped by a signal", shim.pod.short());
+    Some(Finding::repair("shim", process.pid, problem, "lets it go on", move || {
+        // It has ended meanwhile: fine.
+        let _ = process.pidfd().and_then(|pidfd| alive::pidfd_signal(&pidfd, nix::libc::SIGCONT));
+        Ok(())
+    }))
 }
 
 /// PID 1 of a namespace that no pod has.
