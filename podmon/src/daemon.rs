@@ -7,7 +7,15 @@ use std::{
     path::Path,
 };
 
-use nix::sys::{prctl, stat};
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+        stat,
+    },
+    unistd::getppid,
+};
 
 use crate::sys;
 
@@ -24,7 +32,26 @@ pub fn sanitise(end: RawFd) {
     sys::ignore_signal(libc::SIGINT);
     sys::ignore_signal(libc::SIGQUIT);
     stat::umask(stat::Mode::from_bits_truncate(0o022));
+    // As many descriptors as we may have, whatever whoever has started us could do with. A container has limits of its own.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     sys::return_big_blocks();
+}
+
+/// From now on we end when `parent` does. `false` when it has ended already.
+pub fn end_with(parent: u32) -> bool {
+    // It cannot fail with this argument.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    is_parent(parent)
+}
+
+/// From now on we stay when `parent` ends. `false` when it has ended already.
+pub fn outlive(parent: u32) -> bool {
+    let _ = prctl::set_pdeathsig(None);
+    is_parent(parent)
+}
+
+fn is_parent(pid: u32) -> bool {
+    u32::try_from(getppid().as_raw()) == Ok(pid)
 }
 
 /// Settles in `directory`.

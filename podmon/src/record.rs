@@ -12,7 +12,7 @@ use proto::{
     alive::Process,
     event::{self, Event},
     failpoint::{self, Point},
-    record::{self, Durability, ExitRecord, MonitorState, Phase, SCHEMA, StartRecord},
+    record::{self, Durability, ExitRecord, MonitorState, SCHEMA, StartRecord},
     refusal::Result,
     wire::ExitStatus,
 };
@@ -27,20 +27,7 @@ pub struct StateFile {
 impl StateFile {
     /// Goes on with what an earlier monitor has left, or begins.
     pub fn new(path: PathBuf, earlier: Option<MonitorState>) -> StateFile {
-        let state = earlier.unwrap_or_else(|| MonitorState {
-            schema: SCHEMA,
-            monitor: Process::default(),
-            phase: Phase::Created,
-            init: None,
-            started_at: 0,
-            restart_count: 0,
-            execs: vec![],
-            log_dropped: 0,
-            oom_kills: 0,
-            backoff_ms: 0,
-            backoff_before: 0,
-            counted: false,
-        });
+        let state = earlier.unwrap_or_default();
         // Sessions of an earlier monitor are nobody's any more.
         let state = MonitorState { schema: SCHEMA, monitor: Process::this(), execs: vec![], ..state };
         StateFile { path, state: RefCell::new(state) }

@@ -192,7 +192,7 @@ pub fn container(roots: &Roots, pod: &Id, id: &Id) -> Option<Container> {
     };
     let exit = record::read::<ExitRecord>(&roots.exit_record(pod, id)).ok();
     let monitor = record::read::<MonitorState>(&roots.container_state(pod, id)).ok();
-    let monitor = monitor.or_else(|| outlived(exit.as_ref()?));
+    let monitor = monitor.or_else(|| MonitorState::outlived(exit.as_ref()?));
     let state = match state_of(monitor.as_ref(), exit.as_ref()) {
         _ if record.is_err() => ContainerState::Unknown,
         // The monitor was killed between two runs: its successor goes on with the restart policy.
@@ -218,25 +218,6 @@ fn health(roots: &Roots, pod: &Id, id: &Id, monitor: Option<&MonitorState>, exit
         .filter_map(|path| record::read::<HealthState>(path).ok())
         .find(|health| Some(health.started_at) == began)
         .unwrap_or_default()
-}
-
-/// What runs although its run directory was deleted: no monitor of it can be found, and it is as good as running.
-fn outlived(exit: &ExitRecord) -> Option<MonitorState> {
-    let init = exit.init.as_ref().filter(|init| exit.status.finished_at == 0 && init.is_alive())?;
-    Some(MonitorState {
-        schema: record::SCHEMA,
-        monitor: Process::default(),
-        phase: Phase::Running,
-        init: Some(init.clone()),
-        started_at: exit.started_at,
-        restart_count: exit.restart_count,
-        execs: Vec::new(),
-        log_dropped: exit.log_dropped,
-        oom_kills: 0,
-        backoff_ms: 0,
-        backoff_before: 0,
-        counted: false,
-    })
 }
 
 /// Another run follows the last one.
@@ -295,13 +276,7 @@ mod tests {
             phase,
             init,
             started_at,
-            restart_count: 0,
-            execs: Vec::new(),
-            log_dropped: 0,
-            oom_kills: 0,
-            backoff_ms: 0,
-            backoff_before: 0,
-            counted: false,
+            ..MonitorState::default()
         }
     }
 

@@ -362,7 +362,7 @@ pub struct Heir {
 }
 
 /// `$RUN/…/state.json`: the container now. Written by its monitor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitorState {
     /// [`SCHEMA`] of its writer.
     pub schema: u32,
@@ -374,6 +374,12 @@ pub struct MonitorState {
     pub init: Option<Process>,
     /// When it was started; 0 = not yet.
     pub started_at: i64,
+    /// The same as [`uptime`](crate::time::uptime), which nobody sets; 0 = not yet.
+    #[serde(default)]
+    pub begun: i64,
+    /// When the grace of the stop that is under way is over, likewise; 0 = none is, [`i64::MAX`] = never.
+    #[serde(default)]
+    pub grace_ends: i64,
     /// Restarts by policy.
     #[serde(default)]
     pub restart_count: u32,
@@ -397,11 +403,29 @@ pub struct MonitorState {
     pub counted: bool,
 }
 
+impl MonitorState {
+    /// What follows from the placeholder `exit` alone, where state.json was deleted or cannot be read while the container
+    /// runs; `None` where it does not.
+    pub fn outlived(exit: &ExitRecord) -> Option<MonitorState> {
+        let init = exit.init.as_ref().filter(|init| exit.status.finished_at == 0 && init.is_alive())?;
+        Some(MonitorState {
+            schema: SCHEMA,
+            phase: Phase::Running,
+            init: Some(init.clone()),
+            started_at: exit.started_at,
+            restart_count: exit.restart_count,
+            log_dropped: exit.log_dropped,
+            ..MonitorState::default()
+        })
+    }
+}
+
 /// See [`MonitorState::phase`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Runtime create has been, or is being, called.
+    #[default]
     Created,
     /// Runtime start has succeeded.
     Running,

@@ -4,6 +4,10 @@
 use std::time::Duration;
 
 use harness::{Engine, images::ALPINE, programs::is_stand_in, until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 const DAY: i64 = 24 * 3600;
 
@@ -41,6 +45,12 @@ fn a_clock_that_is_set_forward_or_back_moves_no_deadline_and_no_line_of_a_log() 
         // In a second or two a loop whose pauses have grown comes round no more than a few times.
         assert!(restarts() - before <= 4, "{} runs after a jump by {jump} s", restarts() - before);
         run("podctl ps -a && podctl pod ps && podctl events --stream=false && podctl stats --no-stream ticks").code(0);
+        // Neither does a successor take the jump for time that has passed.
+        let monitor = format!("podmon {}", engine.field("lives", ".Id"));
+        let killed = engine.pids(&monitor);
+        killed.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("it is there"));
+        until("another monitor", || engine.pids(&monitor).iter().any(|pid| !killed.contains(pid)).then_some(()));
+        run("podctl exec lives true").code(0);
         assert_eq!(run("podctl inspect --format '{{.State.Status}}' lives").ok(), "running");
     }
     // A grace of two seconds is two seconds.

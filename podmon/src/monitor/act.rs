@@ -243,9 +243,15 @@ impl Monitor {
 
     /// Counts the grace of a stop; a later stop can only shorten it.
     pub(super) fn arm_grace(&mut self) {
-        let Some(grace) = self.asked.grace else { return };
-        let at = Instant::now() + grace;
+        let at = self.asked.grace.and_then(|grace| Some((grace, Instant::now().checked_add(grace)?)));
+        let Some((grace, at)) = at else {
+            if self.grace.is_none() {
+                self.grace_ends = i64::MAX;
+            }
+            return;
+        };
         if self.grace.as_ref().is_none_or(|timer: &Timer| at < timer.at) {
+            self.grace_ends = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX).saturating_add(time::uptime());
             self.grace = Some(self.timer(grace, Event::GraceOver));
         }
     }
@@ -253,7 +259,7 @@ impl Monitor {
     pub(super) fn arm_lifetime(&mut self) {
         if self.start.timeout_seconds > 0 {
             let whole = i64::from(self.start.timeout_seconds) * 1_000_000_000;
-            let left = whole - (time::now() - self.started_at).clamp(0, whole);
+            let left = whole - (time::uptime() - self.begun).clamp(0, whole);
             let left = Duration::from_nanos(left.unsigned_abs());
             self.lifetime = Some(self.timer(left, Event::LifetimeOver));
         }
@@ -284,6 +290,7 @@ impl Monitor {
 
     fn drain(&mut self) {
         (self.grace, self.lifetime, self.stuck, self.checks) = (None, None, None, None);
+        self.grace_ends = 0;
         let (inbox, stdio) = (self.inbox.clone(), self.stdio.clone());
         tokio::task::spawn_local(async move {
             failpoint::pass(Point::MonDrain);
@@ -356,12 +363,15 @@ impl Monitor {
         let gone = phase == Phase::Exited || matches!(state, State::Clearing | State::BackingOff | State::Creating);
         let init = self.init.as_ref().filter(|_| !gone).map(|init| init.process.clone());
         let (execs, lost, counted) = (self.execs.running(), self.stdio.lost_records(), self.counted);
+        let grace_ends = if state == State::Stopping { self.grace_ends } else { 0 };
         self.state_file.update(|state| {
             state.counted = counted;
             state.phase = phase;
             state.init = init;
             // Begun is only what the runtime says has begun.
-            state.started_at = if phase == Phase::Created { 0 } else { self.started_at };
+            (state.started_at, state.begun) =
+                if phase == Phase::Created { (0, 0) } else { (self.started_at, self.begun) };
+            state.grace_ends = grace_ends;
             state.execs = execs;
             state.log_dropped = lost;
         });

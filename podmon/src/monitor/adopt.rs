@@ -21,7 +21,8 @@ use crate::{cgroup::Cgroup, readiness, state::State, sys};
 
 /// What an earlier monitor of this run has left, when there is a container to be taken over.
 pub fn earlier(start: &StartRecord) -> Option<MonitorState> {
-    let state: MonitorState = record::read(&start.state_record).ok()?;
+    let exit = || record::read::<ExitRecord>(&start.exit_record).ok();
+    let state: MonitorState = record::read(&start.state_record).ok().or_else(|| MonitorState::outlived(&exit()?))?;
     let known = match &state.init {
         Some(init) => init,
         // Between two runs there is no process.
@@ -37,9 +38,6 @@ impl Monitor {
     /// `own` is told how the first process ends where it is our child: we were another program of the same process.
     pub(super) async fn adopt(&mut self, stored: &mut HashMap<String, OwnedFd>, own: Option<oneshot::Receiver<i32>>) {
         let earlier = self.state_file.get();
-        // Our own pid is in it now, whatever there was.
-        failpoint::pass(Point::MonAdoptState);
-        self.state_file.write();
         self.started_at = earlier.started_at;
         if let Some(exit) = self.recorded_exit() {
             self.ended = Some(exit);
@@ -73,10 +71,17 @@ impl Monitor {
             return self.go_on_from_nothing(stored);
         }
         failpoint::pass(Point::MonAdoptStreams);
+        self.begun = match earlier.begun {
+            // It was killed before it wrote when this run has begun. A clock that was set back meanwhile counts for nothing.
+            begun if begun == 0 || earlier.started_at != self.started_at => {
+                time::uptime() - (time::now() - self.started_at).max(0)
+            }
+            begun => begun,
+        };
         self.init = Some(Init { process: process.clone(), pidfd });
         self.state.set(state);
         self.store_fds();
-        self.go_on(state);
+        self.go_on(state, earlier.grace_ends);
         if let Some(ended) = own {
             self.watch_child(ended);
         } else if exists {
@@ -152,11 +157,16 @@ impl Monitor {
     }
 
     /// What was being counted is counted on.
-    fn go_on(&mut self, state: State) {
+    fn go_on(&mut self, state: State, grace_ends: i64) {
         if state == State::Stopping {
             // Who asked has lost his connection; that he asked is still true.
-            let grace = Duration::from_millis(self.start.stop_timeout_ms.max(0).unsigned_abs());
-            self.asked = Asked { grace: (self.start.stop_timeout_ms >= 0).then_some(grace), ..Asked::default() };
+            let left = match grace_ends {
+                i64::MAX => None,
+                // One of an earlier version does not say.
+                0 => u64::try_from(self.start.stop_timeout_ms).ok().map(Duration::from_millis),
+                at => Some(Duration::from_nanos(u64::try_from(at - time::uptime()).unwrap_or(0))),
+            };
+            self.asked = Asked { grace: left, ..Asked::default() };
             self.arm_grace();
         }
         if state.has_process() && state != State::Created {

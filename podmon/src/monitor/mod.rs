@@ -42,6 +42,7 @@ use tokio::{
 use crate::{
     cgroup::Cgroup,
     config::Config,
+    daemon,
     exec::Execs,
     health::{Checks, Next},
     heir::Heir,
@@ -174,9 +175,11 @@ struct Monitor {
     backoff: Option<Timer>,
     /// See [`proto::record::MonitorState::counted`].
     counted: bool,
-    /// When this run was begun, as [`uptime`](proto::time::uptime); 0 where an earlier monitor has begun it.
+    /// See [`proto::record::MonitorState::begun`].
     begun: i64,
-    /// When its first process ended, likewise.
+    /// See [`proto::record::MonitorState::grace_ends`].
+    grace_ends: i64,
+    /// When its first process ended, likewise; 0 where an earlier monitor has seen that.
     over: i64,
     /// When the last run was over, or could not be begun, likewise.
     down_since: i64,
@@ -194,10 +197,17 @@ struct Monitor {
 /// # Errors
 /// When we cannot even begin to serve.
 pub async fn run(config: Config) -> Result<()> {
+    let earlier = adopt::earlier(&config.start);
+    // Until our pid is on record the next supervisor does not know of us, and starts another monitor: then we end with who
+    // has started us. We have been here before where we were another program.
+    let was_here = earlier.as_ref().is_some_and(|state| state.monitor == Process::this());
+    let newborn = config.supervisor.filter(|_| !was_here);
+    if newborn.is_some_and(|parent| !daemon::end_with(parent)) {
+        return Ok(());
+    }
     let (reaper, signals) = Reaper::new().context("signalfd")?;
     // Before there are threads; without it nobody tells us of deletions.
     let deletions = Deletions::new().ok();
-    let earlier = adopt::earlier(&config.start);
     // Held before anything is reaped: it may have ended while we became this program.
     let own = upgrade::own_child(earlier.as_ref().and_then(|state| state.init.as_ref()));
     let own = own.map(|pid| reaper.hold(pid));
@@ -241,6 +251,7 @@ pub async fn run(config: Config) -> Result<()> {
         backoff: None,
         counted: state_file.get().counted,
         begun: 0,
+        grace_ends: 0,
         over: 0,
         down_since: 0,
         ended_by_user: false,
@@ -256,6 +267,12 @@ pub async fn run(config: Config) -> Result<()> {
         inbox,
     };
     failpoint::check(Point::MonBegun)?;
+    // Our own pid is on record now, whatever there was.
+    failpoint::pass(Point::MonAdoptState);
+    monitor.state_file.write();
+    if newborn.is_some_and(|parent| !daemon::outlive(parent)) {
+        return Ok(());
+    }
     monitor.stdio.take_callers(&mut stored);
     monitor.adopt(&mut stored, own).await;
     failpoint::check(Point::MonAdopted)?;

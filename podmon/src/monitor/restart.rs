@@ -63,9 +63,9 @@ impl Monitor {
         let state = self.state_file.get();
         let before = Duration::from_millis(state.backoff_ms);
         let restart = state.restart_count + 1;
-        let ran = match self.begun {
+        let ran = match self.over {
             0 => self.ended.map_or(0, |exit| exit.finished_at) - self.started_at,
-            begun => self.over - begun,
+            over => over - self.begun,
         };
         let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
         // An earlier monitor may have been killed in the middle of this pause. What one that was killed over the run itself

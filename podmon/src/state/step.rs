@@ -106,7 +106,7 @@ fn stop(state: State) -> Step {
         Running => answer(Stopping, ENDED, &[Act::Signal, Act::ArmGrace, Act::Persist]),
         // The signal waits for the thaw, so that it is the first thing the process meets.
         Paused => answer(Stopping, ENDED, &[Act::Signal, Act::Thaw, Act::ArmGrace, Act::Persist]),
-        Stopping => stay(state, ENDED, &[Act::ArmGrace]),
+        Stopping => stay(state, ENDED, &[Act::ArmGrace, Act::Persist]),
         Draining => stay(state, ENDED, &[]),
         Clearing | BackingOff => end_between(ENDED),
         Recorded | Leaving => stay(state, Answer::Now, &[]),

@@ -125,12 +125,7 @@ impl Fixture {
             init,
             started_at: 5_000_000_000,
             restart_count: 2,
-            execs: Vec::new(),
-            log_dropped: 0,
-            oom_kills: 0,
-            backoff_ms: 0,
-            backoff_before: 0,
-            counted: false,
+            ..MonitorState::default()
         };
         record::write(&self.roots().container_state(pod, container), &state, Durability::Volatile).expect("write");
     }
