@@ -34,20 +34,38 @@ pub struct OfPod {
 /// The processes `podshim ROLE POD … --runroot RUN …` of this engine. Every process of the machine is looked at: only for
 /// when something is broken.
 pub fn of_pods(roots: &Roots, role: &str) -> Vec<OfPod> {
+    alive().filter_map(|(process, line)| Some(OfPod { pod: pod_of(&line, roots, role)?, process })).collect()
+}
+
+/// The process `podmon … --start-record PATH`, likewise.
+pub fn monitor_of(start_record: &Path) -> Option<Process> {
+    let is_it = |line: &[u8]| {
+        let words = words(line);
+        words.first().is_some_and(|word| word.ends_with(b"podmon"))
+            && words.contains(&start_record.as_os_str().as_bytes())
+    };
+    // What it has forked bears its command line until it is another program.
+    alive().filter(|(_, line)| is_it(line)).map(|(process, _)| process).min_by_key(|process| process.start_time)
+}
+
+/// All that live, with their command lines.
+fn alive() -> impl Iterator<Item = (Process, Vec<u8>)> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| {
-            let process = Process::of(pid)?;
-            // Read after its start time: it is that process', or gone.
-            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            Some(OfPod { pod: pod_of(&line, roots, role)?, process })
-        })
-        .filter(|found| found.process.is_alive())
-        .collect()
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| {
+        let process = Process::of(pid)?;
+        // Read after its start time: it is that process', or gone.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        process.is_alive().then_some((process, line))
+    })
+}
+
+fn words(line: &[u8]) -> Vec<&[u8]> {
+    line.split(|byte| *byte == 0).collect()
 }
 
 fn pod_of(line: &[u8], roots: &Roots, role: &str) -> Option<Id> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let words = words(line);
     let ours = |pair: &[&[u8]]| pair[0] == b"--runroot" && OsStr::from_bytes(pair[1]) == roots.run.as_os_str();
     if !words.first()?.ends_with(b"podshim") || *words.get(1)? != role.as_bytes() || !words.windows(2).any(ours) {
         return None;

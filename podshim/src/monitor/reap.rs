@@ -4,7 +4,7 @@
 //! status is ours to witness. Children that other code of this process waits for (nft) share our process group, a
 //! monitor or a container never does: so the group tells whose child a zombie is.
 
-use std::io;
+use std::{io, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -12,6 +12,10 @@ use nix::{
     unistd::{Pid, getpgid, getpgrp},
 };
 use proto::signals::Signals;
+use tokio::time::timeout;
+
+/// How long somebody in this process may need to wait for a child of his.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Sees the children of this process end.
 #[derive(Debug)]
@@ -30,11 +34,17 @@ impl Reaper {
         loop {
             // First of all what ended before anybody looked: an earlier program of this process had children, too.
             let mut changes = stopped();
-            changes.extend(reap().into_iter().map(|(pid, status)| Change::Ended(pid, status)));
+            let (reaped, all) = reap();
+            changes.extend(reaped.into_iter().map(|(pid, status)| Change::Ended(pid, status)));
             if !changes.is_empty() {
                 return changes;
             }
-            self.children.next().await;
+            if all {
+                self.children.next().await;
+            } else {
+                // No signal tells that somebody has waited for what is in the way.
+                let _ = timeout(AGAIN, self.children.next()).await;
+            }
         }
     }
 }
@@ -55,13 +65,14 @@ fn stopped() -> Vec<Change> {
         .collect()
 }
 
-fn reap() -> Vec<(u32, i32)> {
+/// Whom it has reaped, and whether that are all that have ended.
+fn reap() -> (Vec<(u32, i32)>, bool) {
     let mut reaped = Vec::new();
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Some(pid) = waitid(WaitId::All, look).ok().and_then(|status| status.pid()) {
         if getpgid(Some(pid)) == Ok(getpgrp()) {
-            // Somebody in this process waits for it; SIGCHLD comes again with the next orphan.
-            break;
+            // Somebody in this process waits for it, and there may be orphans behind it.
+            return (reaped, false);
         }
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(status) => reaped.extend(raw(status)),
@@ -69,7 +80,7 @@ fn reap() -> Vec<(u32, i32)> {
             Err(_) => break,
         }
     }
-    reaped
+    (reaped, true)
 }
 
 /// The raw status of wait(2) again, which is what exit records are made of.

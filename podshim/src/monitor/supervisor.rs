@@ -69,9 +69,10 @@ struct Entry {
     store: HashMap<String, OwnedFd>,
     /// It has said that it serves.
     served: bool,
-    /// Successors started in a row without a minute of peace between them.
-    successors: u32,
-    since: std::time::Instant,
+    /// Monitors in a row that have not come to serve, or could not even be started.
+    failures: u32,
+    /// When the last successor was.
+    since: Option<std::time::Instant>,
     /// When its monitor was last stopped by a signal.
     stopped: Option<std::time::Instant>,
     /// It was killed because it did not end: nobody takes over.
@@ -80,10 +81,11 @@ struct Entry {
     stranger: bool,
 }
 
-/// How often a monitor may die in a row before its container is given up.
-const MAX_SUCCESSORS: u32 = 300;
-/// Pause before a second successor in a row.
+/// How many monitors in a row may fail to serve before a container that has ended gets an exit without one.
+const MAX_FAILURES: u32 = 4;
+/// Pause before a second successor in a row, doubled up to [`LONGEST`] for each that has not come to serve.
 const BACK_OFF: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(10);
 /// Pause between two looks for a successor.
 const MOMENT: Duration = Duration::from_millis(20);
 /// A monitor that lived this long has nothing to do with the one before.
@@ -250,8 +252,8 @@ impl Supervisor {
             ended,
             store,
             served: false,
-            successors: 0,
-            since: std::time::Instant::now(),
+            failures: 0,
+            since: None,
             stopped: None,
             given_up: false,
             stranger: alive::parent(process.pid) != Some(std::process::id()),
@@ -279,36 +281,20 @@ impl Supervisor {
 
     /// A monitor is gone: it has done its work, or it gets a successor.
     async fn gone(&self, container: &Id) {
-        if !self.has_finished(container) {
-            let again = {
-                let mut entries = self.entries();
-                entries.get_mut(container).map(|entry| {
-                    if entry.given_up {
-                        return MAX_SUCCESSORS + 1;
-                    }
-                    if entry.since.elapsed() > PEACE {
-                        entry.successors = 0;
-                    }
-                    entry.since = std::time::Instant::now();
-                    entry.successors += 1;
-                    entry.successors
-                })
-            };
-            match again {
-                None => return,
-                Some(1) => {}
-                Some(count) if count > MAX_SUCCESSORS => {}
-                Some(_) => tokio::time::sleep(BACK_OFF).await,
+        while !self.has_finished(container) {
+            let Some((failures, wait)) = self.count_failure(container) else { return };
+            tokio::time::sleep(wait).await;
+            // While its process lives somebody must hold what it says, however long that takes.
+            if self.is_given_up(container) || (failures > MAX_FAILURES && !self.runs(container)) {
+                self.give_up(container);
+                break;
             }
-            if again.is_some_and(|count| count <= MAX_SUCCESSORS) {
-                match self.replace(container) {
-                    Ok(()) => return,
-                    Err(refusal) => tracing::error!("container {container}: no new monitor: {refusal}"),
-                }
+            match self.replace(container) {
+                Ok(()) => return,
+                Err(refusal) => tracing::error!("container {container}: no new monitor: {refusal}"),
             }
-            self.give_up(container);
         }
-        if self.entries().get(container).is_some_and(|entry| entry.given_up) {
+        if self.is_given_up(container) {
             // It may have been the runtime that it did not come back from.
             orphan::end(&self.roots().runtime(), container);
         }
@@ -319,6 +305,26 @@ impl Supervisor {
         }
         // The pod's driver lives as long as the pod.
         let _ = self.0.ended.send(Ended(container.clone()));
+    }
+
+    /// Its monitor was killed because it did not end.
+    fn is_given_up(&self, container: &Id) -> bool {
+        self.entries().get(container).is_some_and(|entry| entry.given_up)
+    }
+
+    /// How many monitors of `container` in a row have not come to serve, and how long to wait before the next; `None` where
+    /// there is none to be replaced.
+    fn count_failure(&self, container: &Id) -> Option<(u32, Duration)> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(container)?;
+        let last = entry.since.replace(std::time::Instant::now());
+        let peace = last.is_none_or(|last| last.elapsed() > PEACE);
+        let wait = match entry.failures {
+            0 if peace => Duration::ZERO,
+            failures => (BACK_OFF * 2_u32.saturating_pow(failures)).min(LONGEST),
+        };
+        entry.failures = entry.failures.saturating_add(1);
+        Some((entry.failures, wait))
     }
 
     /// Starts a successor with what the store holds.
@@ -345,11 +351,21 @@ impl Supervisor {
         Ok(())
     }
 
+    /// What the monitors of `container` have left.
+    fn state(&self, container: &Id) -> Option<MonitorState> {
+        let state = record::read::<MonitorState>(&self.roots().container_state(&self.0.pod, container));
+        let exit = || record::read::<ExitRecord>(&self.roots().exit_record(&self.0.pod, container)).ok();
+        state.ok().or_else(|| MonitorState::outlived(&exit()?))
+    }
+
+    /// Whether the first process of `container` lives.
+    fn runs(&self, container: &Id) -> bool {
+        self.state(container).and_then(|state| state.init).is_some_and(|init| init.is_alive())
+    }
+
     /// Whether nothing is left to monitor: the exit of the last run is on disk, or nothing ever ran.
     pub fn has_finished(&self, container: &Id) -> bool {
-        let Ok(state) = record::read::<MonitorState>(&self.roots().container_state(&self.0.pod, container)) else {
-            return true;
-        };
+        let Some(state) = self.state(container) else { return true };
         match state.phase {
             Phase::Exited => true,
             // A monitor that ended before the runtime had made anything leaves nothing to take over.
@@ -372,6 +388,8 @@ impl Supervisor {
         let known = record::read::<ExitRecord>(&path).ok().filter(|exit| exit.status.finished_at != 0);
         if known.is_none() {
             let start = record::read::<StartRecord>(&self.roots().start_record(&self.0.pod, container)).ok();
+            let init = self.state(container).and_then(|state| state.init);
+            let start = start.filter(|start| init.is_some_and(|init| init.pid == start.witnessed_pid));
             let seen = start.and_then(|start| start.witnessed_exit);
             let now = proto::time::now();
             let exit = ExitRecord {
@@ -427,9 +445,12 @@ impl Supervisor {
         let mut entries = self.entries();
         // The kernel vouches for the pid; a stranger's message changes nothing.
         let Some(entry) = entries.values_mut().find(|entry| entry.process.pid == message.pid) else { return };
-        if message.ready && std::mem::replace(&mut entry.served, true) {
-            // It has become another program; what was connected to the one before is no connection any more.
-            entry.monitor.forget_client();
+        if message.ready {
+            entry.failures = 0;
+            if std::mem::replace(&mut entry.served, true) {
+                // It has become another program; what was connected to the one before is no connection any more.
+                entry.monitor.forget_client();
+            }
         }
         if let Some(name) = message.remove {
             entry.store.remove(&name);
