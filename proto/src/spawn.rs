@@ -96,6 +96,9 @@ pub fn look(path: &CStr) -> io::Result<u32> {
             // SAFETY: all three are alive and belong to this process alone; it owns nothing that it would miss, and whoever
             // reads from what it closes is not to wait for it; _exit does not come back.
             unsafe {
+                // A group of its own: podshim leaves those of ours to who has started them, and this one may never be asked
+                // for.
+                libc::setpgid(0, 0);
                 if libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) != 0 {
                     for number in 0..1024 {
                         libc::close(number);

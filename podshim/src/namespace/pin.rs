@@ -106,11 +106,16 @@ pub fn pin(source: &Path, dir: &Path, kind: Kind) -> io::Result<()> {
 /// Lets go of everything pinned in `dir`. The namespaces end with their last process.
 pub fn unpin(dir: &Path) {
     for kind in [Kind::Net, Kind::Ipc, Kind::Uts, Kind::Pid, Kind::Cgroup] {
-        let path = path(dir, kind);
-        // Neither pinned nor there is as good as unpinned.
-        let _ = umount2(&path, MntFlags::MNT_DETACH);
-        let _ = fs::remove_file(&path);
+        let_go(dir, kind);
     }
+}
+
+/// The same for one of them.
+pub fn let_go(dir: &Path, kind: Kind) {
+    let path = path(dir, kind);
+    // Neither pinned nor there is as good as unpinned.
+    let _ = umount2(&path, MntFlags::MNT_DETACH);
+    let _ = fs::remove_file(&path);
 }
 
 /// Opens a pinned namespace.

@@ -24,7 +24,7 @@ use super::{Pod, files, record::make_dir, undo::Undo};
 use crate::{
     cgroup, index,
     namespace::{infra, pin, pin::Kind},
-    network, rootfs, spec,
+    network, programs, rootfs, spec, sys,
 };
 
 /// What only the driver of the pod changes.
@@ -119,7 +119,48 @@ impl Pod {
         if core.up.is_none() && !pod.config.no_infra {
             core.up = Some(self.bring_up(&pod).await?);
         }
+        self.renew_infra(&mut core)?;
         Ok(pod)
+    }
+
+    /// Where PID 1 of a shared PID namespace was killed, and all in there with it, there is another: the members of a
+    /// restart policy run again, and those that are started run at all.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn renew_infra(&self, core: &mut Core) -> Result<()> {
+        let Some(up) = &mut core.up else { return Ok(()) };
+        if up.state.infra_init.as_ref().is_none_or(Process::is_alive) {
+            return Ok(());
+        }
+        tracing::warn!("pod {}: PID 1 of its PID namespace was killed, and gets a successor", self.id);
+        pin::let_go(&self.engine.roots.namespaces(&self.id), Kind::Pid);
+        let broken = |error| Refusal::internal(format!("pod {}: its PID 1", self.id), error);
+        let infra = self.start_infra().map_err(broken)?;
+        up.state.infra_init = Some(infra.process.clone());
+        self.write_state(&up.state);
+        infra.stay().map_err(broken)?;
+        self.watch_infra(&up.state);
+        Ok(())
+    }
+
+    fn start_infra(&self) -> io::Result<infra::Infra> {
+        let roots = &self.engine.roots;
+        infra::start(&self.engine.program("podshim")?, &self.id, roots, &roots.namespaces(&self.id))
+    }
+
+    /// Notices when PID 1 of a shared PID namespace is killed.
+    fn watch_infra(&self, state: &PodState) {
+        let Some(Ok(pidfd)) = state.infra_init.as_ref().map(|init| init.pidfd().and_then(sys::fd::watch)) else {
+            // There is none, or it has gone already: the next start sees that.
+            return;
+        };
+        let lost = self.lost.clone();
+        tokio::spawn(async move {
+            // The only event of a pidfd is the end of its process (pidfd_open(2)).
+            let _ = pidfd.readable().await;
+            lost.notify_one();
+        });
     }
 
     async fn bring_up(&self, pod: &PodRecord) -> Result<Up> {
@@ -162,8 +203,7 @@ impl Pod {
             pin::pin(&lent, &namespaces, Kind::Net).map_err(broken(&format!("--network container:{name}")))?;
         }
         let infra_init = if spec::makes(&pod.config, "pid") {
-            let program = self.engine.program("podshim").map_err(broken("its PID 1"))?;
-            let infra = infra::start(&program, &self.id, roots, &namespaces).map_err(broken("its PID 1"))?;
+            let infra = self.start_infra().map_err(broken("its PID 1"))?;
             undo.push({
                 let process = infra.process.clone();
                 move || end(&process)
@@ -215,6 +255,7 @@ impl Pod {
                 undo.forget();
                 failpoint::pass(Point::UpServes);
                 let guard = self.guard(&state);
+                self.watch_infra(&state);
                 Ok(Up { state, _holds: holds, _dns: dns, _guard: guard })
             }
             Err(refusal) => {
@@ -427,8 +468,13 @@ impl Pod {
             }
             self.write_state(&state);
             let guard = self.guard(&state);
+            self.watch_infra(&state);
             core.up = Some(Up { state, _holds: holds, _dns: dns, _guard: guard });
-            if !pinned {
+            if pinned {
+                if let Err(refusal) = self.renew_infra(&mut core) {
+                    tracing::error!("{refusal}");
+                }
+            } else {
                 for member in &found.containers {
                     self.monitors.end_runtime(member.id());
                     if let Ok(record) = &member.record {
@@ -492,12 +538,18 @@ impl Pod {
     fn adopt_member(&self, container: &index::Container) {
         let Some(monitor) = &container.monitor else { return };
         let id: &Id = container.id();
-        let result = if monitor.monitor.is_alive() {
-            self.monitors.adopt(id, monitor.monitor.clone())
+        let start = self.engine.roots.start_record(&self.id, id);
+        let monitor = match container.is_lost() {
+            // What it has written of itself cannot be read.
+            true => programs::monitor_of(&start),
+            false => Some(monitor.monitor.clone()).filter(Process::is_alive),
+        };
+        let result = if let Some(monitor) = monitor {
+            self.monitors.adopt(id, monitor)
         } else if self.monitors.has_finished(id) {
             self.monitors.end_runtime(id);
             return;
-        } else if !self.engine.roots.start_record(&self.id, id).exists() {
+        } else if !start.exists() {
             tracing::warn!("container {id}: its run directory was deleted: it has no monitor any more");
             return;
         } else {

@@ -96,7 +96,7 @@ pub struct Pod {
     /// or any more.
     starts: AtomicUsize,
     changed: Notify,
-    /// Something of its network may have been removed by somebody.
+    /// Something of its network may have been removed by somebody, or PID 1 of its PID namespace was killed.
     lost: Arc<Notify>,
     /// The pod's lock once more, for the program that this one may become.
     lock: Mutex<Option<OwnedFd>>,
@@ -163,6 +163,9 @@ impl Pod {
                 lost.notified().await;
                 let Some(pod) = this.upgrade() else { break };
                 pod.mend().await;
+                if let Err(refusal) = pod.renew_infra(&mut *pod.core.lock().await) {
+                    tracing::error!("{refusal}");
+                }
             }
         });
         Ok(pod)

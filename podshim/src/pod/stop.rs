@@ -159,9 +159,8 @@ impl Pod {
                 Ok(pod) => self.cgroup(record, &pod).await.ok(),
                 Err(_) => None,
             };
-            if let Some(cgroup) = &cgroup {
-                cgroup::kill(cgroup)?;
-            }
+            // On a thread of its own: without cgroup.kill it takes its time.
+            let killing = cgroup.clone().map(|all| tokio::task::spawn_blocking(move || cgroup::kill(&all)));
             if let Ok(pidfd) = init.pidfd() {
                 // It has ended meanwhile: fine.
                 let _ = proto::alive::pidfd_signal(&pidfd, libc::SIGKILL);
@@ -188,8 +187,25 @@ impl Pod {
                     ),
                 ));
             }
+            if let Some(killing) = killing {
+                killing.await.unwrap_or_else(|error| Err(Refusal::internal("killing its processes", error)))?;
+            }
         }
         self.until_recorded(id).await
+    }
+
+    /// Waits for the end of a member that was killed.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    pub(super) async fn see_end(&self, id: &Id) -> Result<()> {
+        let (record, _) = self.container(id)?;
+        if let Some(monitor) = self.monitors.get(id)
+            && tokio::time::timeout(patience::at_most(KILLED), monitor.ended()).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.make_sure(id, &record).await
     }
 
     /// The container has ended: its monitor records that and goes. One that has recorded it may stay for those who still

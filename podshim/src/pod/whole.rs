@@ -179,11 +179,11 @@ impl Pod {
             }
         }
         if matches!(signal, "" | "KILL" | "SIGKILL" | "9") {
-            for id in &running {
-                if let Some(monitor) = self.monitors.get(id) {
-                    monitor.ended().await;
+            for (id, over) in running.iter().zip(join_all(running.iter().map(|id| self.see_end(id))).await) {
+                match over {
+                    Ok(()) => self.ended(id).await?,
+                    Err(refusal) => answer.errors.push(format!("killing container {id}: {refusal}")),
                 }
-                self.ended(id).await?;
             }
         }
         self.note_pod("kill", &pod);
