@@ -42,6 +42,7 @@ mod fault {
     mod report;
     mod scale;
     mod scenario;
+    mod successors;
     mod walk;
 }
 mod image {

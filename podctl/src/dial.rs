@@ -34,6 +34,7 @@ use proto::{
     layout::{Target, sockets},
     patience,
     raw::Raw,
+    record::{self, MonitorState},
     serve::{client, deadline},
     socket,
     spawn::environment,
@@ -211,7 +212,7 @@ impl Engine {
         }
         failpoint::pass(Point::ClientHost);
         let client = client(ours).map_err(words)?;
-        let awake = u32::try_from(pid.as_raw()).ok().map(Awake::keep);
+        let awake = Awake::keep("podshim", move || u32::try_from(pid.as_raw()).ok());
         Ok(Host { client, raw_fd: Mutex::new(Some(raw)), raw: OnceCell::new(), _awake: awake })
     }
 
@@ -227,12 +228,12 @@ impl Engine {
             match socket::connect_stream(&dir, sockets::SHIM) {
                 Ok(stream) => {
                     who = socket::peer(stream.as_fd()).and_then(|peer| u32::try_from(peer.pid()).ok());
-                    let awake = who.map(Awake::keep);
+                    let awake = Awake::keep("podshim", move || who);
                     let client = client(stream).map_err(|error| Failure::io("connect to podshim", &error))?;
                     match PodsClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
                         Ok(reply) => {
                             understood(&reply, &format!("the shim of pod {pod}"))?;
-                            return Ok(Shim { client, dir, _awake: awake.map(Arc::new) });
+                            return Ok(Shim { client, dir, _awake: Arc::new(awake) });
                         }
                         Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
                             return Err(ttrpc::Error::RpcStatus(status).into());
@@ -257,9 +258,12 @@ impl Engine {
         let said = memfd_create(c"podshim-stderr", MFdFlags::MFD_CLOEXEC).map_err(|no| words(no.into()))?;
         let pid = self.spawn("pod", Some(pod), &[(&theirs, 3), (&said, 2)], true).map_err(words)?;
         failpoint::check(Point::ClientShim).map_err(words)?;
+        let who = u32::try_from(pid.as_raw()).ok();
+        let _awake = Awake::keep("podshim", move || who);
         drop(theirs);
         let ready = relay::watch_own(ready).map_err(words)?;
-        match tokio::time::timeout(READY, relay::read_own(&ready)).await {
+        let limit = patience::at_most(READY);
+        match tokio::time::timeout(limit, relay::read_own(&ready)).await {
             Ok(bytes) if !bytes.is_empty() => Ok(()),
             Ok(_) => {
                 let _ = waitpid(pid, None);
@@ -267,7 +271,10 @@ impl Engine {
                     last_words(said).unwrap_or_else(|| format!("the shim of pod {pod} did not start")),
                 ))
             }
-            Err(_) => Err(Failure::invalid(format!("the shim of pod {pod} is not ready after {} s", READY.as_secs()))),
+            Err(_) => {
+                let (who, seconds) = (patience::who(who.as_slice()), limit.as_secs_f64());
+                Err(Failure::invalid(format!("the shim of pod {pod} ({who}) is not ready after {seconds} s")))
+            }
         }
     }
 
@@ -320,6 +327,9 @@ impl Engine {
     pub async fn monitor(&self, pod: &Id, container: &Id) -> Result<Option<Monitor>, Failure> {
         let dir = self.roots.run_container(pod, container);
         let end = Instant::now() + DIAL;
+        let state = self.roots.container_state(pod, container);
+        let who = move || record::read::<MonitorState>(&state).ok().map(|state| state.monitor.pid);
+        let awake = Awake::keep("podmon", who.clone());
         loop {
             let stream = match socket::connect_stream(&dir, sockets::MONITOR) {
                 Ok(stream) => stream,
@@ -330,12 +340,13 @@ impl Engine {
             match MonitorClient::new(client.clone()).hello(deadline(DIAL), &hello()).await {
                 Ok(reply) => {
                     understood(&reply, &format!("the monitor of container {container}"))?;
-                    return Ok(Some(Monitor { client }));
+                    return Ok(Some(Monitor { client, _awake: awake }));
                 }
                 Err(ttrpc::Error::RpcStatus(status)) => return Err(ttrpc::Error::RpcStatus(status).into()),
                 Err(error) if Instant::now() >= end => {
+                    let who = patience::who(who().as_slice());
                     return Err(Failure::invalid(format!(
-                        "the monitor of container {container} does not answer: {error}"
+                        "the monitor of container {container} ({who}) does not answer: {error}"
                     )));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -429,7 +440,7 @@ pub struct Host {
     client: Client,
     raw_fd: Mutex<Option<OwnedFd>>,
     raw: OnceCell<Raw>,
-    _awake: Option<Awake>,
+    _awake: Awake,
 }
 
 impl std::fmt::Debug for Host {
@@ -491,7 +502,7 @@ impl Host {
 pub struct Shim {
     client: Client,
     dir: PathBuf,
-    _awake: Option<Arc<Awake>>,
+    _awake: Arc<Awake>,
 }
 
 impl Shim {
@@ -515,6 +526,7 @@ impl Shim {
 /// A container's monitor.
 pub struct Monitor {
     client: Client,
+    _awake: Awake,
 }
 
 impl std::fmt::Debug for Monitor {
