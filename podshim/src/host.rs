@@ -229,6 +229,9 @@ fn serve_pod(
     let run = engine.roots.run_pod(id);
     failpoint::check(Point::ShimLocked)?;
     nix::sys::prctl::set_child_subreaper(true)?;
+    // Where the pod runs out of memory others are to be killed. Without CAP_SYS_RESOURCE this may be refused, and we are as
+    // safe as others.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
     sys::memory::one_arena();
     if before != Before::Upgraded {
         enter_mount_namespace(engine, id)?;

@@ -138,15 +138,16 @@ pub(super) fn personality(name: &str) -> Result<Option<LinuxPersonality>> {
     LinuxPersonalityBuilder::default().domain(domain).build().map(Some).map_err(wrong)
 }
 
-/// The score of the process: what was asked for; else ours, but never the protection that a monitor has given itself.
+/// The score of the process: what was asked for; else ours, but never the protection that we and monitors give ourselves.
+/// Said in any case: else it would be that of its monitor.
 ///
 /// `ours` is our own score; `may_lower`: we have CAP_SYS_RESOURCE.
 ///
 /// # Errors
 /// A wish the kernel would refuse, naming the flag.
-pub(super) fn oom_score(asked: i32, ours: i32, may_lower: bool) -> Result<Option<i32>> {
+pub(super) fn oom_score(asked: i32, ours: i32, may_lower: bool) -> Result<i32> {
     if asked == 0 {
-        return Ok((ours < 0).then_some(0));
+        return Ok(ours.max(0));
     }
     if !(-1000..=1000).contains(&asked) {
         return Err(Refusal::invalid(format!("--oom-score-adj {asked}: want a number from -1000 to 1000")));
@@ -157,7 +158,7 @@ pub(super) fn oom_score(asked: i32, ours: i32, may_lower: bool) -> Result<Option
             format!("--oom-score-adj {asked}: below podctl's own {ours}, which only CAP_SYS_RESOURCE may lower"),
         ));
     }
-    Ok(Some(asked))
+    Ok(asked)
 }
 
 /// Our own score.
@@ -172,11 +173,11 @@ mod tests {
 
     #[test]
     fn a_score_is_never_lowered_by_accident() {
-        assert_eq!(oom_score(0, 0, false).expect("default"), None);
-        assert_eq!(oom_score(0, 300, false).expect("default"), None);
-        assert_eq!(oom_score(0, -998, true).expect("default"), Some(0));
-        assert_eq!(oom_score(500, 0, false).expect("raised"), Some(500));
-        assert_eq!(oom_score(-500, 0, true).expect("lowered"), Some(-500));
+        assert_eq!(oom_score(0, 0, false).expect("default"), 0);
+        assert_eq!(oom_score(0, 300, false).expect("default"), 300);
+        assert_eq!(oom_score(0, -998, true).expect("default"), 0);
+        assert_eq!(oom_score(500, 0, false).expect("raised"), 500);
+        assert_eq!(oom_score(-500, 0, true).expect("lowered"), -500);
         assert!(oom_score(-500, 0, false).expect_err("refused").message.starts_with("--oom-score-adj -500"));
         assert!(oom_score(1001, 0, true).is_err());
     }

@@ -364,7 +364,7 @@ fn process(
         process = process.apparmor_profile(profile);
     }
     let mut process = process.build().map_err(wrong)?;
-    process.set_oom_score_adj(linux::oom_score(config.oom_score_adj, linux::our_oom_score(), may_raise)?);
+    process.set_oom_score_adj(Some(linux::oom_score(config.oom_score_adj, linux::our_oom_score(), may_raise)?));
     Ok(process)
 }
 

@@ -20,7 +20,7 @@ use crate::{
 pub static COMMAND: Command = Command {
     name: "check",
     about: "Check the engine for what a person or a crash has broken, and repair it",
-    description: "Looks for names of nothing, records that cannot be read, directories, leases, rules, devices, mounts, control groups and processes of pods that are gone, half unpacked layers, and images that lack some. What running commands, shims and monitors have in hand is left alone.\n\nEach thing found is one line: what, where, and the way out. The exit code is 0 when there is nothing to do or everything was repaired, else 125.",
+    description: "Looks for names of nothing, records that cannot be read, directories, leases, rules, devices, mounts, control groups and processes of pods that are gone, shims that a signal has stopped, half unpacked layers, and images that lack some. What running commands, shims and monitors have in hand is left alone.\n\nEach thing found is one line: what, where, and the way out. The exit code is 0 when there is nothing to do or everything was repaired, else 125.",
     usage: "[options]",
     examples: &["system check", "system check --repair", "system check --quick --json", "system check -r -f --max 1h"],
     flags: &[&[
