@@ -9,10 +9,14 @@ pub struct Scenario {
     pub points: &'static [&'static str],
     /// What is there before. Nothing fails here.
     pub setup: &'static str,
-    /// Text in the command line of the process that is killed before the act.
-    pub kills: &'static str,
+    /// Texts in the command lines of the processes that are killed before the act, at the same moment.
+    pub kills: &'static [&'static str],
     /// The act.
     pub act: &'static str,
+    /// What holds after it, whatever has failed. Typed where there is a second try, before that.
+    pub truth: &'static str,
+    /// Who comes to the first of these that is not the point itself is killed there, too, in a case of its own.
+    pub second: &'static [&'static str],
     /// The second try, right after the first; it succeeds.
     pub again: &'static str,
     /// What it begins with is in no list: without the second try it stays.
@@ -21,14 +25,150 @@ pub struct Scenario {
     pub images: bool,
 }
 
-const NONE: Scenario =
-    Scenario { name: "", points: &[], setup: "", kills: "", act: "", again: "", broken: false, images: false };
+const NONE: Scenario = Scenario {
+    name: "",
+    points: &[],
+    setup: "",
+    kills: &[],
+    act: "",
+    truth: "",
+    second: &[],
+    again: "",
+    broken: false,
+    images: false,
+};
+
+/// What scenarios say in a word: a container that serves a page, counts, and ends with 7 when it is told; and what is true
+/// of it, each with a deadline.
+pub const WORDS: &str = r#"
+COUNTER='nc -ll -p 80 -e echo page & i=0; until [ -e /end ]; do i=$((i+1)); echo line $i; sleep 0.02; done; echo last $i; exit 7'
+soon() { for i in $(seq 200); do "$@" && return; sleep 0.05; done; echo "not so after 10 s: $*" >&2; return 1; }
+is() {
+    found=$(podctl inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' victim)
+    [ "$found" = "$1" ] || { echo "status, code and restarts are $found, not $1" >&2; return 1; }
+}
+served() { [ "$(busybox nc -w 5 127.0.0.1 8080 < /dev/null)" = page ]; }
+waited() {
+    code=$(timeout -s KILL 30 podctl wait victim)
+    [ "$code" = "$1" ] || { echo "it has ended with '$code', not with $1" >&2; return 1; }
+}
+whole() {
+    podctl logs victim > ../logged
+    last=$(sed -n 's/^last //p' ../logged)
+    diff ../logged <(seq ${last:-0} | sed 's/^/line /'; echo last $last) > ../differs || { head -n 20 ../differs >&2; return 1; }
+}
+"#;
 
 /// A pod with a member that publishes a port.
 const UP: &str = "podctl run -d --pod new:p --name victim -p 8080:80 alpine top";
 
 /// A pod that runs programs of its own, which can be installed anew.
 const INSTALLED: &str = "$INSTALL && $OWN run -d --pod new:p --name victim -p 8080:80 alpine top";
+
+/// A pod whose member writes what can be checked, and ends when it is told.
+const COUNTS: &str = "podctl run -d --pod new:p --name victim -p 8080:80 alpine sh -c \"$COUNTER\"";
+
+/// What such a member is, whoever of ours was killed: it runs, is served, says how it ends, and nothing of its log is lost.
+const GOES_ON: &str =
+    "is 'running 0 0' && served && podctl exec victim touch /end && waited 7 && whole && is 'exited 7 0'";
+
+/// The same once it was told to end.
+const HAS_ENDED: &str = "waited 7 && whole && soon is 'exited 7 0'";
+
+/// What comes after that.
+const STARTS: &str = "podctl start victim && waited 7";
+
+/// The points of who takes over.
+const TAKES_OVER: &[&str] = &["mon.begun", "mon.adopt.", "mon.adopted", "mon.serves", "monitor."];
+const ADOPTS: &[&str] = &["shim.locked", "shim.open", "shim.bound", "shim.serves", "adopt."];
+
+/// Those whose points match are all tried, with what is true afterwards.
+pub const TAKE_OVERS: &[Scenario] = &[
+    Scenario {
+        name: "monitor killed",
+        points: TAKES_OVER,
+        setup: COUNTS,
+        kills: &["podmon "],
+        act: "podctl exec victim true",
+        truth: GOES_ON,
+        second: &["mon.serves", "mon.begun"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "shim killed",
+        points: ADOPTS,
+        setup: COUNTS,
+        kills: &["podshim pod"],
+        act: "podctl run --rm --pod p alpine true",
+        truth: GOES_ON,
+        second: &["shim.serves", "shim.locked"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "shim and monitor killed, shim",
+        points: ADOPTS,
+        setup: COUNTS,
+        kills: &["podshim pod", "podmon "],
+        act: "podctl exec victim true",
+        truth: GOES_ON,
+        second: &["mon.serves"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "shim and monitor killed, monitor",
+        points: &["mon.begun", "mon.adopt.", "mon.adopted", "mon.serves", "monitor.sockets", "monitor.spawned"],
+        setup: COUNTS,
+        kills: &["podshim pod", "podmon "],
+        act: "podctl exec victim true",
+        truth: GOES_ON,
+        second: &["shim.serves"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "an end",
+        points: &["mon.end."],
+        setup: COUNTS,
+        act: "podctl exec victim touch /end",
+        truth: HAS_ENDED,
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "an end under a successor",
+        points: &["mon.end."],
+        setup: COUNTS,
+        kills: &["podmon "],
+        act: "podctl exec victim touch /end",
+        truth: HAS_ENDED,
+        second: &["mon.adopted"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "an end under successors of both",
+        points: &["mon.end."],
+        setup: COUNTS,
+        kills: &["podshim pod", "podmon "],
+        act: "podctl exec victim touch /end",
+        truth: HAS_ENDED,
+        second: &["adopt.members"],
+        again: STARTS,
+        ..NONE
+    },
+    Scenario {
+        name: "all runs of a policy",
+        points: &["mon.end.", "mon.again.counted"],
+        setup: "podctl create --restart on-failure:2 --name victim alpine sh -c 'echo run; exit 7'",
+        act: "podctl start victim",
+        truth: "soon is 'exited 7 2' && [ $(podctl logs victim | grep -c run) = 3 ]",
+        again: "podctl start victim",
+        ..NONE
+    },
+];
 
 /// The first whose points match counts.
 pub const ALL: &[Scenario] = &[
@@ -151,7 +291,7 @@ pub const ALL: &[Scenario] = &[
         // In the middle of a pause of three seconds.
         setup: "podctl run -d --restart always --name victim alpine sh -c 'exit 3' && \
                 until podctl ps --format '{{.Status}} {{.Restarts}}' | grep -q '(3) [12] seconds* ago [5-9]'; do :; done",
-        kills: "podmon ",
+        kills: &["podmon "],
         act: "podctl ps -a",
         again: "podctl stop -t 0 victim && podctl start victim",
         ..NONE
@@ -231,6 +371,7 @@ pub const ALL: &[Scenario] = &[
         points: &["stop.", "end.", "settle.", "shim.idle", "shim.unpinned", "shim.left", "network.down.", "mon.end."],
         setup: "podctl run -d --name victim -p 8080:80 alpine top",
         act: "podctl stop -t 0 victim",
+        truth: "podctl stop -t 0 victim && waited 137 && soon is 'exited 137 0'",
         again: "podctl stop -t 0 victim && podctl start victim && podctl exec victim true",
         ..NONE
     },
@@ -349,7 +490,7 @@ pub const ALL: &[Scenario] = &[
         name: "adoption of a pod",
         points: &["adopt."],
         setup: UP,
-        kills: "podshim pod",
+        kills: &["podshim pod"],
         act: "podctl run --rm --pod p alpine true",
         again: "podctl run --rm --pod p alpine true && podctl exec victim true",
         ..NONE
@@ -358,8 +499,9 @@ pub const ALL: &[Scenario] = &[
         name: "adoption of a container",
         points: &["mon.adopt.streams", "monitor.replaced"],
         setup: UP,
-        kills: "podmon ",
+        kills: &["podmon "],
         act: "podctl exec victim true",
+        truth: "podctl exec victim true && is 'running 0 0'",
         again: "podctl exec victim true && podctl stop -t 0 victim",
         ..NONE
     },
@@ -373,10 +515,18 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
+fn is_for(one: &str, point: &str) -> bool {
+    if one.ends_with('.') { point.starts_with(one) } else { point == one }
+}
+
 /// The scenario that reaches `point`.
 pub fn of(point: &str) -> Option<&'static Scenario> {
-    let is_for = |one: &str| if one.ends_with('.') { point.starts_with(one) } else { point == one };
     // The longest that matches: `mon.rotate.` rather than `mon.`.
-    let best = |scenario: &Scenario| scenario.points.iter().filter(|one| is_for(one)).map(|one| one.len()).max();
+    let best = |scenario: &Scenario| scenario.points.iter().filter(|one| is_for(one, point)).map(|one| one.len()).max();
     ALL.iter().filter(|scenario| best(scenario).is_some()).max_by_key(|scenario| best(scenario))
+}
+
+/// The take-overs that reach `point`.
+pub fn take_overs(point: &str) -> impl Iterator<Item = &'static Scenario> {
+    TAKE_OVERS.iter().filter(move |scenario| scenario.points.iter().any(|one| is_for(one, point)))
 }
