@@ -2,11 +2,13 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use harness::{
     Engine, Machine, consistent,
+    enclosure::ADDRESS,
     images::{self, ALPINE},
     programs::is_stand_in,
     until, wait,
@@ -202,6 +204,20 @@ fn no_line_is_lost_when_monitor_and_shim_are_killed_at_the_same_moment() {
     kill_under_logging("both killed at once under logging", kills, &[&["podshim ", "podmon "]]);
 }
 
+/// Asks `address` as `from` (a command prefix) until there is a file `stop`: the answers that were wrong, then how many.
+fn asker(from: &str, address: &str) -> String {
+    format!(
+        "n=0; while [ ! -e stop ]; do n=$((n+1)); \
+         answer=$({from} busybox nc -w 10 {address} 8080 < /dev/null); [ \"$answer\" = page ] || echo \"request $n: $answer\"; \
+         done; echo $n requests"
+    )
+}
+
+/// The same over one connection, which lives through all of it.
+const LONG: &str = "exec 3<>/dev/tcp/127.0.0.1/8081; n=0; while [ ! -e stop ]; do n=$((n+1)); echo $n >&3; \
+                    read -r -t 20 answer <&3 && [ \"$answer\" = $n ] || { echo \"line $n: $answer\"; break; }; done; \
+                    echo $n requests";
+
 #[test]
 fn no_request_fails_while_the_shim_is_killed_again_and_again() {
     if is_stand_in() {
@@ -210,26 +226,60 @@ fn no_request_fails_while_the_shim_is_killed_again_and_again() {
     let begun = Instant::now();
     let kills = if report::all() { 100 } else { 6 };
     let engine = Engine::with(&[ALPINE]);
-    engine.sh("podctl run -d --pod new:p -p 8080:80 --name web alpine nc -ll -p 80 -e echo page").ok();
+    let servers = "nc -ll -p 81 -e cat & nc -ll -p 80 -e echo page";
+    engine.sh(&format!("podctl run -d --pod new:p -p 8080:80 -p 8081:81 --name web alpine sh -c '{servers}'")).ok();
     let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
     until("the page", page);
-    let asking = engine.start(
-        "n=0; while [ ! -e stop ]; do n=$((n+1)); \
-         answer=$(busybox nc -w 10 127.0.0.1 8080 < /dev/null); [ \"$answer\" = page ] || echo \"request $n: $answer\"; \
-         done; echo $n requests",
-    );
+    until("the other server", || (engine.sh("true <> /dev/tcp/127.0.0.1/8081").code == 0).then_some(()));
+    let lines = [asker("", "127.0.0.1"), asker("ip netns exec outside", ADDRESS), LONG.to_owned()];
+    let asking = lines.map(|line| engine.start(&line));
     for _ in 0..kills {
         let shim = until("a shim", || engine.pids("podshim pod").first().copied());
         kill_all(&engine, &["podshim pod"]);
         until("its successor", || engine.pids("podshim pod").iter().any(|pid| *pid != shim).then_some(()));
     }
     engine.sh("touch stop").code(0);
-    let asked = asking.finish();
+    let mut failed = Vec::new();
+    for asked in asking {
+        let asked = engine.note(asked.finish());
+        let said = asked.lines();
+        let requests = said.last().and_then(|line| line.strip_suffix(" requests")?.parse::<usize>().ok());
+        println!("{requests:?}");
+        // Who has asked less often than somebody was killed has seen nothing of most kills.
+        if asked.code != 0 || said.len() != 1 || requests.is_none_or(|requests| requests < kills) {
+            failed.push(asked.to_string());
+        }
+    }
     engine.sh("podctl exec web true").code(0);
-    let requests = asked.lines();
-    let failed: Vec<String> = requests.iter().filter(|line| line.contains(':')).cloned().collect();
-    println!("{:?}", requests.last());
     report::done("kills of the shim under requests", kills, begun.elapsed(), &failed);
+}
+
+/// All of ours are killed, and nobody of them lives.
+fn kill_everybody(engine: &Engine) {
+    const OURS: [&str; 3] = ["podctl ", "podshim ", "podmon "];
+    kill_all(engine, &OURS);
+    // Who was about to start another may have done so.
+    engine.kill_all(&OURS);
+}
+
+/// The only process inside whose command line contains `text`.
+fn the(engine: &Engine, text: &str) -> i32 {
+    until(text, || match engine.pids(text)[..] {
+        [one] => Some(one),
+        _ => None,
+    })
+}
+
+fn is_there(pid: i32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// The code by which a container has ended that nobody of ours has seen: what it was, or honestly none.
+fn code_of(engine: &Engine, name: &str, code: &str) {
+    let waited = engine.sh(&format!("podctl wait {name}")).ok();
+    assert!(waited == code || waited == "-1", "{name} has ended with {code}, and not with {waited}");
+    assert_eq!(engine.field(name, ".State.Status"), "exited");
+    assert_eq!(engine.field(name, ".State.ExitCode"), waited, "{name}");
 }
 
 #[test]
@@ -241,23 +291,81 @@ fn when_all_are_killed_at_once_containers_go_on_and_ends_are_told_as_they_were()
     let rounds = if report::all() { 20 } else { 3 };
     let engine = Engine::with(&[ALPINE]);
     let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
+    let ends = |options: &str, first: &str, code: u8| {
+        let script = format!("{first} until [ -e /end ]; do sleep 0.02; done; exit {code}");
+        engine
+            .podctl(
+                &[
+                    &["run", "-d", "--pod", "p"],
+                    &options.split(' ').collect::<Vec<_>>()[..],
+                    &["alpine", "sh", "-c", &script],
+                ]
+                .concat(),
+            )
+            .ok();
+        the(&engine, &format!("exit {code}"))
+    };
     for round in 0..rounds {
         engine.sh("podctl run -d --pod new:p -p 8080:80 --name web alpine nc -ll -p 80 -e echo page").ok();
-        engine
-            .sh("podctl run -d --pod p --name ends alpine sh -c 'until [ -e /end ]; do sleep 0.01; done; exit 5'")
-            .ok();
+        ends("--name told", "", 5);
+        let unseen = ends("--name unseen", "", 6);
+        // Its terminal goes with the last who holds it.
+        let hung_up = ends("-t --name hung-up", "trap \"exit 7\" HUP; touch /ready;", 7);
+        let stays = ends("-t --name stays", "trap \"touch /hup\" HUP; touch /ready;", 8);
         until("the page", page);
+        let inside = |pid: i32, file: &str| Path::new("/proc").join(pid.to_string()).join("root").join(file);
+        until("both traps", || [hung_up, stays].iter().all(|pid| inside(*pid, "ready").exists()).then_some(()));
         let asked = engine.start("podctl exec web sleep 30");
-        kill_all(&engine, &["podctl ", "podshim ", "podmon "]);
+        kill_everybody(&engine);
         asked.finish();
-        let up = engine.sh("podctl ps --format '{{.Names}} {{.State}}' --filter name=web").ok();
-        assert_eq!(up, "web running", "round {round}");
+        // Nobody of ours lives.
+        std::fs::write(inside(unseen, "end"), "").expect("a word to a container");
+        until("its end", || (!is_there(unseen)).then_some(()));
+        until("the end by SIGHUP", || (!is_there(hung_up)).then_some(()));
+        until("a SIGHUP", || inside(stays, "hup").exists().then_some(()));
         assert!(page().is_some(), "the port is served without us");
-        engine.sh("podctl exec ends touch /end").code(0);
-        engine.sh("podctl wait ends").prints("5");
+        assert!(
+            engine.pids("podshim pod").is_empty() && engine.pids("podmon ").is_empty(),
+            "nobody has seen these ends"
+        );
+        let states = engine.sh("podctl ps -a --format '{{.Names}} {{.State}}' --sort names").ok();
+        let expected = "hung-up exited\nstays running\ntold running\nunseen exited\nweb running";
+        let of_members: Vec<&str> = states.lines().filter(|line| !line.contains("infra")).collect();
+        assert_eq!(of_members.join("\n"), expected, "round {round}");
+        code_of(&engine, "unseen", "6");
+        code_of(&engine, "hung-up", "7");
+        for (name, code) in [("told", "5"), ("stays", "8")] {
+            engine.sh(&format!("podctl exec {name} touch /end")).code(0);
+            engine.sh(&format!("podctl wait {name}")).prints(code);
+        }
+        // The next run is seen again.
+        engine.sh("podctl start unseen && podctl wait unseen").prints("unseen\n6");
         engine.sh("podctl pod start p && podctl exec web true").code(0);
         until("the page", page);
         engine.sh("podctl pod rm -f -t 0 p").code(0);
     }
     report::done("all killed at once", rounds, begun.elapsed(), &[]);
+}
+
+#[test]
+fn a_container_that_is_killed_together_with_its_monitor_has_ended_with_137_and_can_be_started() {
+    if is_stand_in() {
+        return;
+    }
+    let begun = Instant::now();
+    let rounds = if report::all() { 50 } else { 5 };
+    let engine = Engine::with(&[ALPINE]);
+    engine.sh("podctl run -d --name victim alpine sleep 1000").ok();
+    let mut found = Vec::new();
+    for round in 0..rounds {
+        let waiting = engine.start("podctl wait victim");
+        kill_all(&engine, if round % 2 == 0 { &["podmon ", "sleep 1000"] } else { &["sleep 1000", "podmon "] });
+        let (first, second) = (waiting.finish(), engine.sh("podctl wait victim"));
+        let status = engine.sh("podctl inspect --format '{{.State.Status}} {{.State.ExitCode}}' victim").stdout();
+        if [&first, &second].iter().any(|run| run.code != 0 || run.stdout() != "137\n") || status != "exited 137\n" {
+            found.push(format!("=== round {round}: {status}\n{first}\n{second}"));
+        }
+        engine.sh("podctl start victim && podctl exec victim true").code(0);
+    }
+    report::done("monitor and container killed at once", rounds, begun.elapsed(), &found);
 }
