@@ -34,6 +34,7 @@ mod fault {
     mod chaos;
     mod clock;
     mod deleted;
+    mod grace;
     mod hung;
     mod killer;
     mod pids;
