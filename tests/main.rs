@@ -44,6 +44,7 @@ mod fault {
     mod scale;
     mod scenario;
     mod successors;
+    mod sessions;
     mod walk;
 }
 mod image {
