@@ -20,31 +20,96 @@ use nix::{
 
 use super::report::{self, Random};
 
-/// What is there before, a command, and how it is tried again.
-const VERBS: &[[&str; 3]] = &[
+type Verb = [&'static str; 3];
+
+/// What is there before, a command, and how it is tried again: verbs about containers.
+const CONTAINERS: &[Verb] = &[
     ["", "podctl ps -a", "podctl ps -a"],
     ["", "podctl create --name victim -v vol:/v -v /anonymous alpine top", "podctl create --name victim alpine top"],
     ["", "podctl run -d --name victim -p 8080:80 alpine top", "podctl run -d --name victim -p 8080:80 alpine top"],
     ["", "podctl run --rm --name victim -v /anonymous alpine true", "podctl run --rm --name victim alpine true"],
+    ["podctl create --name victim -p 8080:80 alpine top", "podctl start victim", ""],
+    ["podctl run -d --name victim alpine top", "podctl exec victim true", ""],
+    ["podctl run -d --name victim -p 8080:80 alpine top", "podctl stop -t 0 victim", ""],
+    ["podctl run -d --name victim -v /anonymous alpine top", "podctl rm -f -t 0 victim", ""],
+    ["podctl create --name victim alpine top", "podctl cp /etc/passwd victim:/tmp/file", ""],
+    ["podctl create --name victim alpine top", "podctl cp victim:/etc/passwd ../passwd", ""],
+    [
+        "podctl create --name other alpine top",
+        "podctl rename other victim",
+        "podctl create --name other alpine top && podctl rename other victim",
+    ],
+    ["podctl run -d --name victim alpine top", "podctl update -m 64m --restart on-failure victim", ""],
+    ["podctl run -d --name victim -p 8080:80 alpine top", "podctl restart -t 0 victim", ""],
+    [
+        "podctl run -d --name victim alpine top",
+        "podctl pause victim",
+        "podctl run -d --name victim alpine top && podctl pause victim && podctl unpause victim",
+    ],
+    [
+        "podctl run -d --name victim alpine top && podctl pause victim",
+        "podctl unpause victim",
+        "podctl run -d --name victim alpine top && podctl pause victim && podctl unpause victim",
+    ],
+    [
+        "podctl run -d --name victim alpine top",
+        "podctl kill victim",
+        "podctl run -d --name victim alpine top && podctl kill victim",
+    ],
+    ["podctl run -d --name victim alpine sh -c 'echo line; exec top'", "podctl container logrotate victim", ""],
+];
+
+/// The same for pods, networks and volumes.
+const PODS: &[Verb] = &[
     [
         "",
         "podctl run -d --pod new:p --name victim -p 8080:80 -v vol:/v alpine top",
         "podctl run -d --pod new:p --name victim -p 8080:80 -v vol:/v alpine top",
     ],
-    ["podctl create --name victim -p 8080:80 alpine top", "podctl start victim", ""],
-    ["podctl run -d --name victim alpine top", "podctl exec victim true", ""],
-    ["podctl run -d --name victim -p 8080:80 alpine top", "podctl stop -t 0 victim", ""],
-    ["podctl run -d --name victim -v /anonymous alpine top", "podctl rm -f -t 0 victim", ""],
     ["", "podctl pod create --name p -v vol:/v", "podctl pod create --name p -v vol:/v"],
     [
         "podctl run -d --pod new:p --name victim -p 8080:80 alpine top",
         "podctl pod rm -f -t 0 p",
         "podctl run -d --pod new:p --name victim -p 8080:80 alpine top",
     ],
-    ["podctl create --name victim alpine top", "podctl cp /etc/passwd victim:/tmp/file", ""],
-    ["", "podctl load -q -i $ALPINE", ""],
     ["podctl network create net", "podctl network rm net", "podctl network create net"],
     ["podctl volume create vol", "podctl volume rm vol", "podctl volume create vol"],
+    [
+        "podctl pod create --name p -p 8080:80 && podctl create --pod p --name victim alpine top",
+        "podctl pod start p",
+        "",
+    ],
+    ["podctl run -d --pod new:p --name victim -p 8080:80 alpine top", "podctl pod stop -t 0 p", ""],
+    ["podctl run -d --pod new:p --name victim --stop-timeout 0 alpine top", "podctl pod restart p", ""],
+    ["", "podctl network create net", "podctl network create net"],
+    ["", "podctl volume create vol", "podctl volume create vol"],
+    [
+        "podctl network create net && podctl run -d --name victim -p 8080:80 alpine top",
+        "podctl network connect net victim",
+        "podctl network create net && podctl run -d --name victim alpine top && podctl network connect net victim",
+    ],
+    [
+        "podctl create --name victim -v /anonymous alpine top && podctl volume create vol && podctl network create net && \
+         podctl pod create --name p",
+        "podctl system prune -f --volumes",
+        "",
+    ],
+];
+
+/// The same for images and secrets.
+const IMAGES: &[Verb] = &[
+    ["", "podctl load -q -i $ALPINE", ""],
+    ["podctl rmi -f alpine", "podctl pull -q alpine", "podctl pull -q alpine"],
+    ["", "podctl save -q -o ../saved alpine", ""],
+    ["podctl tag alpine other", "podctl rmi other", "podctl tag alpine other && podctl rmi other"],
+    ["", "podctl rmi -f alpine", "podctl load -q -i $ALPINE && podctl run --rm alpine true"],
+    ["", "podctl tag alpine other", ""],
+    ["", "podctl secret create --replace key ../registries.conf", ""],
+    [
+        "podctl secret create --replace key ../registries.conf",
+        "podctl secret rm key",
+        "podctl secret create --replace key ../registries.conf",
+    ],
 ];
 
 /// Removes whatever the tests make.
@@ -68,10 +133,10 @@ fn kill_all(engine: &Engine, texts: &[&str]) {
 }
 
 /// One verb, killed after `moment`.
-fn attempt(engine: &Engine, verb: &[&str; 3], moment: Duration, victims: &[&str]) -> Result<(), String> {
+fn attempt(engine: &Engine, verb: &Verb, moment: Duration, victims: &[&str]) -> Result<(), String> {
     let [setup, act, again] = verb;
     if !setup.is_empty() {
-        consistent::expect(&engine.sh(setup), "the preparation failed")?;
+        consistent::expect(&engine.sh(&line(setup)), "the preparation failed")?;
     }
     let seconds = moment.as_secs_f64();
     if victims.is_empty() {
@@ -88,13 +153,15 @@ fn attempt(engine: &Engine, verb: &[&str; 3], moment: Duration, victims: &[&str]
         consistent::expect(&engine.sh(&line(act)), "the second try failed")?;
     } else {
         consistent::expect(&engine.sh(CLEAR), "something cannot be removed")?;
-        consistent::expect(&engine.sh(again), "the second try failed")?;
+        consistent::expect(&engine.sh(&line(again)), "the second try failed")?;
     }
     consistent::check(engine)
 }
 
-#[test]
-fn a_verb_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
+/// Kills each of `verbs` so often where all is tried; in the suite `share` of all.
+const TRIES: usize = 25;
+
+fn kill_verbs(what: &str, verbs: &[Verb], share: usize) {
     if is_stand_in() {
         return;
     }
@@ -102,23 +169,32 @@ fn a_verb_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
     let seed = report::seed();
     let mut random = Random::new(seed);
     let new = || {
-        let engine = Engine::on(Machine { failpoints: true, ..Machine::default() });
+        // Who pulls needs somebody to pull from.
+        let registry = verbs.iter().any(|verb| verb[1].contains(" pull "));
+        let engine = Engine::on(Machine { failpoints: true, registry, ..Machine::default() });
         engine.load(&[ALPINE]);
         engine
     };
-    let tries = if report::all() { 20 * VERBS.len() } else { 20 };
+    let tries = if report::all() { TRIES * verbs.len() } else { share };
     println!("PODCTL_SEED={seed}, {tries} tries");
     let mut found = Vec::new();
     let mut engine = new();
     // How long each takes when nobody is killed; measured once.
-    let mut whole = vec![Duration::ZERO; VERBS.len()];
+    let mut whole = vec![Duration::ZERO; verbs.len()];
     for number in 0..tries {
-        let which = usize::try_from(random.below(VERBS.len() as u64)).unwrap_or(0);
-        let verb = &VERBS[if report::all() { number % VERBS.len() } else { which }];
-        let index = VERBS.iter().position(|one| one[1] == verb[1] && one[0] == verb[0]).unwrap_or(0);
+        let which = usize::try_from(random.below(verbs.len() as u64)).unwrap_or(0);
+        let index = if report::all() { number % verbs.len() } else { which };
+        let verb = &verbs[index];
         if whole[index].is_zero() {
-            engine.sh(verb[0]);
-            whole[index] = engine.sh(&line(verb[1])).took;
+            engine.sh(&line(verb[0]));
+            let run = engine.sh(&line(verb[1]));
+            // A command line that nobody understands would be killed in vain.
+            assert!(run.code == 0, "nobody was killed yet:\n{run}");
+            whole[index] = run.took;
+            if !verb[2].is_empty() {
+                engine.sh(CLEAR).code(0);
+                engine.sh(&line(verb[2])).code(0);
+            }
             consistent::clear(&engine).expect("nobody was killed yet");
         }
         let most = u64::try_from(whole[index].as_millis()).unwrap_or(1000).max(2);
@@ -133,7 +209,24 @@ fn a_verb_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
         }
         engine.transcript();
     }
-    report::done("verbs killed at random moments", tries, begun.elapsed(), &found);
+    report::done(what, tries, begun.elapsed(), &found);
+}
+
+// Several tests, so that all processors share them.
+
+#[test]
+fn a_verb_about_containers_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
+    kill_verbs("verbs about containers killed", CONTAINERS, 8);
+}
+
+#[test]
+fn a_verb_about_pods_or_what_they_need_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
+    kill_verbs("verbs about pods, networks, volumes killed", PODS, 7);
+}
+
+#[test]
+fn a_verb_about_images_or_secrets_killed_at_any_moment_can_be_tried_again_and_leaves_nothing() {
+    kill_verbs("verbs about images and secrets killed", IMAGES, 5);
 }
 
 /// The lines of `writer` are 1, 2, 3 … and so on.
