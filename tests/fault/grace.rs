@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(6);
 /// When in it somebody is killed.
 const MOMENT: Duration = Duration::from_millis(1500);
 /// It is never over earlier. What was counted before a kill may have been rounded.
-const EARLIEST: Duration = Duration::from_secs(5);
+const EARLIEST: Duration = Duration::from_millis(5500);
 /// Nor later, on a machine that has much else to do: far below [`OWN`].
 const LATEST: Duration = Duration::from_secs(30);
 /// What the container says of its own grace: somebody who counts by it is far too early, or far too late.
@@ -70,9 +70,10 @@ fn whoever_is_killed_in_the_grace_of_a_stop_it_is_over_when_it_would_have_been()
         stopped.begun = Instant::now();
         stopped.stop = Some(engine.start(&format!("podctl stop -t 6 {}", stopped.name)));
     }
-    for (stopped, ..) in &all {
-        until("the stop", || (engine.field(&stopped.name, ".State.Status") == "stopping").then_some(()));
-    }
+    let names: Vec<&str> = all.iter().map(|(stopped, ..)| stopped.name.as_str()).collect();
+    // All at once: the moment is soon.
+    let ask = format!("podctl inspect --format '{{{{.State.Status}}}}' {}", names.join(" "));
+    until("the stops", || (engine.sh(&ask).lines() == vec!["stopping"; names.len()]).then_some(()));
     let _moment = within(MOMENT, || None::<()>);
     for (stopped, victims, own, whom) in &mut all {
         let pids: Vec<i32> = victims.iter().flat_map(|text| engine.pids(text)).collect();
