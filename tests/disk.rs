@@ -224,7 +224,14 @@ fn with_a_full_disk_nothing_new_is_made_and_all_else_works() {
                 left.lines().all(|path| before.lines().any(|line| line == path)).then_some(())
             });
         }
-        engine.sh("podctl stop -t 0 up && podctl rm -f up down && podctl pod rm -f p").code(0);
+        engine.sh("podctl stop -t 0 up").code(0);
+        // It was killed, and that is known when those who saw it have gone.
+        engine.sh("podctl wait up").prints("137");
+        engine.kill_all(&["podshim pod", "podmon "]);
+        assert_eq!(engine.field("up", ".State.ExitCode"), "137", "{options}");
+        engine.sh("podctl wait up").prints("137");
+        engine.sh("podctl inspect -f '{{.State.Status}} {{.State.ExitCode}}' up down").prints("exited 137\nexited 0");
+        engine.sh("podctl rm -f up down && podctl pod rm -f p").code(0);
         engine.sh("rm -r ../state/fill && podctl run --rm --name new alpine echo again").prints("again");
         engine.remove_all();
         engine.sh("podctl rmi -a && umount ../state").ok();

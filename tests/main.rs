@@ -40,7 +40,9 @@ mod fault {
     mod pids;
     mod power;
     mod races;
+    mod records;
     mod report;
+    mod room;
     mod scale;
     mod scenario;
     mod successors;

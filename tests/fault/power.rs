@@ -60,6 +60,73 @@ fn with_a_disk_that_fails_what_runs_can_be_seen_and_stopped() {
 }
 
 #[test]
+fn on_a_disk_that_fails_lines_that_a_log_has_lost_are_counted_and_all_of_it_can_be_removed() {
+    if is_stand_in() {
+        return;
+    }
+    // How it fails, and what is said of it: a disk that answers nothing, and a file system that an error makes read-only.
+    for (option, words) in [("errors=continue", "Input/output error"), ("errors=remount-ro", "Read-only file system")] {
+        let engine = Engine::new();
+        let mut disk = on_disk(&engine);
+        let mut failing = Fuse::mount(&engine, &format!("{HOME}/failing"));
+        engine.sh(&format!("mount -o remount,{option} ../state")).ok();
+        let ticks = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done";
+        let run = format!("podctl run -d --pod p --log-driver k8s-file alpine sh -c '{ticks}'");
+        engine.sh(&run.replace("--pod p", "--pod new:p --name ticks")).ok();
+        // What the disk's cache takes is lost without a word; here nothing is between the log and the disk.
+        engine.sh(&run.replace("alpine", &format!("--name bare --log-opt path={HOME}/failing/log alpine"))).ok();
+        engine.sh("podctl run --pod p --name down alpine echo said && podctl run -d --name alone alpine top").ok();
+        for name in ["ticks", "bare"] {
+            let line = format!("podctl logs --tail 1 {name}");
+            until("a line", || engine.sh(&line).stdout().contains("line").then_some(()));
+        }
+        failing.fail();
+        if option == "errors=continue" {
+            disk.fail();
+        } else {
+            // What ext4 does after an error, without one.
+            engine.sh("mount -o remount,abort ../state").code(0);
+        }
+        let refused = engine.sh("podctl create alpine true");
+        refused.code(125);
+        let lost = |name: &str| engine.field(name, ".LogDropped").parse::<u64>().ok().filter(|lost| *lost > 0);
+        until("lost lines", || lost("bare"));
+        if option != "errors=continue" {
+            refused.mentions(words);
+            until("lost lines", || lost("ticks"));
+        }
+        engine.sh("podctl logs bare").code(125).mentions(&format!("{HOME}/failing/log: Input/output error"));
+        failing.go();
+        // It says itself what is missing.
+        let told = || engine.sh("podctl logs bare").stderr();
+        until("what was lost", || told().lines().any(|line| line.starts_with("[podmon] dropped ")).then_some(()));
+        assert!(told().contains("bytes: I/O error"), "{}", told());
+        engine.sh("podctl logs down").prints("said");
+        engine.sh("podctl logs --tail 1 ticks").code(0);
+        engine.sh("podctl exec ticks echo inside").prints("inside");
+        engine.sh("podctl inspect ticks bare down alone p && podctl ps -a && podctl pod ps && podctl images").code(0);
+        engine.sh("podctl stop -t 0 ticks bare").code(0);
+        for name in ["ticks", "bare"] {
+            // Where it cannot be written down it is not known later, and nothing else is said instead.
+            let code = engine.sh(&format!("podctl wait {name}")).ok();
+            assert!(["137", "-1"].contains(&code.as_str()), "{name} has ended with {code}");
+        }
+        // Whatever cannot be taken from the disk: nothing of it runs.
+        let removed = engine.sh("podctl rm -f -t 0 alone");
+        removed.code(125).mentions("Read-only file system");
+        assert_eq!(removed.stderr().trim_end().lines().count(), 1, "{removed}");
+        engine.sh("podctl pod rm -f -t 0 p").code(125).mentions("Read-only file system");
+        until("their ends", || (engine.pids("sleep 0.02").is_empty() && engine.pids("top").is_empty()).then_some(()));
+        engine.sh("podctl ps -a && podctl pod ps").code(0);
+        disk.go();
+        engine.kill_all(&["podshim", "podmon"]);
+        engine.sh(&format!("umount ../state; fsck.ext4 -p {DISK}/disk; mount -o loop {DISK}/disk ../state")).code(0);
+        engine.sh("podctl ps -a && podctl rm -f -t 0 alone && podctl pod rm -f -t 0 p").code(0);
+        engine.sh("podctl run --rm alpine true && podctl rmi -a && umount ../state").code(0);
+    }
+}
+
+#[test]
 fn what_was_answered_is_there_after_a_power_cut_and_what_was_not_is_in_nobodys_way() {
     if is_stand_in() {
         return;
