@@ -37,6 +37,7 @@ mod fault {
     mod grace;
     mod hung;
     mod killer;
+    mod outside;
     mod pids;
     mod power;
     mod races;

@@ -217,3 +217,42 @@ fn shims_and_first_processes_that_nobody_can_reach_are_told_and_ended() {
     remove_by_name(&engine);
     assert!(oracle::cgroups(&engine.label).iter().all(|group| !group.ends_with(&pod)));
 }
+
+#[test]
+fn volumes_networks_secrets_and_events_that_somebody_deletes_take_down_nothing_that_runs() {
+    if is_stand_in() {
+        return;
+    }
+    let make = "podctl network create net && podctl volume create vol && echo word | podctl secret create key -";
+    for (directory, missing) in [("events", ""), ("secrets", "key"), ("networks", "net"), ("volumes", "vol")] {
+        let engine = Engine::with(&[ALPINE]);
+        engine.sh(make).ok();
+        engine.sh("podctl pod create --name p --network net -p 8080:80 -v vol:/v").ok();
+        engine.sh("podctl run -d --pod p --name web --secret key alpine nc -ll -p 80 -e echo page").ok();
+        engine.sh("podctl run -d --name alone alpine top").ok();
+        engine.sh(&format!("rm -rf ../state/{directory}")).code(0);
+        engine.sh("podctl ps -a && podctl pod ps && podctl inspect web alone p && podctl logs web").code(0);
+        engine.sh("podctl exec web ls /v").code(0);
+        engine.sh("podctl exec web cat /run/secrets/key").prints("word");
+        until("the page", || page(&engine).then_some(()));
+        engine.sh("podctl volume ls && podctl network ls && podctl secret ls && podctl events --stream=false").code(0);
+        engine.sh("podctl run --rm alpine true").code(0);
+        engine.sh("podctl stop -t 0 alone && podctl start alone && podctl exec alone true").code(0);
+        engine.sh("podctl pod stop -t 0 p").code(0);
+        let again = engine.sh("podctl pod start p");
+        match missing {
+            "" | "vol" => again.code(0),
+            _ => again.code(125).mentions(missing),
+        };
+        engine.sh("podctl rm -f -t 0 alone && podctl pod rm -f -t 0 p").code(0);
+        engine.sh("podctl system check --repair && podctl system check").code(0);
+        engine.sh("podctl volume rm -f vol; podctl network rm -f net; podctl secret rm key");
+        if missing == "net" {
+            engine.sh("ip link del podctl1");
+        }
+        // Their names are free.
+        engine.sh(make).ok();
+        engine.sh("podctl run --rm --network net -v vol:/v --secret key alpine cat /run/secrets/key").prints("word");
+        engine.sh("podctl network rm net && podctl volume rm vol && podctl secret rm key").code(0);
+    }
+}

@@ -32,9 +32,21 @@ fn who_has_got_the_pid_of_somebody_who_is_gone_is_not_taken_for_him() {
     for line in engine.sh("podctl ps -a --format '{{.Names}} {{.Status}}'").lines() {
         assert!(line.contains("Exited"), "{line}");
     }
-    engine
-        .sh("podctl inspect up alone p && podctl pod ps && podctl top up; podctl kill up; podctl system check")
-        .mentions("");
+    engine.sh("podctl inspect up alone p && podctl pod ps").code(0);
+    // What needs a process says that there is none, and asks no stranger.
+    for (line, code, words) in [
+        ("podctl top up", 125, "top can only be used on running containers"),
+        ("podctl kill up", 125, "can only kill running containers. "),
+        ("podctl pause up", 125, "is not running, can't pause: container state improper"),
+        ("podctl exec up true", 255, "can only create exec sessions on running containers: container state improper"),
+    ] {
+        engine.sh(line).code(code).mentions("Error: ").mentions(words);
+    }
+    // By whom it was killed nobody may have seen.
+    let code = engine.sh("podctl wait up").ok();
+    assert!(["137", "-1"].contains(&code.as_str()), "{code}");
+    let told = engine.sh("podctl system check").code(125).stdout();
+    assert!(told.contains("was up when its shim was killed"), "{told}");
     engine.sh("podctl stop -t 0 up alone").code(0);
     engine.sh("podctl system check --repair --force").code(0);
     assert_eq!(strangers(), pids.len(), "one of them was ended");

@@ -156,6 +156,44 @@ fn after_a_reboot_only_what_should_start_does() {
     engine.sh(&format!("{after} rm -f -t 0 always never stopped")).code(0);
 }
 
+#[test]
+fn without_a_capability_what_needs_it_is_refused_in_words_and_all_else_is_done() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = Engine::with(&[ALPINE]);
+    let without =
+        |capability: &str, line: &str| engine.sh(&format!("setpriv --bounding-set=-{capability} podctl {line}"));
+    for (capability, line, words) in [
+        ("net_admin", "run --rm --name x alpine true", "or use --network host"),
+        ("net_admin", "run -d --name x -p 8080:80 alpine top", "or use --network host"),
+        ("mknod", "run --rm --name x alpine true", "mknod `/dev/null`: Operation not permitted"),
+        ("mknod", "run -d --name x --network host alpine top", "mknod `/dev/null`: Operation not permitted"),
+    ] {
+        let refused = without(capability, line);
+        refused.code(125).mentions(words);
+        assert_eq!(refused.stderr().trim_end().lines().count(), 1, "{refused}");
+        without(capability, "rm -f -t 0 x").code(0);
+    }
+    // On the machine's network nothing takes the one; what needs no device does not take the other.
+    let typed = |line: &str| without("net_admin", line);
+    let script = "echo > /dev/null && rm /etc/passwd && echo said; exec sleep 1000";
+    typed(&format!("run -d --name x --network host --device /dev/fuse -v vol:/v alpine sh -c '{script}'")).code(0);
+    until("its word", || (typed("logs x").stdout() == "said\n").then_some(()));
+    typed("exec x ls /dev/fuse").prints("/dev/fuse");
+    typed("cp x:/etc/hostname ../tmp/copied").code(0);
+    for line in ["restart -t 0 x", "stop -t 0 x", "rm x", "volume rm vol"] {
+        typed(line).code(0);
+    }
+    for line in ["ps -a", "images", "system check", "volume create v", "volume rm v", "create --name y alpine", "rm y"]
+    {
+        without("mknod", line).code(0);
+    }
+    engine.sh("rm ../tmp/copied && podctl ps -aq").prints_nothing();
+    // With them all is as ever.
+    engine.sh("podctl run --rm alpine true && podctl system check").prints("nothing to do");
+}
+
 /// What newer kernels have, and what profiles of other engines do not allow in their containers.
 const NEWER: &[&str] = &[
     "clone3",
