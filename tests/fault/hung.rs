@@ -20,6 +20,8 @@ use nix::{
 };
 use serde_json::json;
 
+use super::report;
+
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// What every part may take here.
@@ -221,4 +223,116 @@ fn a_file_of_the_callers_on_a_file_system_that_hangs_is_named_and_not_waited_for
     fuse.go();
     engine.sh(&format!("podctl run --rm --env-file {HOME}/hung/file alpine sh -c 'echo $A'")).prints("1");
     engine.sh("podctl pod rm -f -t 0 p").code(0);
+}
+
+#[test]
+fn a_log_on_a_file_system_that_hangs_holds_up_its_own_container_and_no_other() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
+    let ticks = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.05; done";
+    let path = format!("--log-opt path={HOME}/hung/log");
+    engine.sh(&format!("{PATIENCE} podctl run -d --pod p --name writes {path} alpine sh -c '{ticks}'")).ok();
+    until("a line", || engine.sh("podctl logs --tail 1 writes").stdout().contains("line").then_some(()));
+    fuse.hang();
+    let hangs = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
+    until("who writes to sleep", || hangs().then_some(()));
+    others_go_on(&engine);
+    // Each has a time of its own.
+    let begin = |line: &str| engine.start(&format!("{PATIENCE} podctl {line}"));
+    let late = format!("run -d --pod p --name late --log-opt path={HOME}/hung/other alpine true");
+    let (exec, late) = (begin("exec writes true"), begin(&late));
+    names(&exec.finish(), "does not answer");
+    names(&late.finish(), &format!("the fuse.test file system at {HOME}/hung has not answered for 2 s"));
+    let ends = ["stop -t 0 writes", "rm -f -t 0 writes"];
+    for end in ends.iter().take(if report::all() { ends.len() } else { 1 }) {
+        let end = begin(end);
+        engine.sh("podctl ps -a && podctl pod ps && podctl inspect writes && podctl exec other true").code(0);
+        names(&end.finish(), "podmon, in uninterruptible sleep");
+    }
+    assert_eq!(engine.sh("podctl ps -a --filter name=writes --format '{{.State}}'").ok(), "stopping");
+    assert!(engine.pids("echo line $i").is_empty(), "it is not the container that hangs");
+    others_go_on(&engine);
+    fuse.go();
+    engine.sh("podctl wait writes").prints("137");
+    assert!(engine.sh("podctl logs writes").code(0).stdout().starts_with("line 1\n"));
+    engine.sh("podctl rm writes && podctl pod rm -f -t 0 p").code(0);
+}
+
+#[test]
+fn a_program_of_ours_that_is_stopped_with_a_lock_of_a_store_is_named_and_all_goes_on_when_it_does() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine { failpoints: true, ..Machine::default() });
+    for (point, holds, wants, lock) in [
+        ("volume.create.placed", "volume create v", "volume create w", "state/volumes/.lock"),
+        (
+            "secret.create.recorded",
+            "secret create v /etc/hostname",
+            "secret create w /etc/hostname",
+            "state/secrets/.lock",
+        ),
+        ("network.create.planned", "network create v", "network create w", "state/networks/.lock"),
+    ] {
+        // It stands at its point for as long as it takes to stop it there.
+        engine.arm(point, "delay:2000");
+        let holder = engine.start(&format!("podctl {holds}"));
+        until("its lock", || (engine.sh(&format!("flock -n ../{lock} true")).code == 1).then_some(()));
+        let pid = until("its shim", || engine.pids("podshim host").first().copied());
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("it is there");
+        let refused = engine.sh(&format!("export PODCTL_PATIENCE=0.5; podctl {wants}"));
+        names(&refused, &format!("{lock}: locked for 0.5 s by pid "));
+        refused.mentions(", podshim");
+        others_go_on(&engine);
+        kill(Pid::from_raw(pid), Signal::SIGCONT).expect("it is there");
+        holder.finish().code(0);
+        engine.sh(&format!("podctl {wants}")).code(0);
+    }
+    engine
+        .sh("podctl volume rm v w && podctl secret rm v w && podctl network rm v w && podctl pod rm -f -t 0 p")
+        .code(0);
+}
+
+#[test]
+fn every_verb_over_a_process_that_sleeps_in_a_hung_file_system_ends_and_names_it() {
+    if is_stand_in() {
+        return;
+    }
+    let engine = engine(Machine::default());
+    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
+    engine.sh("echo said > ../hung/file").code(0);
+    let reads = "podctl run -d --pod new:q --name reads -v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; sleep 0.01; done'";
+    engine.sh(&format!("{PATIENCE} {reads}")).ok();
+    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
+    fuse.hang();
+    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
+    until("a sleeper", || sleeping().then_some(()));
+    let sleeps = "cat, in uninterruptible sleep (request_wait_answer)";
+    let freezes = "some process did not freeze within 10 s: it may wait for a device";
+    for (line, words) in [
+        ("pause reads", freezes),
+        ("pod pause q", freezes),
+        ("rm -f -t 0 reads", sleeps),
+        ("pod stop -t 0 q", sleeps),
+        ("restart -t 1 reads", sleeps),
+        ("stop -t 1 reads", sleeps),
+    ] {
+        // The others take the same ways, or ten seconds.
+        if !report::all() && !line.contains("-t 0 reads") && !line.contains("pod stop") {
+            continue;
+        }
+        let run = engine.sh(&format!("{PATIENCE} podctl {line}"));
+        run.code(125).mentions(words);
+        assert!(run.took < Duration::from_secs(60), "{run}");
+        // It is there, and is said to be.
+        assert_eq!(engine.sh("podctl ps -a --filter name=reads --format '{{.Names}}'").ok(), "reads", "{run}");
+        engine.sh("podctl pod ps && podctl inspect reads q").code(0);
+    }
+    others_go_on(&engine);
+    fuse.go();
+    until("the end", || engine.pids("cat /v/file").is_empty().then_some(()));
+    engine.sh("podctl pod rm -f -t 0 q && podctl pod rm -f -t 0 p").code(0);
 }
