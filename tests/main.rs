@@ -40,6 +40,7 @@ mod fault {
     mod outside;
     mod pids;
     mod power;
+    mod quick;
     mod races;
     mod records;
     mod report;
@@ -51,6 +52,7 @@ mod fault {
     mod walk;
 }
 mod image {
+    mod busy;
     mod history;
     mod load;
     mod policy;
