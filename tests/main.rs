@@ -47,8 +47,8 @@ mod fault {
     mod room;
     mod scale;
     mod scenario;
-    mod successors;
     mod sessions;
+    mod successors;
     mod walk;
 }
 mod image {

@@ -150,6 +150,8 @@ fn what_networks_keep_of_pods_that_are_gone_is_removed() {
     engine.sh(bridge).code(0);
     // A bridge of another address is somebody else's.
     engine.sh("podctl system check && ip link del podctl0").code(0);
+    let lost = "ip link add podctl9 type bridge && ip link set podctl9 address 0a:58:0a:59:09:01";
+    mended(&engine, lost, "is the bridge of a network that is gone");
 }
 
 #[test]

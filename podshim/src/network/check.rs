@@ -1,6 +1,6 @@
 //! What of networks belongs to pods that are gone: leases, notes, rules, devices, bridges.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 
 use proto::{Id, refusal::Result};
 
@@ -10,7 +10,7 @@ use super::{
     firewall,
     lease::{self, Leases},
     link,
-    store::Layout,
+    store::{BRIDGE, Layout},
     take_down,
     worker::{Host, failed},
 };
@@ -113,14 +113,39 @@ fn lease(networks: &Networks, network: &str, address: String) -> Finding {
     })
 }
 
+/// Whether a bridge is as we make them: one of our names, and a hardware address like those that follow from a gateway's.
+fn is_ours(name: &str, link: &link::Link) -> bool {
+    let number = name.strip_prefix(BRIDGE).unwrap_or_default();
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && link.mac.starts_with(&mac_of(Ipv4Addr::UNSPECIFIED)[..2])
+}
+
 /// Bridges of networks nobody is on, which no other run root uses either.
 fn bridges(networks: &Networks, host: &mut Host) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for record in networks.list()? {
+    let cannot = |error| failed("reading links", error);
+    let records = networks.list()?;
+    for (name, link) in link::bridges(&mut host.route).map_err(cannot)? {
+        let known = records.iter().any(|record| record.interface == name);
+        if known || !is_ours(&name, &link) || link::has_ports(&mut host.route, link.index).map_err(cannot)? {
+            continue;
+        }
+        let problem = "is the bridge of a network that is gone";
+        found.push(Finding::repair("bridge", name.clone(), problem, "removes it", move || {
+            let mut host = Host::open()?;
+            let still = link::find(&mut host.route, &name).map_err(cannot)?.is_some_and(|now| now.index == link.index);
+            // Another run root may have it after all.
+            if !still || link::has_ports(&mut host.route, link.index).map_err(cannot)? {
+                return Ok(());
+            }
+            link::remove(&mut host.route, &name).map_err(|error| failed(&format!("removing bridge {name}"), error))
+        }));
+    }
+    for record in records {
         if !Leases::of(&networks.roots, &record.name).is_empty() {
             continue;
         }
-        let cannot = |error| failed("reading links", error);
         let Some(link) = link::find(&mut host.route, &record.interface).map_err(cannot)? else { continue };
         let ours = link.kind == "bridge" && link.mac == mac_of(Layout::of(&record)?.gateway);
         if !ours || link::has_ports(&mut host.route, link.index).map_err(cannot)? {

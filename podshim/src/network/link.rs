@@ -86,13 +86,26 @@ pub(super) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> 
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (header, attributes) = split(&answer, LINK_HEADER).ok_or(io::ErrorKind::InvalidData)?;
+    let (_, link) = read(&answer).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Some(link))
+}
+
+/// A link as the kernel tells it, and its name.
+fn read(answer: &[u8]) -> Option<(String, Link)> {
+    let (header, attributes) = split(answer, LINK_HEADER)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned();
     let index = u32::from_ne_bytes(header[4..8].try_into().unwrap_or_default());
-    let kind = attributes.inside(libc::IFLA_LINKINFO).and_then(|info| info.get(libc::IFLA_INFO_KIND));
-    let kind = kind.map(|kind| String::from_utf8_lossy(kind.strip_suffix(b"\0").unwrap_or(kind)).into_owned());
+    let name = attributes.get(libc::IFLA_IFNAME).map(text).unwrap_or_default();
+    let kind = attributes.inside(libc::IFLA_LINKINFO).and_then(|info| info.get(libc::IFLA_INFO_KIND)).map(text);
     let mac = attributes.get(libc::IFLA_ADDRESS).unwrap_or_default().to_vec();
     let master = attributes.get(libc::IFLA_MASTER).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
-    Ok(Some(Link { index, kind: kind.unwrap_or_default(), mac, master }))
+    Some((name, Link { index, kind: kind.unwrap_or_default(), mac, master }))
+}
+
+/// All bridges, with their names.
+pub(super) fn bridges(socket: &mut Socket) -> io::Result<Vec<(String, Link)>> {
+    let message = Message::new(libc::RTM_GETLINK, DUMP).raw(&link_header(0, false));
+    socket.ask(&message, |link| read(link).filter(|(_, link)| link.kind == "bridge"))
 }
 
 /// Makes a bridge with a hardware address of its own (else it changes with its ports), down. That somebody else has

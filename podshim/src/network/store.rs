@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use super::{DEFAULT, lease, subnet};
 
 /// The default network's bridge; those of others have its name with another number.
-const BRIDGE: &str = "podctl";
+pub(super) const BRIDGE: &str = "podctl";
 const DEFAULT_SUBNET: &str = "10.88.0.0/16";
 const DEFAULT_GATEWAY: &str = "10.88.0.1";
 /// Names `--network` gives another meaning.
