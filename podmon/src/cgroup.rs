@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use proto::{Kind, Refusal, refusal::Result};
+use proto::{Kind, Refusal, alive, patience, refusal::Result};
 use tokio::time::{Instant, sleep};
 
 /// How long all processes may take to freeze: one in an uninterruptible sleep cannot be frozen.
@@ -100,19 +100,18 @@ impl Cgroup {
     pub async fn freeze(&self) -> Result<()> {
         let freezer = self.freezer().ok_or_else(no_freezer)?;
         freezer.order(true).map_err(|error| Refusal::internal("pause: freezer", error))?;
-        let deadline = Instant::now() + FREEZE;
+        let limit = patience::at_most(FREEZE);
+        let deadline = Instant::now() + limit;
         let mut pause = Duration::from_micros(200);
         while !freezer.is_frozen() {
             if Instant::now() >= deadline {
+                let asleep: Vec<u32> =
+                    self.processes().into_iter().filter(|pid| alive::state(*pid) == Some('D')).collect();
+                let who = if asleep.is_empty() { "some process".to_owned() } else { patience::who(&asleep) };
                 // The order is taken back; that fails only when the cgroup has gone.
                 let _ = freezer.order(false);
-                return Err(Refusal::new(
-                    Kind::TimedOut,
-                    format!(
-                        "pause: some process did not freeze within {} s: it may wait for a device",
-                        FREEZE.as_secs()
-                    ),
-                ));
+                let words = format!("pause: not frozen within {} s: {who}", limit.as_secs_f64());
+                return Err(Refusal::new(Kind::TimedOut, words));
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(20));

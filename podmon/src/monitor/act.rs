@@ -239,6 +239,10 @@ impl Monitor {
                 let _ = alive::pidfd_signal(pidfd, signal);
             }
         }
+        // In a freezer it would wait, whoever has put it there.
+        if signal == libc::SIGKILL && self.cgroup.is_to_stand() {
+            let _ = self.cgroup.thaw();
+        }
     }
 
     /// Counts the grace of a stop; a later stop can only shorten it.

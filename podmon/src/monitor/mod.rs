@@ -219,6 +219,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut stored = config.stored;
 
     let runtime = Rc::new(Runtime::new(&start, reaper.clone()).context("the runtime's path")?);
+    let takes_over = earlier.is_some();
     let state_file = StateFile::new(start.state_record.clone(), earlier);
     let sockets_kept = upgrade::Sockets::of(&config.listener, &config.raw_listener).context("the sockets")?;
     let mut monitor = Monitor {
@@ -274,7 +275,9 @@ pub async fn run(config: Config) -> Result<()> {
         return Ok(());
     }
     monitor.stdio.take_callers(&mut stored);
-    monitor.adopt(&mut stored, own).await;
+    if takes_over {
+        monitor.adopt(&mut stored, own).await;
+    }
     failpoint::check(Point::MonAdopted)?;
     // What is not the container's any more.
     drop(stored);
