@@ -27,6 +27,7 @@ use proto::{
 };
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -165,25 +166,29 @@ impl Supervisor {
     /// As there.
     pub fn start_with(&self, container: &Id, fds: Vec<(String, OwnedFd)>) -> Result<Arc<Monitor>> {
         let process = self.spawn(container, fds)?;
-        self.register(container, process, HashMap::new())
+        Ok(self.register(container, process, HashMap::new()))
     }
 
-    /// Takes over a monitor that an earlier shim started; it stores its descriptors with us again.
-    ///
-    /// # Errors
-    /// When it has gone meanwhile.
-    pub fn adopt(&self, container: &Id, process: Process) -> Result<Arc<Monitor>> {
-        let monitor = self.register(container, process, HashMap::new())?;
+    /// As [`start`](Self::start), for what an earlier monitor has left: where that fails it is tried again and again.
+    pub fn take_over(&self, container: &Id) {
+        if let Err(refusal) = self.start(container) {
+            tracing::error!("{refusal}");
+            // Nobody has this pid: it is as if the monitor had just died.
+            self.register(container, Process::default(), HashMap::new());
+        }
+    }
+
+    /// Takes over a monitor that an earlier shim started; it stores its descriptors with us again, which the task waits for.
+    pub fn adopt(&self, container: &Id, process: Process) -> JoinHandle<()> {
+        let monitor = self.register(container, process, HashMap::new());
         if let Some(entry) = self.entries().get_mut(container) {
             entry.served = true;
         }
-        let client = monitor.clone();
         tokio::spawn(async move {
-            // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, which costs what is
-            // in flight and nothing more.
-            let _ = introduce(&client).await;
-        });
-        Ok(monitor)
+            // A monitor that cannot answer now is noticed when it dies; its descriptors are then lost, and with them what is
+            // in flight, and how the container ends where that happens right then.
+            let _ = introduce(&monitor).await;
+        })
     }
 
     /// Waits for the end of a monitor whose container has ended. One that has not gone after `limit` is killed, and no
@@ -197,7 +202,8 @@ impl Supervisor {
         }
         let process = {
             let mut entries = self.entries();
-            let Some(entry) = entries.get_mut(monitor.container()) else { return Ok(()) };
+            let entry = entries.get_mut(monitor.container());
+            let Some(entry) = entry.filter(|entry| std::ptr::eq(&*entry.monitor, monitor)) else { return Ok(()) };
             entry.given_up = true;
             entry.process.clone()
         };
@@ -238,7 +244,7 @@ impl Supervisor {
         Err(Refusal::internal(format_args!("the monitor of container {container}"), "it was replaced, not upgraded"))
     }
 
-    fn register(&self, container: &Id, process: Process, store: HashMap<String, OwnedFd>) -> Result<Arc<Monitor>> {
+    fn register(&self, container: &Id, process: Process, store: HashMap<String, OwnedFd>) -> Arc<Monitor> {
         let (ended, watcher) = watch::channel(false);
         let monitor = Arc::new(Monitor {
             container: container.clone(),
@@ -264,7 +270,7 @@ impl Supervisor {
         if stranger {
             self.look_at_strangers();
         }
-        Ok(monitor)
+        monitor
     }
 
     /// Waits for the end of `process`, a monitor, in a task of its own.
@@ -369,9 +375,15 @@ impl Supervisor {
         match state.phase {
             Phase::Exited => true,
             // A monitor that ended before the runtime had made anything leaves nothing to take over.
-            Phase::Created => state.init.as_ref().is_none_or(|init| !init.exists()),
+            Phase::Created => state.init.is_none_or(|init| !init.exists() && !self.has_begun(container, &init)),
             Phase::Running | Phase::Paused | Phase::Stopping | Phase::Backoff => false,
         }
+    }
+
+    /// Whether the run of this first process had begun, though its monitor was killed before it wrote that.
+    fn has_begun(&self, container: &Id, init: &Process) -> bool {
+        let exit = record::read::<ExitRecord>(&self.roots().exit_record(&self.0.pod, container));
+        exit.is_ok_and(|exit| exit.status.finished_at == 0 && exit.init.as_ref() == Some(init))
     }
 
     /// A monitor that was killed while the runtime made the container leaves the runtime at it.
@@ -606,6 +618,11 @@ impl Monitor {
 
     fn forget_client(&self) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether the monitor, and the last of its successors, has ended for good.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
     }
 
     /// Waits until the monitor, or the last of its successors, has ended for good.

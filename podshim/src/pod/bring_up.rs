@@ -5,8 +5,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
+use futures::future::join_all;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::Signal,
@@ -19,6 +21,7 @@ use proto::{
     refusal::Result,
     wire::NetworkConfig,
 };
+use tokio::task::JoinHandle;
 
 use super::{Pod, files, record::make_dir, undo::Undo};
 use crate::{
@@ -71,6 +74,8 @@ impl Core {
     }
 }
 
+/// How long monitors that are there may take to tell us what they hold.
+const TOLD: Duration = Duration::from_millis(500);
 /// Size of a pod's shared /dev/shm where none was asked for (podman-pod-create(1), --shm-size).
 const SHM_SIZE: i64 = 64 << 20;
 
@@ -486,9 +491,9 @@ impl Pod {
             }
         }
         failpoint::refuse(Point::AdoptState)?;
-        for container in &found.containers {
-            self.adopt_member(container);
-        }
+        let told: Vec<_> = found.containers.iter().filter_map(|container| self.adopt_member(container)).collect();
+        // Before anybody is served: what ends a container must not find us without what its monitor has left with us.
+        let _ = tokio::time::timeout(TOLD, join_all(told)).await;
         failpoint::refuse(Point::AdoptMembers)?;
         Ok(())
     }
@@ -535,8 +540,9 @@ impl Pod {
         }
     }
 
-    fn adopt_member(&self, container: &index::Container) {
-        let Some(monitor) = &container.monitor else { return };
+    /// Gives a member a monitor, where it needs one; who waits until one that is there has told us what it holds.
+    fn adopt_member(&self, container: &index::Container) -> Option<JoinHandle<()>> {
+        let monitor = container.monitor.as_ref()?;
         let id: &Id = container.id();
         let start = self.engine.roots.start_record(&self.id, id);
         let monitor = match container.is_lost() {
@@ -544,21 +550,18 @@ impl Pod {
             true => programs::monitor_of(&start),
             false => Some(monitor.monitor.clone()).filter(Process::is_alive),
         };
-        let result = if let Some(monitor) = monitor {
-            self.monitors.adopt(id, monitor)
-        } else if self.monitors.has_finished(id) {
+        if let Some(monitor) = monitor {
+            return Some(self.monitors.adopt(id, monitor));
+        }
+        if self.monitors.has_finished(id) {
             self.monitors.end_runtime(id);
-            return;
         } else if !start.exists() {
             tracing::warn!("container {id}: its run directory was deleted: it has no monitor any more");
-            return;
         } else {
             self.note_unmounted(id);
-            self.monitors.start(id)
-        };
-        if let Err(refusal) = result {
-            tracing::warn!("container {id}: {refusal}");
+            self.monitors.take_over(id);
         }
+        None
     }
 }
 

@@ -6,6 +6,7 @@ use proto::{
     Id, Kind, Refusal, Roots,
     failpoint::{self, Point},
     layout::Target,
+    patience,
     record::{ContainerRecord, PodRecord},
     refusal::Result,
     state::ContainerState,
@@ -87,10 +88,14 @@ impl Pod {
                 if !force {
                     return Err(refuse_running(&record, found.state));
                 }
+                let run = self.run_of(&found);
                 // A container that was created and not started is given up instead.
-                if found.state == ContainerState::Initialized || monitor.kill(ANSWER).await.is_err() {
-                    let _ = monitor.give_up(ANSWER).await;
+                let limit = patience::at_most(ANSWER);
+                if found.state == ContainerState::Initialized || monitor.kill(limit).await.is_err() {
+                    let _ = monitor.give_up(limit).await;
                 }
+                // Whoever forgets one that lives can never end it.
+                self.make_sure(&record, &run).await?;
             }
             if is_new(&found) {
                 self.dismiss(&monitor).await;

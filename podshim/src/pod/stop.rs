@@ -8,7 +8,9 @@ use std::{
 };
 
 use proto::{
-    Id, Refusal, alive, exit,
+    Id, Refusal,
+    alive::{self, Process},
+    exit,
     failpoint::{self, Point},
     patience,
     record::{self, ContainerRecord, Durability, ExitRecord, StartRecord},
@@ -23,7 +25,7 @@ use super::{
     member::{is_new, result},
     sources::Brought,
 };
-use crate::{cgroup, index};
+use crate::{cgroup, index, monitor::Monitor};
 
 /// How long after the last SIGKILL a process may need to end. Only the kernel (a process in D state) takes longer.
 const KILLED: Duration = Duration::from_secs(10);
@@ -34,6 +36,23 @@ pub(super) const RECORDED: Duration = Duration::from_secs(20);
 /// "For ever" of a stop without a grace period, as far as ttrpc knows one.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// One run of a member: another may follow while somebody still ends this one.
+pub(super) struct Run {
+    /// Absent where it is being made.
+    init: Option<Process>,
+    monitor: Option<Arc<Monitor>>,
+}
+
+impl Run {
+    /// Whether `init` is the first process of it.
+    fn is_of(&self, init: &Process) -> bool {
+        match &self.init {
+            Some(own) => own == init,
+            None => self.monitor.as_ref().is_none_or(|monitor| !monitor.has_ended()),
+        }
+    }
+}
+
 impl Pod {
     /// Stops a member: its stop signal, `timeout_ms` of grace (its own where absent, -1 for ever), SIGKILL. One that does
     /// not run is fine. Nothing of it is up when this answers.
@@ -42,6 +61,7 @@ impl Pod {
     /// When it cannot be made to end, naming the process.
     pub async fn stop(self: &Arc<Self>, id: &Id, timeout_ms: Option<i64>) -> Result<ContainerResult> {
         let (record, found) = self.container(id)?;
+        let run = self.run_of(&found);
         let mut answer = result(&record);
         if !found.state.is_alive() && self.monitors.get(id).is_none() {
             return Ok(answer);
@@ -72,7 +92,7 @@ impl Pod {
             answer.exit = self.ask_to_stop(id, grace).await;
         }
         failpoint::refuse(Point::StopAsked)?;
-        self.make_sure(id, &record).await?;
+        self.make_sure(&record, &run).await?;
         if lost {
             self.bury_lost(&record, &found).await;
         }
@@ -148,13 +168,11 @@ impl Pod {
     }
 
     /// Without the monitor's help: SIGKILL to the whole cgroup, until the process is gone and the monitor with it.
-    async fn make_sure(&self, id: &Id, record: &ContainerRecord) -> Result<()> {
-        if !self.is_alive(id) {
-            return self.until_recorded(id).await;
-        }
+    pub(super) async fn make_sure(&self, record: &ContainerRecord, run: &Run) -> Result<()> {
         let begun = Instant::now();
-        let Ok((_, found)) = self.container(id) else { return Ok(()) };
-        if let Some(init) = found.init() {
+        let Ok((_, found)) = self.container(&record.id) else { return self.until_recorded(run).await };
+        // One of a later start is nobody's concern here.
+        if let Some(init) = found.init().filter(|init| run.is_of(init)) {
             let cgroup = match self.record().await {
                 Ok(pod) => self.cgroup(record, &pod).await.ok(),
                 Err(_) => None,
@@ -191,36 +209,36 @@ impl Pod {
                 killing.await.unwrap_or_else(|error| Err(Refusal::internal("killing its processes", error)))?;
             }
         }
-        self.until_recorded(id).await
+        self.until_recorded(run).await
     }
 
-    /// Waits for the end of a member that was killed.
+    /// Waits for the end of a member whose `run` was killed.
     ///
     /// # Errors
     /// As [`stop`](Self::stop).
-    pub(super) async fn see_end(&self, id: &Id) -> Result<()> {
-        let (record, _) = self.container(id)?;
-        if let Some(monitor) = self.monitors.get(id)
+    pub(super) async fn see_end(&self, record: &ContainerRecord, run: &Run) -> Result<()> {
+        if let Some(monitor) = &run.monitor
             && tokio::time::timeout(patience::at_most(KILLED), monitor.ended()).await.is_ok()
         {
             return Ok(());
         }
-        self.make_sure(id, &record).await
+        self.make_sure(record, run).await
+    }
+
+    /// What of a member is up.
+    pub(super) fn run_of(&self, found: &index::Container) -> Run {
+        Run { init: found.init().cloned(), monitor: self.monitors.get(found.id()) }
     }
 
     /// The container has ended: its monitor records that and goes. One that has recorded it may stay for those who still
     /// read what the container said.
-    async fn until_recorded(&self, id: &Id) -> Result<()> {
-        let Some(monitor) = self.monitors.get(id) else { return Ok(()) };
+    async fn until_recorded(&self, run: &Run) -> Result<()> {
+        let Some(monitor) = &run.monitor else { return Ok(()) };
         let ended = tokio::time::timeout(patience::at_most(RECORDED), monitor.ended()).await;
-        if ended.is_ok() || self.monitors.has_finished(id) {
+        if ended.is_ok() || self.monitors.has_finished(monitor.container()) {
             return Ok(());
         }
-        self.monitors.end(&monitor, Duration::ZERO).await
-    }
-
-    fn is_alive(&self, id: &Id) -> bool {
-        self.container(id).is_ok_and(|(_, found)| found.init().is_some())
+        self.monitors.end(monitor, Duration::ZERO).await
     }
 
     /// A member has ended: its mounts go, it is removed where it was asked to be, and the pod follows where nothing holds

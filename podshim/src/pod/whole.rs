@@ -6,13 +6,18 @@ use futures::future::join_all;
 use proto::{
     Id, Kind, Refusal,
     failpoint::{self, Point},
-    record::PodRecord,
+    record::{ContainerRecord, PodRecord},
     refusal::Result,
     state::ContainerState,
     wire::{PodAct, PodResult},
 };
 
-use super::{Pod, Starting, depend, dependents, member::Restarting, sources::Brought, stop::is_init};
+use super::{
+    Pod, Starting, depend, dependents,
+    member::Restarting,
+    sources::Brought,
+    stop::{Run, is_init},
+};
 use crate::index;
 
 /// How long a member that has been told to stop may keep the one started before it waiting. Members that end promptly
@@ -169,6 +174,10 @@ impl Pod {
             .filter(|member| matches!(member.state, ContainerState::Running | ContainerState::Paused))
             .map(|member| member.id().clone())
             .collect();
+        let runs: Vec<(ContainerRecord, Run)> = running
+            .iter()
+            .filter_map(|id| self.container(id).ok().map(|(record, found)| (record, self.run_of(&found))))
+            .collect();
         for (id, killed) in running.iter().zip(join_all(running.iter().map(|id| self.kill(id, signal, false))).await) {
             match killed {
                 Err(refusal) if refusal.kind == Kind::Invalid => return Err(refusal),
@@ -179,10 +188,12 @@ impl Pod {
             }
         }
         if matches!(signal, "" | "KILL" | "SIGKILL" | "9") {
-            for (id, over) in running.iter().zip(join_all(running.iter().map(|id| self.see_end(id))).await) {
+            for ((record, _), over) in
+                runs.iter().zip(join_all(runs.iter().map(|(record, run)| self.see_end(record, run))).await)
+            {
                 match over {
-                    Ok(()) => self.ended(id).await?,
-                    Err(refusal) => answer.errors.push(format!("killing container {id}: {refusal}")),
+                    Ok(()) => self.ended(&record.id).await?,
+                    Err(refusal) => answer.errors.push(format!("killing container {}: {refusal}", record.id)),
                 }
             }
         }
