@@ -58,7 +58,11 @@ pub(super) fn up(networks: &Networks, order: &Order) -> Result<Up> {
     ports::check(&order.config.ports)?;
     if attachments.is_empty() {
         if order.config.mode == "none" {
-            inside(order.netns.as_fd(), || configure_loopback().map(drop))?;
+            inside(order.netns.as_fd(), || match loopback() {
+                // Without CAP_NET_ADMIN even that stays down; it is all the same no network.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+                other => other.map(drop).map_err(|error| failed(LOOPBACK, error)),
+            })?;
         }
         return Ok(Up { networks: Vec::new(), ports: Vec::new(), holds: Vec::new() });
     }
@@ -282,13 +286,12 @@ fn first_address(status: &[NetworkStatus]) -> Option<Ipv4Addr> {
     status.first()?.ip.parse().ok()
 }
 
-fn configure_loopback() -> Result<Socket> {
-    let up = || {
-        let mut route = Socket::route()?;
-        link::loopback_up(&mut route)?;
-        Ok(route)
-    };
-    up().map_err(|error: std::io::Error| failed("setting the pod's loopback device up", error))
+const LOOPBACK: &str = "setting the pod's loopback device up";
+
+fn loopback() -> std::io::Result<Socket> {
+    let mut route = Socket::route()?;
+    link::loopback_up(&mut route)?;
+    Ok(route)
 }
 
 /// The pod's side, in its namespace.
@@ -297,7 +300,7 @@ fn configure(attachments: &[Attachment], status: &[NetworkStatus]) -> Result<()>
     if let Err(error) = sysctl::set("ipv4/ping_group_range", "0 0") {
         tracing::debug!(%error, "ping_group_range");
     }
-    let mut route = configure_loopback()?;
+    let mut route = loopback().map_err(|error| failed(LOOPBACK, error))?;
     let mut default = true;
     for (attachment, status) in attachments.iter().zip(status) {
         configure_device(&mut route, attachment, status, default)?;

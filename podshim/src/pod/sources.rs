@@ -147,6 +147,7 @@ pub(super) fn bind(record: &ContainerRecord, opened: &mut Opened, places: &Place
             mount::Kind::Volume => {
                 let anonymous = record.anonymous_volumes.contains(&mount.source);
                 volumes.ensure(&mount.source, anonymous)?;
+                volumes.check_data(&mount.source)?;
                 let at = mounted.get(&number).map(|mounted| mounted.path.as_path());
                 if !mount.options.iter().any(|option| option == "nocopy") {
                     volumes.copy_up(&mount.source, rootfs, &mount.destination, at)?;

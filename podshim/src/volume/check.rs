@@ -7,7 +7,7 @@ use proto::{
     record::{self, Durability, SCHEMA, VolumeRecord},
 };
 
-use super::Volumes;
+use super::{Volumes, store::WAY_OUT};
 use crate::finding::{Finding, Mend, shown};
 
 /// What is wrong with the store.
@@ -43,7 +43,11 @@ fn volume(volumes: &Volumes, name: &str) -> Option<Finding> {
             let way = "install that version again".to_owned();
             return Some(Finding::new("volume", name, "was written by a newer podctl", Mend::User(way)));
         }
-        Ok(_) => return None,
+        Ok(_) => {
+            let gone = volumes.check_data(name).is_err();
+            let way = format!("{WAY_OUT} {name}");
+            return gone.then(|| Finding::new("volume", name, "has no directory of data any more", Mend::User(way)));
+        }
         // Not even its data is there: it goes with the directory.
         Err(_) if !volumes.data(name).is_dir() => {
             let (volumes, own) = (volumes.clone(), name.to_owned());

@@ -33,6 +33,8 @@ const COPY_WAIT: Duration = Duration::from_secs(600);
 
 /// The directory containers see.
 const DATA: &str = "_data";
+/// What a user can do about a volume whose data is gone.
+pub(super) const WAY_OUT: &str = "put it back, or podctl volume rm";
 
 /// Beginnings of the names of what is being made and removed; no volume's name begins with a dot.
 const NEW: &str = ".new-";
@@ -194,6 +196,20 @@ impl Volumes {
     /// Its data directory.
     pub fn data(&self, name: &str) -> PathBuf {
         self.dir(name).join(DATA)
+    }
+
+    /// Refuses what somebody has put in the place of a volume's data: through a link a container would see the machine's own
+    /// files.
+    ///
+    /// # Errors
+    /// Naming the volume and the way out.
+    pub fn check_data(&self, name: &str) -> Result<()> {
+        let data = self.data(name);
+        if fs::symlink_metadata(&data).is_ok_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        let words = format!("volume {name}: {} is no directory any more: {WAY_OUT} {name}", data.display());
+        Err(Refusal::new(Kind::WrongState, words).about(name))
     }
 
     /// Copies what the image has at `destination` (a path inside `rootfs`, resolved inside it) into the volume, once and

@@ -5,7 +5,7 @@ use proto::{Kind, Refusal, serve::deadline, wire::Empty};
 use crate::{
     args::{Action, Args, Command},
     command::{
-        container::{ALL, plainly},
+        container::{ALL, exec, plainly},
         select::{self, NO_NAME},
     },
     dial::{ASK, Engine, Found},
@@ -34,7 +34,7 @@ fn run(engine: &Engine, args: &Args) -> Outcome {
             let Found::Container { pod, id } = &container.found else {
                 return if all { Ok(None) } else { Err(no_log(&container.typed)) };
             };
-            let Some(monitor) = engine.monitor(pod, id).await? else {
+            let Some(monitor) = exec::running_monitor(engine, pod, id).await? else {
                 let words = format!("container {} is not running: its log is rotated when it is", container.typed);
                 return Err(Refusal::new(Kind::WrongState, words).about(&container.typed).into());
             };

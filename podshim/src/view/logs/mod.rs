@@ -31,6 +31,7 @@ use proto::{
     Id, Kind, Refusal, Roots,
     layout::Target,
     log_line::{Format, Record, Stream},
+    patience,
     record::ContainerRecord,
     refusal::Result,
     wire::LogsRequest,
@@ -158,6 +159,15 @@ fn members(roots: &Roots, pod: &index::Pod) -> Result<Vec<Source>> {
 
 fn run(roots: &Roots, request: &LogsRequest, stdout: OwnedFd, stderr: OwnedFd) -> Result<()> {
     let sources = sources(roots, request)?;
+    for source in &sources {
+        // A path of the user's own may be anywhere.
+        if let Kept::File(path, _) = &source.kept
+            && *path != roots.log(&source.pod, &source.id)
+            && let Some(words) = patience::hangs(path)
+        {
+            return Err(Refusal::new(Kind::TimedOut, format!("logs of {}: {words}", source.name)));
+        }
+    }
     let mut printer = Printer::new(stdout, stderr);
     let result = if request.follow {
         follow::run(roots, request, sources, &mut printer)
