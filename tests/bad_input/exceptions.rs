@@ -11,8 +11,8 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
             ("container/exec.rs", "the exit code of the process is unknown"),
             ("container/exec.rs", "the monitor has gone"),
             ("podctl/src/dial.rs", "the shim of pod {pod}{who} does not answer"),
-            ("podctl/src/dial.rs", "the shim of pod {pod} is not ready after"),
-            ("podctl/src/dial.rs", "the monitor of container {container} does not answer"),
+            ("podctl/src/dial.rs", "the shim of pod {pod} ({who}) is not ready after"),
+            ("podctl/src/dial.rs", "the monitor of container {container} ({who}) does not answer"),
             ("podctl/src/error.rs", "the engine went away before it answered"),
             ("image/pull.rs", "ended without an answer: ask again"),
         ],
@@ -25,6 +25,7 @@ pub const ELSEWHERE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("a volume that the host has mounted: volume/mounting.rs", &[("volume/store.rs", "is mounted, unmount it first")]),
+    ("a volume whose data is gone: fault/outside.rs", &[("volume/store.rs", "is no directory any more")]),
     (
         "something is broken on the engine: system/check.rs breaks it",
         &[

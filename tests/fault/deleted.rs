@@ -258,7 +258,6 @@ fn volumes_networks_secrets_and_events_that_somebody_deletes_take_down_nothing_t
 }
 
 #[test]
-#[ignore = "does not hold yet: it stays, and the check does not tell"]
 fn the_bridge_of_a_network_whose_record_somebody_deletes_goes_with_the_last_pod_on_it() {
     if is_stand_in() {
         return;
