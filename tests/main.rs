@@ -31,6 +31,7 @@ mod disk;
 mod escape;
 mod events;
 mod fault {
+    mod between;
     mod chaos;
     mod clock;
     mod deleted;
@@ -49,7 +50,6 @@ mod fault {
     mod scenario;
     mod sessions;
     mod successors;
-    mod walk;
 }
 mod image {
     mod busy;

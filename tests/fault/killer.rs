@@ -159,7 +159,7 @@ fn attempt(engine: &Engine, verb: &Verb, moment: Duration, victims: &[&str]) -> 
 }
 
 /// Kills each of `verbs` so often where all is tried; in the suite `share` of all.
-const TRIES: usize = 25;
+const TRIES: usize = 12;
 
 fn kill_verbs(what: &str, verbs: &[Verb], share: usize) {
     if is_stand_in() {

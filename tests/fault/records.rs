@@ -13,7 +13,7 @@ use harness::{Engine, consistent, images::ALPINE, programs::is_stand_in};
 use super::report::{self, Random};
 
 /// How many of the cases a share has, and how many `make crash` takes: all of them would last for an hour.
-const CASES: (usize, usize) = (10, 60);
+const CASES: (usize, usize) = (8, 40);
 
 /// Larger than anything that is read as a whole.
 const TOO_LARGE: u64 = 17 << 20;

@@ -33,6 +33,9 @@ const FAILURE: Duration = Duration::from_secs(2);
 const LAST_EXECS: Duration = Duration::from_secs(2);
 /// How long answers may take to be sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How often it is looked whether a start that has failed has been done by somebody else.
+const START_LOOKS: u32 = 5;
+const START_LOOK: Duration = Duration::from_millis(20);
 /// exit.json is tried again so often when the disk refuses it.
 const WRITE_TRIES: u32 = 3;
 const WRITE_PAUSE: Duration = Duration::from_millis(200);
@@ -211,7 +214,18 @@ impl Monitor {
         let (inbox, runtime) = (self.inbox.clone(), self.runtime.clone());
         tokio::task::spawn_local(async move {
             failpoint::pass(Point::MonPlaceholder);
-            let started = runtime.start().await.and_then(|()| failpoint::refuse(Point::MonStarted));
+            let mut started = runtime.start().await;
+            // The call of a monitor that was killed over it may be first, and not be over yet.
+            for _ in 0..START_LOOKS {
+                if !matches!(&started, Err(refusal) if refusal.kind == Kind::Internal) {
+                    break;
+                }
+                if runtime.has_started().await == Some(true) {
+                    started = Ok(());
+                }
+                sleep(START_LOOK).await;
+            }
+            let started = started.and_then(|()| failpoint::refuse(Point::MonStarted));
             Monitor::send(&inbox, Message::Started(started));
         });
     }

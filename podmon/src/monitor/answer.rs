@@ -7,6 +7,7 @@ use proto::{
     alive::Process,
     wire::{Empty, ExecRequest, ExecStarted, ExitStatus, MonitorStatus, MonitorStop, NewSupervisor, WindowSize},
 };
+use tokio::time::{Instant, sleep};
 
 use super::{Asked, Monitor};
 use crate::{
@@ -70,6 +71,10 @@ fn send<T>(reply: Reply<T>, answer: proto::refusal::Result<T>) {
     // Who has gone does not hear it.
     let _ = reply.send(answer);
 }
+
+/// How long a first process may take to end with all of its namespace, where that has cut off the runtime.
+const ENDING: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Where nothing runs that a process could be added to; libpod's words.
 const NO_EXEC: &str = "can only create exec sessions on running containers";
@@ -212,7 +217,15 @@ impl Monitor {
         let ended = self.improper(NO_EXEC);
         tokio::task::spawn_local(async move {
             let started = execs.start(request, fds, &init).await;
-            let lives = state.get() == State::Running && init.is_alive();
+            let lives = || state.get() == State::Running && init.is_alive();
+            if matches!(&started, Err(refusal) if refusal.kind == Kind::Internal) {
+                // A first process that ends takes the others of its namespace with it, and is there until they have gone.
+                let end = Instant::now() + ENDING;
+                while lives() && Instant::now() < end {
+                    sleep(LOOK).await;
+                }
+            }
+            let lives = lives();
             send(reply, started.map_err(|refusal| if lives { refusal } else { ended }));
         });
     }

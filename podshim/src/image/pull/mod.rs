@@ -58,6 +58,9 @@ struct Wish {
     certs: Option<PathBuf>,
 }
 
+/// How often an image is pulled that somebody removes at once.
+const TRIES: usize = 5;
+
 impl Wish {
     fn parse(request: &PullImage) -> Result<Wish> {
         let policy = match request.policy.as_str() {
@@ -119,10 +122,19 @@ impl Store {
         let progress = Progress(progress);
         let mut failures = Vec::new();
         for candidate in registries.candidates(&wish.name) {
-            match self.pull_candidate(&registries, &wish, &candidate, &progress).await {
-                Ok((id, name)) => return self.image(id.hex(), &name.to_string()),
-                Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure.refusal(&request.image)),
-                Err(failure) => failures.push(failure),
+            for left in (0..TRIES).rev() {
+                match self.pull_candidate(&registries, &wish, &candidate, &progress).await {
+                    Ok((id, name)) => match self.image(id.hex(), &name.to_string()) {
+                        // Somebody has removed it the moment it was here.
+                        Err(refusal) if refusal.kind == Kind::ImageMissing && left > 0 => continue,
+                        image => return image,
+                    },
+                    Err(failure) if failure.kind == FailureKind::Cancelled => {
+                        return Err(failure.refusal(&request.image));
+                    }
+                    Err(failure) => failures.push(failure),
+                }
+                break;
             }
         }
         if wish.policy == Policy::Newer

@@ -26,7 +26,7 @@ use super::{
 const SHARE: usize = 16;
 const TAKE_OVERS: usize = 8;
 /// How many cases are tried of those that are much like others, where all of the others are.
-const LIKE_OTHERS: usize = 40;
+const LIKE_OTHERS: usize = 30;
 /// How long a process is held up at a point.
 const DELAY: &str = "delay:100";
 /// No case takes longer, whatever runs beside it.
