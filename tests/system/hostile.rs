@@ -175,8 +175,9 @@ fn without_a_capability_what_needs_it_is_refused_in_words_and_all_else_is_done()
         assert_eq!(refused.stderr().trim_end().lines().count(), 1, "{refused}");
         without(capability, "rm -f -t 0 x").code(0);
     }
-    // On the machine's network nothing takes the one; what needs no device does not take the other.
+    // On the machine's network, and on none, nothing takes the one; what needs no device does not take the other.
     let typed = |line: &str| without("net_admin", line);
+    typed("run --rm --network none alpine echo alone").prints("alone");
     let script = "echo > /dev/null && rm /etc/passwd && echo said; exec sleep 1000";
     typed(&format!("run -d --name x --network host --device /dev/fuse -v vol:/v alpine sh -c '{script}'")).code(0);
     until("its word", || (typed("logs x").stdout() == "said\n").then_some(()));
