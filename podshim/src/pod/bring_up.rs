@@ -382,7 +382,7 @@ impl Pod {
         }
     }
 
-    /// Removes the control group of a pod without infra, of which no member lives.
+    /// Removes the control group of a pod of which nothing is up.
     pub(super) fn remove_cgroup(&self, pod: &PodRecord) {
         let removed = cgroup::pod_path(&pod.id, &pod.config.cgroup_parent).and_then(|path| {
             let removed = cgroup::remove(&path);
@@ -391,6 +391,7 @@ impl Pod {
         });
         if let Err(refusal) = removed {
             tracing::warn!("pod {}: {refusal}", self.id);
+            self.intents.keep();
         }
     }
 

@@ -1,6 +1,9 @@
 //! Acts on the whole pod: its members beside each other where order allows, the infra first up and last down.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use proto::{
@@ -198,9 +201,13 @@ impl Pod {
             }
         }
         self.note_pod("kill", &pod);
-        if FATAL.contains(&signal) && !self.members().iter().any(|member| member.state.is_alive()) {
+        if FATAL.contains(&signal) {
             let mut core = self.core.lock().await;
-            self.take_down(&mut core).await;
+            // Looked at with the core in hand: who starts a member now brings up what is down by then.
+            let alive = self.members().iter().any(|member| member.state.is_alive());
+            if !alive && self.starts.load(Ordering::Acquire) == 0 {
+                self.take_down(&mut core).await;
+            }
         }
         Ok(answer)
     }
@@ -315,6 +322,8 @@ impl Pod {
         }
         let mut core = self.core.lock().await;
         self.take_down(&mut core).await;
+        // What was busy when the pod went down, and nobody knows of any more.
+        self.remove_cgroup(&pod);
         failpoint::refuse(Point::PodRmDown)?;
         self.forget_pod(&pod)?;
         self.note_pod("remove", &pod);
