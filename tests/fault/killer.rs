@@ -273,7 +273,7 @@ fn kill_under_logging(what: &str, kills: usize, victims: &[&[&str]]) {
         Ok(lines) => vec![format!("{lines} lines of {last}")],
         Err(words) => vec![words],
     };
-    engine.sh("podctl exec writer touch /end").code(0);
+    engine.sh("podctl exec writer touch /end");
     engine.sh("podctl wait writer").prints("43").code(0);
     report::done(what, kills, begun.elapsed(), &found);
 }
@@ -427,8 +427,9 @@ fn when_all_are_killed_at_once_containers_go_on_and_ends_are_told_as_they_were()
         assert_eq!(of_members.join("\n"), expected, "round {round}");
         code_of(&engine, "unseen", "6");
         code_of(&engine, "hung-up", "7");
+        // They may end before touch has, which is killed then.
         for (name, code) in [("told", "5"), ("stays", "8")] {
-            engine.sh(&format!("podctl exec {name} touch /end")).code(0);
+            engine.sh(&format!("podctl exec {name} touch /end"));
             engine.sh(&format!("podctl wait {name}")).prints(code);
         }
         // The next run is seen again.

@@ -47,6 +47,11 @@ is() {
     found=$(podctl inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' victim)
     [ "$found" = "$1" ] || { echo "status, code and restarts are $found, not $1" >&2; return 1; }
 }
+told() {
+    podctl exec victim touch /end
+    # It may end before touch has, which is killed then.
+    case $? in 0 | 137) ;; *) return 1 ;; esac
+}
 served() { [ "$(busybox nc -w 5 127.0.0.1 8080 < /dev/null)" = page ]; }
 waited() {
     code=$(timeout -s KILL 30 podctl wait victim)
@@ -69,8 +74,7 @@ const INSTALLED: &str = "$INSTALL && $OWN run -d --pod new:p --name victim -p 80
 const COUNTS: &str = "podctl run -d --pod new:p --name victim -p 8080:80 alpine sh -c \"$COUNTER\"";
 
 /// What such a member is, whoever of ours was killed: it runs, is served, says how it ends, and nothing of its log is lost.
-const GOES_ON: &str =
-    "is 'running 0 0' && served && podctl exec victim touch /end && waited 7 && whole && is 'exited 7 0'";
+const GOES_ON: &str = "is 'running 0 0' && served && told && waited 7 && whole && is 'exited 7 0'";
 
 /// The same once it was told to end.
 const HAS_ENDED: &str = "waited 7 && whole && soon is 'exited 7 0'";
@@ -132,7 +136,7 @@ pub const TAKE_OVERS: &[Scenario] = &[
         name: "an end",
         points: &["mon.end."],
         setup: COUNTS,
-        act: "podctl exec victim touch /end",
+        act: "told",
         truth: HAS_ENDED,
         again: STARTS,
         ..NONE
@@ -142,7 +146,7 @@ pub const TAKE_OVERS: &[Scenario] = &[
         points: &["mon.end."],
         setup: COUNTS,
         kills: &["podmon "],
-        act: "podctl exec victim touch /end",
+        act: "told",
         truth: HAS_ENDED,
         second: &["mon.adopted"],
         again: STARTS,
@@ -154,7 +158,7 @@ pub const TAKE_OVERS: &[Scenario] = &[
         setup: COUNTS,
         kills: &["podshim pod", "podmon "],
         // With a shim: where there is none, nobody can tell how it ends once its monitor is killed, too.
-        act: "podctl start victim && podctl exec victim touch /end",
+        act: "podctl start victim && told",
         truth: HAS_ENDED,
         second: &["adopt.members"],
         again: STARTS,

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{
-    Engine, Machine,
-    engine::HOME,
-    images::ALPINE,
-    programs::{self, is_stand_in},
-    until,
-};
+use harness::{Engine, Machine, images::ALPINE, programs::is_stand_in, until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -146,34 +140,6 @@ fn who_needs_a_stopped_monitor_of_a_stopped_shim_wakes_it() {
     exec.prints("hello").mentions("podmon (pid ").mentions(") was stopped by a signal and goes on now");
     assert!(exec.took < Duration::from_secs(4), "{exec}");
     engine.sh("podctl stop -t 0 up").code(0).mentions("podshim (pid ");
-}
-
-#[test]
-fn a_start_that_the_runtime_of_a_killed_monitor_does_beside_its_successors_is_a_start() {
-    if is_stand_in() {
-        return;
-    }
-    const RUNTIME: &str = "/run/engine/bin/slow-runtime";
-    let engine = Engine::on(Machine { runtime: Some(RUNTIME), ..Machine::default() });
-    let script = format!(
-        "#!/bin/sh\nfor word do [ \"$word\" != start ] || until [ -e {HOME}/tmp/go ]; do sleep 0.02; done; done\n\
-         exec crun \"$@\"\n"
-    );
-    programs::script(&engine.enclosure.path(RUNTIME), &script);
-    engine.load(&[ALPINE]);
-    engine.sh("podctl create --pod new:p --name up alpine top").ok();
-    let starts =
-        |count| until("calls of the runtime", || (engine.pids("slow-runtime --root").len() == count).then_some(()));
-    let first = engine.start("podctl start up");
-    starts(1);
-    engine.kill_all(&["podctl ", "podshim ", "podmon "]);
-    drop(first);
-    let second = engine.start("podctl start up");
-    starts(2);
-    engine.sh("touch ../tmp/go").code(0);
-    second.finish().code(0);
-    engine.sh("podctl exec up echo hello").prints("hello");
-    engine.sh("podctl pod rm -f -t 0 p && rm ../tmp/go").code(0);
 }
 
 #[test]
