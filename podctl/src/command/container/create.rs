@@ -207,7 +207,9 @@ impl Wish {
         match &self.place {
             Place::Pod(name) => Ok((engine.pod_id(name)?, None)),
             Place::NewPod(name) => {
-                if engine.roots.resolve(name)?.is_some_and(|target| matches!(target, Target::Pod(_))) {
+                // An id that begins so is no name.
+                let is_name = engine.roots.names().join(name).symlink_metadata().is_ok();
+                if is_name && engine.roots.resolve(name)?.is_some_and(|target| matches!(target, Target::Pod(_))) {
                     let words = format!("adding pod to state: name \"{name}\" is in use: pod already exists");
                     return Err(Refusal::new(Kind::NameInUse, words).into());
                 }
