@@ -34,7 +34,10 @@ pub struct OfPod {
 /// The processes `podshim ROLE POD … --runroot RUN …` of this engine. Every process of the machine is looked at: only for
 /// when something is broken.
 pub fn of_pods(roots: &Roots, role: &str) -> Vec<OfPod> {
-    alive().filter_map(|(process, line)| Some(OfPod { pod: pod_of(&line, roots, role)?, process })).collect()
+    all()
+        .filter_map(|(process, line)| Some(OfPod { pod: pod_of(&line, roots, role)?, process }))
+        .filter(|found| found.process.is_alive())
+        .collect()
 }
 
 /// The process `podmon … --start-record PATH`, likewise.
@@ -45,22 +48,24 @@ pub fn monitor_of(start_record: &Path) -> Option<Process> {
             && words.contains(&start_record.as_os_str().as_bytes())
     };
     // What it has forked bears its command line until it is another program.
-    alive().filter(|(_, line)| is_it(line)).map(|(process, _)| process).min_by_key(|process| process.start_time)
+    let found = all().filter(|(_, line)| is_it(line)).map(|(process, _)| process);
+    found.filter(Process::is_alive).min_by_key(|process| process.start_time)
 }
 
-/// All that live, with their command lines.
-fn alive() -> impl Iterator<Item = (Process, Vec<u8>)> {
+/// All processes, zombies too, with their command lines.
+pub fn all() -> impl Iterator<Item = (Process, Vec<u8>)> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| {
         let process = Process::of(pid)?;
         // Read after its start time: it is that process', or gone.
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        process.is_alive().then_some((process, line))
+        Some((process, line))
     })
 }
 
-fn words(line: &[u8]) -> Vec<&[u8]> {
+/// The words of a command line.
+pub fn words(line: &[u8]) -> Vec<&[u8]> {
     line.split(|byte| *byte == 0).collect()
 }
 

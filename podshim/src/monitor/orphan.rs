@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsStr,
-    fs,
     os::unix::ffi::OsStrExt,
     path::Path,
     thread,
@@ -13,6 +12,8 @@ use proto::{
     Id,
     alive::{self, Process},
 };
+
+use crate::programs;
 
 /// How long killed processes may take to end.
 const KILLED: Duration = Duration::from_secs(2);
@@ -38,20 +39,13 @@ pub(super) fn end(root: &Path, container: &Id) {
 }
 
 fn calls(root: &Path, container: &Id) -> Vec<Process> {
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(Process::of)
-        // Its command line is read after its start time: it is that process', or gone.
-        .filter(|process| {
-            is_call(&fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default(), root, container)
-        })
-        .filter(Process::is_alive)
-        .collect()
+    let calls = programs::all().filter(|(_, line)| is_call(line, root, container)).map(|(process, _)| process);
+    calls.filter(Process::is_alive).collect()
 }
 
 /// `crun --root ROOT … ID`
 fn is_call(line: &[u8], root: &Path, container: &Id) -> bool {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let words = programs::words(line);
     let about = |word: &&[u8]| *word == container.as_str().as_bytes();
     let stores = |pair: &[&[u8]]| pair[0] == b"--root" && OsStr::from_bytes(pair[1]) == root.as_os_str();
     words.iter().any(about) && words.windows(2).any(stores)
