@@ -8,12 +8,7 @@ use std::{
 };
 
 use nix::{
-    sys::{
-        prctl,
-        resource::{Resource, getrlimit, setrlimit},
-        signal::Signal,
-        stat,
-    },
+    sys::{prctl, signal::Signal, stat},
     unistd::getppid,
 };
 
@@ -32,8 +27,7 @@ pub fn sanitise(end: RawFd) {
     sys::ignore_signal(libc::SIGINT);
     sys::ignore_signal(libc::SIGQUIT);
     stat::umask(stat::Mode::from_bits_truncate(0o022));
-    // As many descriptors as we may have, whatever whoever has started us could do with. A container has limits of its own.
-    let _ = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    proto::ulimit::lift_files();
     sys::return_big_blocks();
 }
 

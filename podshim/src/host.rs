@@ -95,7 +95,7 @@ fn sanitise() {
     // A write beyond the caller's `ulimit -f` is an error, and no reason to die.
     sys::signal::ignore(Signal::SIGXFSZ);
     sys::limit::lift_file_size();
-    sys::limit::lift_files();
+    proto::ulimit::lift_files();
     // Neither can fail with these arguments.
     let _ = SigSet::empty().thread_set_mask();
     umask(Mode::from_bits_truncate(0o022));

@@ -1,6 +1,6 @@
 //! Resource limits of a process (getrlimit(2)) under the names that `--ulimit` has for them.
 
-use nix::sys::resource::Resource;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// All of them.
 pub const KNOWN: [(&str, Resource); 16] = [
@@ -32,6 +32,13 @@ pub fn find(name: &str) -> Option<(&'static str, Resource)> {
 /// A limit as users have it: -1 is none (RLIM_INFINITY, all bits).
 pub fn signed(limit: u64) -> i64 {
     i64::try_from(limit).unwrap_or(-1)
+}
+
+/// As many descriptors as this process, and all that it will start, may have (`ulimit -S -n`): podshim and podmon serve more
+/// than the caller who happened to start them. A container has a limit of its own.
+pub fn lift_files() {
+    // What cannot be raised stays as it is.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
 }
 
 #[cfg(test)]

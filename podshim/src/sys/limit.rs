@@ -25,12 +25,6 @@ pub fn lift_file_size() {
     }
 }
 
-/// As many descriptors as this process, and all that it will start, may have (`ulimit -S -n`): we serve more than the caller
-/// who happened to start us. A container has a limit of its own.
-pub fn lift_files() {
-    let _ = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-}
-
 /// Gives the process `pid` another limit of `resource` (`RLIMIT_…`); the one it had.
 ///
 /// # Errors
