@@ -216,14 +216,14 @@ impl Monitor {
             failpoint::pass(Point::MonPlaceholder);
             let mut started = runtime.start().await;
             // The call of a monitor that was killed over it may be first, and not be over yet.
-            for _ in 0..START_LOOKS {
-                if !matches!(&started, Err(refusal) if refusal.kind == Kind::Internal) {
-                    break;
-                }
+            let mut looks = START_LOOKS;
+            while looks > 0 && matches!(&started, Err(refusal) if refusal.kind == Kind::Internal) {
                 if runtime.has_started().await == Some(true) {
                     started = Ok(());
+                } else {
+                    sleep(START_LOOK).await;
+                    looks -= 1;
                 }
-                sleep(START_LOOK).await;
             }
             let started = started.and_then(|()| failpoint::refuse(Point::MonStarted));
             Monitor::send(&inbox, Message::Started(started));
