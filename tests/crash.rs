@@ -13,14 +13,6 @@ fn kill_9(pid: i32) {
     let _gone_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
-/// The only process inside whose command line contains `text`.
-fn the(engine: &Engine, text: &str) -> i32 {
-    until(text, || match engine.pids(text)[..] {
-        [one] => Some(one),
-        _ => None,
-    })
-}
-
 #[test]
 fn no_line_is_lost_doubled_or_torn_when_the_monitor_is_killed_again_and_again() {
     if is_stand_in() {
@@ -98,7 +90,7 @@ fn a_killed_monitor_ends_sessions_of_exec_with_words() {
     let id = engine.sh("podctl run -d --name up alpine sleep 1000").ok();
     let exec = engine.start("podctl exec up sh -c 'touch /begun; sleep 2; touch /done'");
     until("its begin", || (engine.sh("podctl exec up test -e /begun").code == 0).then_some(()));
-    kill_9(the(&engine, &format!("podmon {id}")));
+    kill_9(engine.only(&format!("podmon {id}")));
     exec.finish().code(125).complains(
         "Error: the monitor has gone: the command goes on without us, and its exit code and output are lost",
     );
@@ -114,7 +106,7 @@ fn a_killed_monitor_is_replaced_and_the_container_goes_on() {
     let engine = Engine::with(&[ALPINE]);
     let id = engine.sh("podctl run -d --pod new:p --name up alpine sh -c 'while :; do sleep 0.2; done'").ok();
     let before = engine.field("up", ".State.Pid");
-    let monitor = the(&engine, &format!("podmon {id}"));
+    let monitor = engine.only(&format!("podmon {id}"));
     kill_9(monitor);
     let successor = || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor);
     until("a new monitor", successor);
@@ -173,7 +165,7 @@ fn a_killed_shim_takes_nothing_down_and_the_next_command_finds_a_successor() {
     let page = || (engine.sh("busybox nc -w 2 127.0.0.1 8080 < /dev/null").stdout() == "page\n").then_some(());
     until("the page", page);
     for _ in 0..3 {
-        kill_9(the(&engine, "podshim pod"));
+        kill_9(engine.only("podshim pod"));
         assert!(page().is_some(), "the port is served while the shim is away");
         engine.sh("podctl exec web true").code(0);
         engine.sh("podctl run --rm --pod p alpine true").code(0);
@@ -201,16 +193,16 @@ fn a_killed_shim_is_replaced_without_any_command_and_its_successor_keeps_every_l
     let resolved = "podctl exec web nslookup web";
     let before = engine.sh(resolved).ok();
     for _ in 0..2 {
-        let shim = the(&engine, "podshim pod");
+        let shim = engine.only("podshim pod");
         kill_9(shim);
         let heirs = || engine.pids("podshim pod").into_iter().filter(|&pid| pid != shim).collect::<Vec<_>>();
         until("one shim that was started by a monitor", || (heirs().len() == 1).then_some(()));
         // Nothing but the successor answers names; no command has asked for it.
         let mut inside = std::process::Command::new("nsenter");
-        inside.args(["-t", &the(&engine, "nc -ll").to_string(), "-n", "-m", "/bin/busybox", "nslookup", "web"]);
+        inside.args(["-t", &engine.only("nc -ll").to_string(), "-n", "-m", "/bin/busybox", "nslookup", "web"]);
         until("an answer to a name", || inside.output().is_ok_and(|answer| answer.status.success()).then_some(()));
         assert!(page().is_some(), "the port is served");
-        let monitor = the(&engine, &format!("podmon {writer}"));
+        let monitor = engine.only(&format!("podmon {writer}"));
         kill_9(monitor);
         until("a new monitor", || engine.pids(&format!("podmon {writer}")).into_iter().find(|&pid| pid != monitor));
     }
@@ -292,7 +284,7 @@ fn a_stopped_monitor_goes_on_and_one_that_is_stopped_again_has_a_successor() {
     let engine = Engine::with(&[ALPINE]);
     let id = engine.sh("podctl run -d --name up alpine sh -c 'while :; do echo tick; sleep 0.1; done'").ok();
     let before = engine.field("up", ".State.Pid");
-    let monitor = the(&engine, &format!("podmon {id}"));
+    let monitor = engine.only(&format!("podmon {id}"));
     let works = || {
         let said = engine.sh("podctl logs up").lines().len();
         until("more lines", || (engine.sh("podctl logs up").lines().len() > said).then_some(()));
@@ -302,7 +294,7 @@ fn a_stopped_monitor_goes_on_and_one_that_is_stopped_again_has_a_successor() {
     let stop = |pid| kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("it is there");
     stop(monitor);
     works();
-    assert_eq!(the(&engine, &format!("podmon {id}")), monitor);
+    assert_eq!(engine.only(&format!("podmon {id}")), monitor);
     stop(monitor);
     until("a new monitor", || engine.pids(&format!("podmon {id}")).into_iter().find(|&pid| pid != monitor));
     works();
@@ -337,7 +329,7 @@ fn a_stopped_monitor_that_an_earlier_shim_has_started_goes_on() {
     }
     let engine = Engine::with(&[ALPINE]);
     let id = engine.sh("podctl run -d --name up alpine sh -c 'while :; do echo tick; sleep 0.1; done'").ok();
-    let (shim, monitor) = (the(&engine, "podshim pod"), the(&engine, &format!("podmon {id}")));
+    let (shim, monitor) = (engine.only("podshim pod"), engine.only(&format!("podmon {id}")));
     kill_9(shim);
     until("another shim", || engine.pids("podshim pod").iter().any(|pid| *pid != shim).then_some(()));
     engine.sh("podctl exec up true").code(0);
@@ -346,7 +338,7 @@ fn a_stopped_monitor_that_an_earlier_shim_has_started_goes_on() {
     let state = || std::fs::read_to_string(format!("/proc/{monitor}/stat")).unwrap_or_default();
     until("the monitor to go on", || (!state().contains(") T ")).then_some(()));
     engine.sh("podctl exec up echo hello").prints("hello");
-    assert_eq!(the(&engine, &format!("podmon {id}")), monitor);
+    assert_eq!(engine.only(&format!("podmon {id}")), monitor);
 }
 
 #[test]
@@ -357,7 +349,7 @@ fn a_stopped_shim_goes_on_with_the_first_command_that_needs_it_and_nobody_else_w
     let engine = Engine::with(&[ALPINE]);
     engine.sh("podctl run -d --pod new:p --name up alpine top && podctl run -d --name other alpine top").ok();
     let pod = engine.field("up", ".Pod");
-    let shim = the(&engine, &format!("podshim pod {pod}"));
+    let shim = engine.only(&format!("podshim pod {pod}"));
     let stop = || kill(Pid::from_raw(shim), Signal::SIGSTOP).expect("it is there");
     stop();
     engine.sh("podctl exec up echo hello").prints("hello");

@@ -49,6 +49,24 @@ fn others_go_on(engine: &Engine) {
     }
 }
 
+/// A member `reads` of `pod` with a process that sleeps in a file system that hangs.
+fn asleep<'a>(engine: &'a Engine, pod: &str) -> Fuse<'a> {
+    let mut fuse = Fuse::mount(engine, &format!("{HOME}/hung"));
+    engine.sh("echo said > ../hung/file").code(0);
+    let reads = "-v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; done'";
+    engine.sh(&format!("{PATIENCE} podctl run -d --pod {pod} --name reads {reads}")).ok();
+    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
+    fuse.hang();
+    until_somebody_sleeps(engine);
+    fuse
+}
+
+/// Somebody waits for the file system.
+fn until_somebody_sleeps(engine: &Engine) {
+    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
+    until("a sleeper", || sleeping().then_some(()));
+}
+
 /// One line that names `what` and how long it hung.
 fn names(run: &Run, what: &str) {
     run.code(125).mentions(what);
@@ -135,14 +153,7 @@ fn a_container_that_sleeps_in_a_hung_file_system_is_named_until_it_wakes_up() {
         return;
     }
     let engine = engine(Machine::default());
-    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
-    engine.sh("echo said > ../hung/file").code(0);
-    let reads = "podctl run -d --pod p --name reads -v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; done'";
-    engine.sh(&format!("{PATIENCE} {reads}")).ok();
-    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
-    fuse.hang();
-    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
-    until("a sleeper", || sleeping().then_some(()));
+    let mut fuse = asleep(&engine, "p");
     let begin = |line: &str| engine.start(&format!("{PATIENCE} podctl {line}"));
     let mount = format!("-v {HOME}/hung:/v");
     let (stop, run) = (begin("stop -t 0 reads"), begin(&format!("run --pod p --rm {mount} alpine true")));
@@ -237,8 +248,7 @@ fn a_log_on_a_file_system_that_hangs_holds_up_its_own_container_and_no_other() {
     engine.sh(&format!("{PATIENCE} podctl run -d --pod p --name writes {path} alpine sh -c '{ticks}'")).ok();
     until("a line", || engine.sh("podctl logs --tail 1 writes").stdout().contains("line").then_some(()));
     fuse.hang();
-    let hangs = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
-    until("who writes to sleep", || hangs().then_some(()));
+    until_somebody_sleeps(&engine);
     others_go_on(&engine);
     // Each has a time of its own.
     let begin = |line: &str| engine.start(&format!("{PATIENCE} podctl {line}"));
@@ -302,14 +312,7 @@ fn every_verb_over_a_process_that_sleeps_in_a_hung_file_system_ends_and_names_it
         return;
     }
     let engine = engine(Machine::default());
-    let mut fuse = Fuse::mount(&engine, &format!("{HOME}/hung"));
-    engine.sh("echo said > ../hung/file").code(0);
-    let reads = "podctl run -d --pod new:q --name reads -v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; sleep 0.01; done'";
-    engine.sh(&format!("{PATIENCE} {reads}")).ok();
-    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
-    fuse.hang();
-    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
-    until("a sleeper", || sleeping().then_some(()));
+    let mut fuse = asleep(&engine, "new:q");
     let sleeps = "cat, in uninterruptible sleep (request_wait_answer)";
     let freezes = "in uninterruptible sleep";
     for (line, words) in [
@@ -337,27 +340,13 @@ fn every_verb_over_a_process_that_sleeps_in_a_hung_file_system_ends_and_names_it
     engine.sh("podctl pod rm -f -t 0 q && podctl pod rm -f -t 0 p").code(0);
 }
 
-/// A pod `q` whose member `reads` has a process that sleeps in a file system that hangs.
-fn asleep<'a>(engine: &'a Engine) -> Fuse<'a> {
-    let mut fuse = Fuse::mount(engine, &format!("{HOME}/hung"));
-    engine.sh("echo said > ../hung/file").code(0);
-    let reads =
-        "podctl run -d --pod new:q --name reads -v $PWD/../hung:/v alpine sh -c 'while :; do cat /v/file; done'";
-    engine.sh(&format!("{PATIENCE} {reads}")).ok();
-    until("a word", || engine.sh("podctl logs --tail 1 reads").stdout().contains("said").then_some(()));
-    fuse.hang();
-    let sleeping = || engine.sh("grep -l request_wait /proc/[0-9]*/wchan").stdout().lines().count() > 0;
-    until("a sleeper", || sleeping().then_some(()));
-    fuse
-}
-
 #[test]
 fn a_pod_that_cannot_be_removed_keeps_the_member_whose_process_sleeps() {
     if is_stand_in() {
         return;
     }
     let engine = engine(Machine::default());
-    let mut fuse = asleep(&engine);
+    let mut fuse = asleep(&engine, "new:q");
     let refused = engine.sh(&format!("{PATIENCE} podctl pod rm -f -t 0 q"));
     refused.code(125).mentions("cat, in uninterruptible sleep");
     // It is alive: whoever forgets it can never end it, nor remove what it holds.
@@ -374,7 +363,7 @@ fn pod_kill_over_a_process_that_sleeps_ends() {
         return;
     }
     let engine = engine(Machine::default());
-    let mut fuse = asleep(&engine);
+    let mut fuse = asleep(&engine, "new:q");
     let kill = engine.sh(&format!("{PATIENCE} timeout -s KILL 60 podctl pod kill q"));
     assert!(kill.code == 0 || (kill.code == 125 && kill.stderr().contains("uninterruptible sleep")), "{kill}");
     others_go_on(&engine);

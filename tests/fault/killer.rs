@@ -355,14 +355,6 @@ fn kill_everybody(engine: &Engine) {
     engine.kill_all(&OURS);
 }
 
-/// The only process inside whose command line contains `text`.
-fn the(engine: &Engine, text: &str) -> i32 {
-    until(text, || match engine.pids(text)[..] {
-        [one] => Some(one),
-        _ => None,
-    })
-}
-
 fn is_there(pid: i32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
 }
@@ -396,7 +388,7 @@ fn when_all_are_killed_at_once_containers_go_on_and_ends_are_told_as_they_were()
                 .concat(),
             )
             .ok();
-        the(&engine, &format!("exit {code}"))
+        engine.only(&format!("exit {code}"))
     };
     for round in 0..rounds {
         engine.sh("podctl run -d --pod new:p -p 8080:80 --name web alpine nc -ll -p 80 -e echo page").ok();

@@ -15,13 +15,6 @@ fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("it is there");
 }
 
-/// The only process whose command line contains `text`.
-fn the(engine: &Engine, text: &str) -> i32 {
-    let pids = engine.pids(text);
-    assert_eq!(pids.len(), 1, "{text}");
-    pids[0]
-}
-
 #[test]
 fn a_successor_whose_shim_is_killed_before_it_is_on_record_goes_with_it() {
     if is_stand_in() {
@@ -31,7 +24,7 @@ fn a_successor_whose_shim_is_killed_before_it_is_on_record_goes_with_it() {
     engine.load(&[ALPINE]);
     engine.podctl(&["run", "-d", "--pod", "new:p", "--name", "up", "alpine", "sh", "-c", COUNTS]).ok();
     let monitor = format!("podmon {}", engine.field("up", ".Id"));
-    let (shim, first) = (the(&engine, "podshim pod"), the(&engine, &monitor));
+    let (shim, first) = (engine.only("podshim pod"), engine.only(&monitor));
     engine.arm("mon.begun", "delay:5000");
     send(first, Signal::SIGKILL);
     let late = until("a successor that takes its time", || {
@@ -63,14 +56,14 @@ fn a_killed_first_process_of_a_shared_pid_namespace_has_a_successor() {
     until("the page", page);
     let another =
         |before: i32| until("another one", || engine.pids("podshim infra").into_iter().find(|pid| *pid != before));
-    let first = the(&engine, "podshim infra");
+    let first = engine.only("podshim infra");
     send(first, Signal::SIGKILL);
     let second = another(first);
     until("the page again", page);
     engine.sh("podctl wait once").prints("137");
     engine.sh("podctl start once && podctl exec once true && podctl run --rm --pod p alpine true").code(0);
     // A shim that finds it dead does the same.
-    let shim = the(&engine, "podshim pod");
+    let shim = engine.only("podshim pod");
     send(shim, Signal::SIGSTOP);
     send(second, Signal::SIGKILL);
     send(shim, Signal::SIGKILL);
@@ -98,20 +91,20 @@ fn a_container_whose_state_cannot_be_read_keeps_its_monitor_or_gets_another() {
         engine.sh("podctl exec up echo hello").prints("hello");
     };
     // The shim is another, the monitor the same.
-    let (shim, first) = (the(&engine, "podshim pod"), the(&engine, &monitor));
+    let (shim, first) = (engine.only("podshim pod"), engine.only(&monitor));
     break_state().code(0);
     send(shim, Signal::SIGKILL);
     until("another shim", || engine.pids("podshim pod").iter().any(|pid| *pid != shim).then_some(()));
     engine.sh("podctl run --rm --pod p alpine true").code(0);
     works("more lines of the same monitor");
-    assert_eq!(the(&engine, &monitor), first);
+    assert_eq!(engine.pids(&monitor), [first]);
     // The monitor is another.
     break_state().code(0);
     send(first, Signal::SIGKILL);
     until("another monitor", || engine.pids(&monitor).into_iter().find(|pid| *pid != first));
     works("more lines of another monitor");
     // Both are others.
-    let (shim, second) = (the(&engine, "podshim pod"), the(&engine, &monitor));
+    let (shim, second) = (engine.only("podshim pod"), engine.only(&monitor));
     break_state().code(0);
     send(shim, Signal::SIGKILL);
     send(second, Signal::SIGKILL);
@@ -132,7 +125,7 @@ fn who_needs_a_stopped_monitor_of_a_stopped_shim_wakes_it() {
     }
     let engine = Engine::with(&[ALPINE]);
     let id = engine.sh("podctl run -d --pod new:p --name up alpine top").ok();
-    let (shim, monitor) = (the(&engine, "podshim pod"), the(&engine, &format!("podmon {id}")));
+    let (shim, monitor) = (engine.only("podshim pod"), engine.only(&format!("podmon {id}")));
     // In this order: the shim would wake its monitor.
     send(shim, Signal::SIGSTOP);
     send(monitor, Signal::SIGSTOP);

@@ -233,6 +233,15 @@ impl Engine {
             .collect()
     }
 
+    /// The only process inside whose command line contains `text`, once there is but one.
+    #[track_caller]
+    pub fn only(&self, text: &str) -> i32 {
+        crate::until(text, || match self.pids(text)[..] {
+            [one] => Some(one),
+            _ => None,
+        })
+    }
+
     /// Kills all inside whose command lines contain one of `texts`, and those that they start to replace each other, until
     /// there is none.
     #[track_caller]
